@@ -1,0 +1,37 @@
+"""The command line: one command per stage, in pipeline order. Heavy imports sit inside the commands."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from salon.params import Params, load_params
+from salon.paths import Paths
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def salon() -> None:
+    """Text-to-image methods on your captions: train, judge, register and serve them."""
+
+
+MethodName = Annotated[str, typer.Argument(help="A method of params.yaml, e.g. diffusion.")]
+
+
+def workspace() -> tuple[Params, Paths]:
+    """The parameters and paths of the current folder."""
+    paths = Paths(Path())
+    return load_params(paths.params), paths
+
+
+@app.command()
+def ingest() -> None:
+    """Read captioned pictures from the source into Parquet shards."""
+    from salon.stages import ingest as stage
+
+    stage.run(*workspace())

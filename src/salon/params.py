@@ -1,0 +1,245 @@
+"""`params.yaml` as typed values. An unknown key is an error that names the key and the nearest known one.
+
+This module imports neither torch nor mlflow, so that `salon --help` and a bad `params.yaml` answer at once.
+The settings of a method stand beside the method (`salon.methods.<family>`); here they are plain mappings.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from salon.errors import SalonError
+
+S = TypeVar("S", bound=BaseModel)
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and strict about keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EmojiParams(Section):
+    """The embedded default source: real artwork composed into captioned scenes."""
+
+    archive: str = "data/raw/emoji64.parquet"
+    """The artwork: one 64x64 RGBA picture a row, with captions, style and licence."""
+    image_size: int = Field(32, ge=16, le=256, multiple_of=8)
+    """Width and height of a scene in pixels."""
+    concepts: list[str] = Field(min_length=2)
+    """What a scene shows; values of the archive's `text` column."""
+    styles: list[str] = Field(min_length=2)
+    """Whose artwork; values of the archive's `style` column."""
+    backgrounds: list[str] = Field(min_length=2)
+    """What stands behind it; names known to `salon.data.scenes`."""
+    languages: list[Literal["en", "ru"]] = Field(["en", "ru"], min_length=1)
+    """Caption languages; each scene is captioned in one of them, drawn at random."""
+    pictures: dict[Literal["train", "val", "test", "novel"], Annotated[int, Field(gt=0)]]
+    """Scenes per split; `novel` is shared equally by its two kinds."""
+    held_out_concept_background: int = Field(ge=1)
+    """Concept x background pairs kept out of training (the easy novelty)."""
+    held_out_concept_style: int = Field(ge=1)
+    """Concept x style pairs kept out of training (the hard novelty: artwork never seen)."""
+    scale: tuple[float, float] = (0.78, 0.94)
+    """Smallest and largest side of the object as a share of the scene; never told by the caption."""
+    rotation_degrees: float = Field(10.0, ge=0, le=180)
+    """Largest rotation either way; never told by the caption."""
+
+
+class IngestParams(Section):
+    """Captions and pictures in, Parquet shards of one schema out."""
+
+    source: Literal["emoji"] = "emoji"
+    """Which source to read."""
+    max_quarantine_fraction: Fraction = 0.01
+    """Fail when more than this share of the rows found cannot be used."""
+    rows_per_shard: int = Field(4096, gt=0)
+    """Rows per Parquet file."""
+    emoji: EmojiParams
+
+
+class ValidateParams(Section):
+    """Thresholds of the Great Expectations suite."""
+
+    caption_length: tuple[int, int] = (3, 200)
+    """Shortest and longest caption allowed, in characters."""
+    languages: list[str] = Field(["en", "ru"], min_length=1)
+    """BCP-47 tags that may occur."""
+    image_side: tuple[int, int] = (16, 1024)
+    """Smallest and largest width or height allowed, in pixels."""
+    max_attribute_imbalance: float = Field(2.0, ge=1)
+    """Most frequent value of an attribute over its least frequent one, in the training split."""
+    min_rows: int = Field(100, ge=1)
+    """Fewest rows allowed in each split."""
+    phash_distance: int = Field(4, ge=0, le=64)
+    """Pictures of two splits whose perceptual hashes differ by fewer bits are near-duplicates.
+    Not applied to rendered scenes, which differ by design only in position, size and rotation."""
+
+
+class ScorerParams(Section):
+    """The independent judge: an attribute classifier that no method ever sees."""
+
+    seed: int = 90210
+    """Its own seed, so that it shares no randomness with any method."""
+    max_steps: int = Field(gt=0)
+    """Training steps."""
+    batch_size: int = Field(64, gt=0)
+    lr: float = Field(2e-3, gt=0)
+    width: int = Field(32, gt=0)
+    """Channels of the first block; doubled twice."""
+    min_accuracy: Fraction = 0.99
+    """Accuracy on held-out real renders that each attribute must reach, else the stage fails."""
+
+
+class ClipParams(Section):
+    """Tokenizer and contrastive towers, trained once and shared by all methods."""
+
+    vocab_size: int = Field(1024, ge=300)
+    """BPE merges plus bytes."""
+    max_tokens: int = Field(32, ge=8)
+    """Captions are cut to this many tokens; a cut is reported, never silent."""
+    width: int = Field(128, gt=0)
+    """Width of both towers."""
+    text_layers: int = Field(3, gt=0)
+    image_layers: int = Field(4, gt=0)
+    patch_size: int = Field(4, gt=0)
+    """Side of an image patch in pixels."""
+    projection_dim: int = Field(128, gt=0)
+    """Width of the shared space."""
+    hard_negatives: int = Field(2, ge=0)
+    """Captions per picture that differ from its own in one attribute (needs attributes)."""
+    max_steps: int = Field(gt=0)
+    batch_size: int = Field(64, gt=0)
+    lr: float = Field(1e-3, gt=0)
+
+
+class BudgetParams(Section):
+    """What a method may spend. Equal means equal counted training FLOPs."""
+
+    train_flops: float = Field(gt=0)
+    """FLOPs per method, shared stages included (counted by `torch.utils.flop_counter`)."""
+    tolerance: Fraction = 0.05
+    """Runs whose budgets differ by more are not ranked."""
+
+
+class TrainingParams(Section):
+    """One Trainer configuration for all methods."""
+
+    accelerator: str = "auto"
+    """Lightning accelerator: `auto`, `cpu`, `gpu`."""
+    devices: int | str = "auto"
+    """How many devices; `auto` is one CPU process or every GPU."""
+    num_nodes: int = Field(1, ge=1)
+    strategy: str = "auto"
+    """Lightning strategy: `auto`, `ddp`, `fsdp`."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """`auto`: bf16 on GPUs that have it, else fp32."""
+    checkpoint_every_seconds: float = Field(20, gt=0)
+    """Most training time that a kill can cost."""
+    log_every_steps: int = Field(20, ge=1)
+    grids: int = Field(4, ge=1)
+    """Sample grids logged in the course of one training."""
+
+
+class EvaluateParams(Section):
+    """The jury's protocol."""
+
+    pictures: int = Field(gt=0)
+    """Prompts per split (of `novel`: per kind); at most what the split holds."""
+    batch_size: int = Field(64, gt=0)
+    seed: int = 4242
+    bootstrap_samples: int = Field(2000, ge=100)
+    """Resamples behind each 95 % interval."""
+    latency_repeats: int = Field(20, ge=3)
+    """Timed calls at batch 1 and at batch 16."""
+    dial: list[int] = Field([2, 4, 8, 16], min_length=1)
+    """Values of num_inference_steps whose quality and latency are tabled."""
+    dial_pictures: int = Field(200, gt=0)
+    """Validation prompts per value of the dial."""
+
+
+class RegisterParams(Section):
+    """What may become champion."""
+
+    max_latency_ms: float = Field(gt=0)
+    """Guardrail: latency p50 per picture at batch 1."""
+    min_probability_better: Fraction = 0.95
+    """Paired-bootstrap probability with which a challenger must beat the champion."""
+
+
+class Params(Section):
+    """The whole of `params.yaml`."""
+
+    seed: int
+    """Seed of ingestion, initialisation, data order and noise."""
+    experiment: str = "salon"
+    """Name of the MLflow experiment."""
+    ingest: IngestParams
+    validate_: ValidateParams = Field(alias="validate")
+    scorer: ScorerParams
+    clip: ClipParams
+    budget: BudgetParams
+    training: TrainingParams = TrainingParams()
+    methods: dict[str, dict[str, Any]] = Field(min_length=1)
+    """One entry per method; the key is its name and, unless `family` says otherwise, its module."""
+    evaluate: EvaluateParams
+    register_: RegisterParams = Field(alias="register")
+
+    @model_validator(mode="after")
+    def _names_are_plain(self) -> "Params":
+        for name in self.methods:
+            if not name.replace("_", "").isalnum() or not name.islower():
+                raise ValueError(f"method name {name!r}: use lower-case letters, digits and _")
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """Read and check `params.yaml`.
+
+    Raises:
+        SalonError: the file is missing, is not YAML, or holds an unknown key or a value out of range.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SalonError(f"{path} does not exist: run salon in the folder that holds params.yaml") from None
+    except yaml.YAMLError as error:
+        raise SalonError(f"{path} is not valid YAML: {error}") from None
+    return parse_section(Params, raw, where=str(path))
+
+
+def parse_section(section: type[S], raw: Any, *, where: str) -> S:
+    """Validate `raw` as `section`; a failure becomes one SalonError that lists every problem."""
+    if not isinstance(raw, dict):
+        raise SalonError(f"{where}: expected a mapping, found {type(raw).__name__}")
+    try:
+        return section.model_validate(raw)
+    except ValidationError as error:
+        problems = [_describe(section, problem) for problem in error.errors()]
+        raise SalonError(f"{where}: " + "; ".join(problems)) from None
+
+
+def _describe(section: type[BaseModel], problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    name = ".".join(location)
+    if problem["type"] != "extra_forbidden":
+        return f"{name or 'top level'}: {problem['msg']}"
+    known = _known_keys(section, location[:-1])
+    near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(sorted(known))}"
+    return f"unknown key {name!r}: {hint}"
+
+
+def _known_keys(section: type[BaseModel], location: list[str]) -> list[str]:
+    model = section
+    for part in location:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        annotation = fields[part].annotation if part in fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return [field.alias or name for name, field in model.model_fields.items()]

@@ -1,0 +1,88 @@
+"""Every path that a stage reads or writes, in one place.
+
+All paths hang off one root (the folder that holds `params.yaml`), so that a test or a smoke run works on
+another root without touching this one. Nothing here creates a folder.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLITS = ("train", "val", "test", "novel")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The workspace below `root`."""
+
+    root: Path = Path()
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def interim(self) -> Path:
+        """Parquet shards of the design's schema: `<split>-00000.parquet`, `quarantine.parquet`."""
+        return self.root / "data" / "interim"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.interim / "quarantine.parquet"
+
+    @property
+    def ingest_report(self) -> Path:
+        """Counts of found, ingested and quarantined rows."""
+        return self.root / "reports" / "ingest.json"
+
+    @property
+    def validation(self) -> Path:
+        """The timestamp-free verdict on the rows that later stages depend on."""
+        return self.root / "reports" / "validation.json"
+
+    @property
+    def data_docs(self) -> Path:
+        return self.root / "reports" / "data_docs"
+
+    @property
+    def clip(self) -> Path:
+        return self.root / "models" / "clip"
+
+    @property
+    def text_states(self) -> Path:
+        """The frozen text tower's states of every distinct caption."""
+        return self.root / "data" / "processed" / "text_states"
+
+    @property
+    def scorer(self) -> Path:
+        return self.root / "models" / "scorer"
+
+    @property
+    def scorer_metrics(self) -> Path:
+        return self.metrics("scorer")
+
+    @property
+    def clip_metrics(self) -> Path:
+        return self.metrics("clip_tower")
+
+    def method(self, name: str) -> Path:
+        """Weights, config and training ledger of one trained method."""
+        return self.root / "models" / "methods" / name
+
+    def metrics(self, name: str) -> Path:
+        return self.root / "reports" / "metrics" / f"{name}.json"
+
+    def samples(self, name: str) -> Path:
+        """The judged pictures of one method and the verdict on each."""
+        return self.root / "reports" / "samples" / name
+
+    def registration(self, name: str) -> Path:
+        return self.root / "reports" / "registered" / f"{name}.json"
+
+    @property
+    def compare(self) -> Path:
+        return self.root / "reports" / "compare"
+
+    @property
+    def scratch(self) -> Path:
+        """Undeclared, git-ignored: resumable checkpoints and working files. Safe to delete."""
+        return self.root / ".salon"
