@@ -35,3 +35,19 @@ def ingest() -> None:
     from salon.stages import ingest as stage
 
     stage.run(*workspace())
+
+
+@app.command()
+def validate() -> None:
+    """Check every ingested row; fail with the rows and reasons when the data are not fit to train on."""
+    from salon.stages import validate as stage
+
+    stage.run(*workspace())
+
+
+@app.command("train-clip")
+def train_clip() -> None:
+    """Train the tokenizer and the contrastive text and image towers."""
+    from salon.stages import clip as stage
+
+    stage.run(*workspace())

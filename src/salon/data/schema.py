@@ -1,7 +1,8 @@
 """The row that every source is normalised to, and its Arrow schema.
 
-`image` is the struct that the Hugging Face `datasets` `Image` feature reads, so the shards open as they are in
-`datasets`, DuckDB, Spark and Ray.
+`image` is the struct that the `Image` feature of Hugging Face `datasets` reads: the shards open as they are
+in `datasets`, DuckDB, Spark and Ray. No field is marked not-null: `datasets` takes such a column for another
+type and leaves the pictures undecoded. The validation stage looks for nulls instead.
 """
 
 import hashlib
@@ -13,20 +14,27 @@ import pyarrow as pa
 
 SCHEMA = pa.schema(
     [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]), nullable=False),
-        pa.field("caption", pa.string(), nullable=False),
-        pa.field("lang", pa.string(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("image_sha256", pa.string(), nullable=False),
-        pa.field("phash", pa.string(), nullable=False),
-        pa.field("attributes", pa.map_(pa.string(), pa.string()), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("licence", pa.string(), nullable=False),
-        pa.field("attribution", pa.string(), nullable=False),
+        pa.field("id", pa.string()),
+        pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        pa.field("caption", pa.string()),
+        pa.field("lang", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("image_sha256", pa.string()),
+        pa.field("phash", pa.string()),
+        pa.field("attributes", pa.map_(pa.string(), pa.string())),
+        pa.field("split", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("licence", pa.string()),
+        pa.field("attribution", pa.string()),
     ]
+)
+
+STORED_SCHEMA = SCHEMA.set(
+    SCHEMA.get_field_index("attributes"),
+    # `datasets` has no map type and refuses the whole file. A list of entries is what a map is made of;
+    # DuckDB and Spark turn it into one with `map_from_entries(attributes)`, `read_shard` with no copy.
+    pa.field("attributes", pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))),
 )
 
 QUARANTINE_SCHEMA = pa.schema(
@@ -56,7 +64,7 @@ class Row:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, Any]:
-        """The row as `SCHEMA` wants it, with its hashes."""
+        """The row as `STORED_SCHEMA` wants it, with its hashes."""
         identity = row_id(self.image_bytes, self.caption, self.lang)
         return {
             "id": identity,
@@ -67,7 +75,7 @@ class Row:
             "height": self.height,
             "image_sha256": hashlib.sha256(self.image_bytes).hexdigest(),
             "phash": self.phash,
-            "attributes": list(self.attributes.items()),
+            "attributes": [{"key": key, "value": value} for key, value in self.attributes.items()],
             "split": self.split,
             "source": self.source,
             "licence": self.licence,

@@ -1,5 +1,6 @@
 """Parquet shards: written whole or not at all, read back as rows or as Arrow tables."""
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,9 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from salon.data.schema import QUARANTINE_SCHEMA, SCHEMA, Row
+from salon.data.schema import QUARANTINE_SCHEMA, STORED_SCHEMA, Row
 from salon.errors import SalonError
 from salon.paths import SPLITS
+
+# tells Hugging Face `datasets` that the struct column holds pictures; it infers the other columns itself
+HF_METADATA = {"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})}
 
 
 class ShardWriter:
@@ -40,9 +44,13 @@ class ShardWriter:
             self._flush(split)
         quarantine = pa.Table.from_pylist(self._quarantined, schema=QUARANTINE_SCHEMA)
         pq.write_table(quarantine, self._temporary / "quarantine.parquet")
+        # two renames: a kill cannot leave a folder that is half deleted
+        replaced = self.folder.with_name(f".{self.folder.name}.old")
+        shutil.rmtree(replaced, ignore_errors=True)
         if self.folder.exists():
-            shutil.rmtree(self.folder)
+            self.folder.rename(replaced)
         self._temporary.rename(self.folder)
+        shutil.rmtree(replaced, ignore_errors=True)
 
     @property
     def quarantined(self) -> int:
@@ -62,30 +70,11 @@ class ShardWriter:
     def _flush(self, split: str) -> None:
         if not self._pending[split]:
             return
-        table = pa.Table.from_pylist([row.to_record() for row in self._pending[split]], schema=SCHEMA)
+        table = pa.Table.from_pylist([row.to_record() for row in self._pending[split]], schema=STORED_SCHEMA)
         path = self._temporary / f"{split}-{self._shards[split]:05d}.parquet"
         pq.write_table(table.replace_schema_metadata(HF_METADATA), path, compression="zstd")
         self._shards[split] += 1
         self._pending[split] = []
-
-
-# tells Hugging Face `datasets` that the struct column holds pictures
-HF_METADATA = {
-    "huggingface": (
-        '{"info": {"features": {'
-        + ", ".join(
-            f'"{name}": '
-            + {
-                "image": '{"_type": "Image"}',
-                "width": '{"dtype": "int32", "_type": "Value"}',
-                "height": '{"dtype": "int32", "_type": "Value"}',
-            }.get(name, '{"dtype": "string", "_type": "Value"}')
-            for name in SCHEMA.names
-            if name != "attributes"
-        )
-        + "}}}"
-    )
-}
 
 
 def shard_paths(folder: Path, split: str) -> list[Path]:
@@ -100,10 +89,44 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
     return paths
 
 
+def read_shard(path: Path, *, columns: list[str] | None = None) -> pa.Table:
+    """One shard as rows of `SCHEMA`: the stored attribute entries become a map.
+
+    Raises:
+        SalonError: the file is cut off, is not Parquet, or lacks a column.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            missing = sorted(set(columns or []) - set(file.schema_arrow.names))
+            if missing:
+                raise SalonError(f"{path} has no column {missing[0]!r}: run the ingest stage again")
+            table = file.read(columns=columns)
+        return _entries_to_map(table)
+    except (pa.ArrowException, OSError) as error:
+        raise SalonError(f"{path} cannot be read ({error}): run the ingest stage again") from None
+
+
 def read_tables(
     folder: Path, splits: Iterable[str] = SPLITS, *, columns: list[str] | None = None
 ) -> pa.Table:
-    """All rows of `splits` as one Arrow table; pass `columns` to leave the pictures on disk."""
+    """All rows of `splits` as one Arrow table; pass `columns` to leave the pictures on disk.
+
+    Raises:
+        SalonError: a split has no shard, or a shard cannot be read.
+    """
     return pa.concat_tables(
-        [pq.read_table(path, columns=columns) for split in splits for path in shard_paths(folder, split)]
+        [read_shard(path, columns=columns) for split in splits for path in shard_paths(folder, split)]
     )
+
+
+def _entries_to_map(table: pa.Table) -> pa.Table:
+    index = table.schema.get_field_index("attributes")
+    if index < 0 or not pa.types.is_list(table.schema.field(index).type):
+        return table
+    chunks = []
+    for entries in table["attributes"].chunks:
+        keys, values = entries.values.flatten()
+        mask = entries.is_null() if entries.null_count else None
+        chunks.append(pa.MapArray.from_arrays(entries.offsets, keys, values, mask=mask))
+    maps = pa.chunked_array(chunks, type=pa.map_(pa.string(), pa.string()))
+    return table.set_column(index, "attributes", maps)

@@ -6,7 +6,7 @@ from itertools import combinations, product
 import numpy as np
 
 Pair = tuple[tuple[str, str], tuple[str, str]]
-"""Two attributes with their values, ordered by attribute name: (("background", "pink"), ("concept", "owl"))."""
+"""Two attributes with their values, by attribute name: (("background", "pink"), ("concept", "owl"))."""
 
 
 def attribute_pairs(attributes: Mapping[str, str]) -> list[Pair]:
@@ -35,7 +35,7 @@ def hold_out_pairs(
 ) -> set[tuple[str, str]]:
     """Choose `count` pairs of first x second to keep out of training, spread as evenly as possible.
 
-    Each value keeps at least two partners in training, so that each part of a novel combination is well known.
+    Each value keeps at least two partners in training, so that each part of a novel one is well known.
 
     Raises:
         ValueError: so many pairs cannot be held out.

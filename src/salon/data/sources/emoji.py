@@ -10,12 +10,15 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, product
 from pathlib import Path
+from typing import Any
 
 import imagehash
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from salon.data.phrasebook import PhraseBook
 from salon.data.scenes import (
     BACKGROUNDS,
     PHRASINGS,
@@ -31,6 +34,7 @@ from salon.errors import SalonError
 from salon.params import EmojiParams
 from salon.paths import SPLITS
 
+SOURCE = "emoji-scenes"
 CHUNK = 256  # scenes per task of a worker process
 NOVEL_KINDS = ("concept_x_background", "concept_x_style")
 
@@ -49,6 +53,9 @@ def plan_world(params: EmojiParams, *, seed: int) -> World:
     """Decide the held-out combinations.
 
     `novel` shows each kind of novelty alone: a row of one kind has no unseen pair of the other kind.
+
+    Raises:
+        SalonError: so many combinations cannot be held out.
     """
     rng = np.random.default_rng([seed, 0])
     try:
@@ -62,35 +69,31 @@ def plan_world(params: EmojiParams, *, seed: int) -> World:
     new_background = [(c, b) in backgrounds for c, _, b in everything]
     new_style = [(c, s) in styles for c, s, _ in everything]
     marked = list(zip(everything, new_background, new_style, strict=True))
-    return World(
-        held_concept_background=frozenset(backgrounds),
-        held_concept_style=frozenset(styles),
-        combinations={
-            "seen": [combo for combo, b, s in marked if not b and not s],
-            "concept_x_background": [combo for combo, b, s in marked if b and not s],
-            "concept_x_style": [combo for combo, b, s in marked if s and not b],
-        },
-    )
+    combinations = {
+        "seen": [combo for combo, b, s in marked if not b and not s],
+        "concept_x_background": [combo for combo, b, s in marked if b and not s],
+        "concept_x_style": [combo for combo, b, s in marked if s and not b],
+    }
+    empty = [kind for kind, found in combinations.items() if not found]
+    if empty:
+        raise SalonError(f"ingest.emoji: no combination is left for {empty[0]}: hold out other counts")
+    return World(frozenset(backgrounds), frozenset(styles), combinations)
 
 
 def load_artwork(params: EmojiParams, root: Path) -> dict[tuple[str, str], Artwork]:
     """Read the drawings that the world needs: (concept, style) -> artwork.
 
     Raises:
-        SalonError: the archive is missing, or has no picture of a concept in a style.
+        SalonError: the archive is missing or unreadable, or has no picture of a concept in a style.
     """
-    archive = root / params.archive
-    if not archive.is_file():
-        raise SalonError(f"{archive} does not exist: ingest.emoji.archive must name the emoji archive")
     unknown = sorted(set(params.backgrounds) - set(BACKGROUNDS))
     if unknown:
         raise SalonError(f"ingest.emoji.backgrounds: unknown {unknown}; known are {sorted(BACKGROUNDS)}")
-    table = pq.read_table(
-        archive,
-        filters=[("text", "in", params.concepts), ("style", "in", params.styles)],
-    ).to_pylist()
+    unnamed = sorted(set(params.styles) - set(STYLES_RU))
+    if unnamed:
+        raise SalonError(f"ingest.emoji.styles: unknown {unnamed}; known are {sorted(STYLES_RU)}")
     artwork: dict[tuple[str, str], Artwork] = {}
-    for record in table:
+    for record in _read_archive(params, root):
         key = (record["text"], record["style"])
         if key in artwork:  # the archive repeats some drawings; the first one counts
             continue
@@ -106,8 +109,46 @@ def load_artwork(params: EmojiParams, root: Path) -> dict[tuple[str, str], Artwo
     missing = [pair for pair in product(params.concepts, params.styles) if pair not in artwork]
     if missing:
         shown = ", ".join(f"{concept!r} in {style!r}" for concept, style in missing[:5])
-        raise SalonError(f"{archive} has no picture of {shown}" + (" and others" if len(missing) > 5 else ""))
+        others = f" and {len(missing) - 5} others" if len(missing) > 5 else ""
+        raise SalonError(f"{root / params.archive} has no picture of {shown}{others}")
     return artwork
+
+
+def read_phrase_book(params: EmojiParams, *, root: Path) -> PhraseBook:
+    """How the captions of this source name concepts, styles and backgrounds.
+
+    Raises:
+        SalonError: the archive is missing or unreadable.
+    """
+    records = _read_archive(params, root, columns=["text", "text_ru", "style", "style_text"])
+    styles = {record["style"]: record["style_text"] for record in records}
+    return PhraseBook(
+        {
+            "en": {
+                "concept": {record["text"]: record["text"] for record in records},
+                "style": styles,
+                "background": {name: background.en for name, background in BACKGROUNDS.items()},
+            },
+            "ru": {
+                "concept": {record["text"]: record["text_ru"] for record in records},
+                "style": {style: STYLES_RU[style] for style in styles if style in STYLES_RU},
+                "background": {name: background.ru for name, background in BACKGROUNDS.items()},
+            },
+        }
+    )
+
+
+def _read_archive(
+    params: EmojiParams, root: Path, *, columns: list[str] | None = None
+) -> list[dict[str, Any]]:
+    archive = root / params.archive
+    if not archive.is_file():
+        raise SalonError(f"{archive} does not exist: ingest.emoji.archive must name the emoji archive")
+    wanted = [("text", "in", params.concepts), ("style", "in", params.styles)]
+    try:
+        return pq.read_table(archive, columns=columns, filters=wanted).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise SalonError(f"{archive} is not a readable emoji archive: {error}") from None
 
 
 def count_rows(params: EmojiParams) -> int:
@@ -164,7 +205,7 @@ class _Composer:
             height=self.params.image_size,
             phash=str(imagehash.phash(Image.fromarray(pixels))),
             split=split,
-            source="emoji-scenes",
+            source=SOURCE,
             licence=artwork.licence,
             attribution=artwork.attribution,
             attributes={"concept": concept, "style": style, "background": background},

@@ -1,0 +1,192 @@
+"""What a method is, and how it is found, saved and loaded.
+
+A method is a codec (image <-> latent) plus a generator (text -> latent). A family is one module of this
+package, found by its name; adding one is adding a file.
+"""
+
+import importlib
+import inspect
+import json
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import salon.methods
+from salon.codecs import Codec, load_codec
+from salon.errors import SalonError
+from salon.params import Fraction, Section, parse_section
+from salon.text.states import TextStates
+
+Generators = torch.Generator | Sequence[torch.Generator]
+"""One generator for the batch, or one for each picture (then a picture does not depend on its batch)."""
+
+
+class MethodConfig(Section):
+    """Settings that every method has. Each family adds its own."""
+
+    family: str = ""
+    """Module of `salon.methods`; the method's name when empty."""
+    codec: str = "pixels"
+    """Codec whose latents the method generates."""
+    batch_size: int = Field(32, ge=1)
+    """Pictures per optimiser step, over all devices."""
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Adam's moment decays."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Decoupled weight decay (AdamW)."""
+    warmup_fraction: Fraction = 0.03
+    """Share of the steps over which the learning rate rises."""
+    decay_fraction: Fraction = 0.4
+    """Share of the steps over which it falls to zero."""
+    grad_clip_norm: float = Field(1.0, gt=0)
+    """Largest gradient norm."""
+    ema_decay: Fraction = 0.995
+    """Decay per step of the averaged weights that are saved and judged."""
+
+
+@dataclass(frozen=True)
+class DataShape:
+    """What a method must know of the data before its first batch."""
+
+    image_size: int
+    """Width and height of the pictures."""
+    text_width: int
+    """Width of `TextStates.tokens`."""
+    pooled_width: int
+    """Width of `TextStates.pooled`."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What one optimiser minimises in one step, and its parts for the log."""
+
+    total: Float[Tensor, ""]
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Method(nn.Module, ABC):
+    """A text-to-image method. Pictures are float in [-1, 1]; text comes as the frozen tower's states.
+
+    Losses and samplers are pure: tensors and a generator in, tensors out.
+    """
+
+    config_class: ClassVar[type[MethodConfig]]
+    objectives: ClassVar[tuple[str, ...]] = ("model",)
+    """What is minimised in turn within one step, each by its own optimiser."""
+
+    def __init__(self, config: MethodConfig, shape: DataShape) -> None:
+        super().__init__()
+        self.config = config
+        self.shape = shape
+        # a plain attribute: frozen nets enter neither the averaged weights nor the checkpoints
+        self.__dict__["codec"] = load_codec(config.codec)
+
+    codec: Codec
+
+    def parameters_of(self, objective: str) -> list[nn.Parameter]:
+        """The parameters that `objective` trains."""
+        return list(self.parameters())
+
+    @abstractmethod
+    def losses(
+        self,
+        images: Float[Tensor, "b 3 h w"],
+        text: TextStates,
+        *,
+        objective: str,
+        step: int,
+        generator: torch.Generator,
+    ) -> Losses:
+        """The loss of `objective` on one batch."""
+
+    @abstractmethod
+    def sample(
+        self,
+        text: TextStates,
+        *,
+        generator: Generators,
+        guidance_scale: float | None = None,
+        num_inference_steps: int | None = None,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """One picture per caption; `None` takes the config's value.
+
+        Raises:
+            SalonError: a value is out of the range that the method supports.
+        """
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        description = {
+            "family": family_of(type(self)),
+            "config": self.config.model_dump(mode="json"),
+            "shape": asdict(self.shape),
+        }
+        (folder / "config.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
+
+
+def families() -> list[str]:
+    """Names of the modules of this package that hold a method."""
+    return sorted(m.name for m in pkgutil.iter_modules(salon.methods.__path__) if m.name != "base")
+
+
+def find_method(family: str) -> type[Method]:
+    """The one `Method` class of module `salon.methods.<family>`.
+
+    Raises:
+        SalonError: there is no such module.
+    """
+    if family not in families():
+        raise SalonError(f"unknown method family {family!r}: one of {families()}")
+    module = importlib.import_module(f"salon.methods.{family}")
+    (found,) = (
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, Method) and value.__module__ == module.__name__
+    )
+    return found
+
+
+def family_of(method: type[Method]) -> str:
+    """The family that `find_method` finds `method` by."""
+    return method.__module__.rpartition(".")[2]
+
+
+def read_config(name: str, raw: Mapping[str, Any]) -> tuple[type[Method], MethodConfig]:
+    """The class and the checked settings of method `name` of `params.yaml`.
+
+    Raises:
+        SalonError: unknown family, unknown key, or a value out of range.
+    """
+    method = find_method(raw.get("family") or name)
+    return method, parse_section(method.config_class, dict(raw), where=f"params.yaml: methods.{name}")
+
+
+def load_method(folder: Path) -> Method:
+    """Read what `save_pretrained` wrote; weights only, never pickled classes.
+
+    Raises:
+        SalonError: the folder holds no method.
+    """
+    if not (folder / "config.json").is_file():
+        raise SalonError(f"{folder} holds no trained method: run its train stage first")
+    description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    method_class = find_method(description["family"])
+    config = parse_section(
+        method_class.config_class, description["config"], where=str(folder / "config.json")
+    )
+    method = method_class(config, DataShape(**description["shape"]))
+    method.load_state_dict(load_file(folder / "model.safetensors"))
+    return method.eval().requires_grad_(False)

@@ -1,0 +1,156 @@
+"""A U-Net of residual convolutions, conditioned by FiLM and by cross-attention to text tokens.
+
+Cheap by construction: pixels are folded into channels first (pixel-unshuffle), and the widest layers work on
+the coarsest grids.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GROUP_CHANNELS = 16  # channels per group of GroupNorm
+
+
+class FourierEmbedding(nn.Module):
+    """Sines and cosines of a scalar in [0, 1] at fixed frequencies (Vaswani 2017, sec. 3.5)."""
+
+    def __init__(self, width: int, *, max_period: float = 1000.0) -> None:
+        super().__init__()
+        frequencies = torch.exp(torch.linspace(0, math.log(max_period), width // 2))
+        self.register_buffer("frequencies", frequencies, persistent=False)
+
+    def forward(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b d"]:
+        angles = t.float()[:, None] * self.frequencies[None]
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class ResBlock(nn.Module):
+    """Two convolutions with FiLM between them (Perez 2018) and a residual connection."""
+
+    def __init__(self, in_channels: int, out_channels: int, condition_width: int) -> None:
+        super().__init__()
+        self.norm_in = _norm(in_channels)
+        self.conv_in = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm_out = _norm(out_channels)
+        self.film = nn.Linear(condition_width, 2 * out_channels)
+        self.conv_out = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        nn.init.zeros_(self.conv_out.weight)  # the block starts as identity
+        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], condition: Float[Tensor, "b e"]
+    ) -> Float[Tensor, "b d h w"]:
+        h = self.conv_in(F.silu(self.norm_in(x)))
+        scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)
+        h = torch.addcmul(shift, self.norm_out(h), scale + 1)
+        return self.skip(x) + self.conv_out(F.silu(h))
+
+
+class CrossAttention(nn.Module):
+    """Each grid cell looks at the caption's tokens and at one null token that is always there."""
+
+    def __init__(self, channels: int, text_width: int, *, head_width: int = 32) -> None:
+        super().__init__()
+        self.heads = max(1, channels // head_width)
+        self.norm = _norm(channels)
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key_value = nn.Linear(text_width, 2 * channels)
+        self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)  # starts as identity
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], tokens: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"]
+    ) -> Float[Tensor, "b c h w"]:
+        b, c, height, width = x.shape
+        q = self.query(self.norm(x)).flatten(2).transpose(1, 2)  # (b, h*w, c)
+        k, v = self.key_value(tokens).chunk(2, dim=-1)  # (b, n, c)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
+        attended = attended.transpose(1, 2).reshape(b, height, width, c).permute(0, 3, 1, 2)
+        return x + self.out(attended)
+
+
+class UNet(nn.Module):
+    """Denoiser: (noisy picture, condition vector, text tokens) -> a field of the picture's shape."""
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        channels: Sequence[int],
+        blocks_per_level: int,
+        attention_levels: Sequence[int],
+        condition_width: int,
+        text_width: int,
+        patch: int,
+    ) -> None:
+        """`channels[i]` is the width of level i, each level half the size of the one before.
+
+        Args:
+            patch: Side of the pixel blocks that are folded into channels before the first level.
+            attention_levels: Levels whose cells attend to the text tokens.
+        """
+        super().__init__()
+        self.patch = patch
+        folded = in_channels * patch**2
+        self.stem = nn.Conv2d(folded, channels[0], 3, padding=1)
+
+        def level_blocks(widths: Sequence[int], level: int) -> nn.ModuleList:
+            blocks = nn.ModuleList(
+                ResBlock(before, after, condition_width) for before, after in pairwise(widths)
+            )
+            if level in attention_levels:
+                blocks.append(CrossAttention(widths[-1], text_width))
+            return blocks
+
+        self.down = nn.ModuleList()
+        self.shrink = nn.ModuleList()
+        for level, width in enumerate(channels):
+            before = channels[max(0, level - 1)]
+            self.shrink.append(nn.Conv2d(before, before, 3, stride=2, padding=1) if level else nn.Identity())
+            self.down.append(level_blocks([before] + [width] * blocks_per_level, level))
+        self.up = nn.ModuleList()
+        for level, width in reversed(list(enumerate(channels))):
+            below = channels[min(level + 1, len(channels) - 1)]
+            entering = width if level == len(channels) - 1 else below + width  # the deepest has no skip
+            self.up.append(level_blocks([entering] + [width] * blocks_per_level, level))
+        self.norm = _norm(channels[0])
+        self.head = nn.Conv2d(channels[0], folded, 3, padding=1)
+        nn.init.zeros_(self.head.weight)  # the first prediction is zero everywhere
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        x: Float[Tensor, "b c h w"],
+        condition: Float[Tensor, "b e"],
+        tokens: Float[Tensor, "b n d"],
+        mask: Bool[Tensor, "b n"],
+    ) -> Float[Tensor, "b c h w"]:
+        h = F.pixel_unshuffle(x, self.patch)  # (b, c*p*p, h/p, w/p)
+        h = self.stem(h.contiguous(memory_format=torch.channels_last))
+        skips = []
+        for shrink, blocks in zip(self.shrink, self.down, strict=True):
+            h = _run(blocks, shrink(h), condition, tokens, mask)  # (b, channels[i], h/p/2^i, w/p/2^i)
+            skips.append(h)
+        for depth, blocks in enumerate(self.up):
+            if depth:
+                h = torch.cat([F.interpolate(h, scale_factor=2.0, mode="nearest"), skips[-1 - depth]], dim=1)
+            h = _run(blocks, h, condition, tokens, mask)
+        return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.patch)
+
+
+def _run(blocks: nn.ModuleList, h: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    for block in blocks:
+        h = block(h, condition) if isinstance(block, ResBlock) else block(h, tokens, mask)
+    return h
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(max(1, channels // GROUP_CHANNELS), channels)

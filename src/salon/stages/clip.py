@@ -1,0 +1,94 @@
+"""Tokenizer and contrastive towers on the training split; the states of every caption, cached."""
+
+import shutil
+
+import torch
+
+from salon.data.loader import CaptionedImages, batch_indices, load_split, to_float
+from salon.jsonfile import write_json
+from salon.params import Params
+from salon.paths import SPLITS, Paths
+from salon.text.contrastive import HardNegatives, info_nce, probe_attributes
+from salon.text.states import TextStateCache
+from salon.text.tokenizer import known_words, train_tokenizer
+from salon.text.tower import ClipTower, build_model, image_forward, text_forward, tokenize
+from salon.training.budget import count_step_flops
+from salon.training.fit import fit
+
+
+def run(params: Params, paths: Paths) -> None:
+    """Write `models/clip/`, `data/processed/text_states/` and `reports/metrics/clip_tower.json`."""
+    settings = params.clip
+    splits = {split: load_split(paths.interim, split) for split in SPLITS}
+    train = splits["train"]
+    tokenizer = train_tokenizer(
+        sorted(set(train.captions)), vocab_size=settings.vocab_size, max_tokens=settings.max_tokens
+    )
+    torch.manual_seed(params.seed)
+    model = build_model(settings, tokenizer, image_size=train.images.shape[-1])
+    contrast = _Contrast(train, tokenizer, params)
+    step_flops = count_step_flops(model, lambda twin: contrast.loss(twin, 0))
+    report = fit(model, contrast.loss, name="train_clip", total_steps=settings.max_steps, lr=settings.lr)
+
+    tower = ClipTower(model, tokenizer, frozenset(known_words(train.captions)))
+    probe = probe_attributes(tower, splits["val"], train)
+    captions = sorted({caption for split in splits.values() for caption in split.captions})
+    cache = TextStateCache(captions, tower.encode_text(captions))
+
+    for folder in (paths.clip, paths.text_states):
+        shutil.rmtree(folder, ignore_errors=True)
+    tower.save(paths.clip)
+    cache.save(paths.text_states)
+    metrics = {
+        "probe": {name: round(value, 4) for name, value in probe.accuracy.items()},
+        "probe_trials": probe.trials,
+        "loss": round(report.loss, 4),
+        "truncated_captions": sum(tower.is_truncated(caption) for caption in captions),
+        "cost": {
+            "train_flops": step_flops * report.steps,
+            "train_minutes": round(report.minutes, 3),
+            "images_seen": report.steps * settings.batch_size,
+            "parameters": sum(p.numel() for p in model.parameters()),
+        },
+    }
+    write_json(paths.clip_metrics, metrics)
+    print(f"contrastive towers: {metrics}")
+
+
+class _Contrast:
+    """The loss of step i, as a function of the seed and i alone."""
+
+    def __init__(self, train: CaptionedImages, tokenizer: object, params: Params) -> None:
+        self.train = train
+        self.settings = params.clip
+        self.seed = params.seed
+        distinct = sorted(set(train.captions))
+        number = {caption: i for i, caption in enumerate(distinct)}
+        self.caption_of_row = torch.tensor([number[caption] for caption in train.captions])
+        self.tokens = tokenize(tokenizer, distinct, max_tokens=self.settings.max_tokens)  # type: ignore[arg-type]
+        # rows without attributes are described by their caption alone
+        self.descriptions = [
+            tuple(sorted(row.items())) or (("caption", caption),)
+            for row, caption in zip(train.attributes, train.captions, strict=True)
+        ]
+        self.negatives = HardNegatives(train.attributes, self.caption_of_row)
+
+    def loss(self, model: torch.nn.Module, step: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        rows = batch_indices(step, size=len(self.train), batch_size=self.settings.batch_size, seed=self.seed)
+        extra, extra_descriptions = self.negatives.draw(
+            rows, per_row=self.settings.hard_negatives, generator=generator
+        )
+        own_descriptions = [self.descriptions[row] for row in rows.tolist()]
+        columns = own_descriptions + extra_descriptions
+        same = torch.tensor([[own == other for other in columns] for own in own_descriptions])
+        captions = torch.cat([self.caption_of_row[rows], torch.tensor(extra, dtype=torch.long)])
+        device = next(model.parameters()).device
+        _, texts = text_forward(
+            model,  # type: ignore[arg-type]
+            self.tokens["input_ids"][captions].to(device),
+            self.tokens["attention_mask"][captions].to(device),
+        )
+        images = image_forward(model, to_float(self.train.images[rows]).to(device))  # type: ignore[arg-type]
+        scale = model.logit_scale.exp().clamp(max=100)  # Radford 2021, sec. 2.5
+        return info_nce(images, texts, logit_scale=scale, same=same.to(device))

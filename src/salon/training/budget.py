@@ -1,0 +1,37 @@
+"""Equal budgets: training FLOPs counted, not estimated."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from salon.errors import SalonError
+
+
+def count_step_flops(module: nn.Module, loss: Callable[[nn.Module], Tensor]) -> int:
+    """FLOPs of one forward and backward pass of `loss(module)`, counted on a copy of `module`.
+
+    Matrix products, convolutions and attention are counted (a multiply-add is two FLOPs); element-wise work
+    and the optimiser are not.
+    """
+    twin = copy.deepcopy(module)
+    with FlopCounterMode(display=False) as counter, torch.random.fork_rng():
+        loss(twin).backward()
+    return counter.get_total_flops()
+
+
+def steps_within(budget_flops: float, *, shared_flops: float, step_flops: float, name: str) -> int:
+    """Optimiser steps that the budget leaves once the shared stages are paid.
+
+    Raises:
+        SalonError: nothing is left.
+    """
+    steps = int((budget_flops - shared_flops) // step_flops)
+    if steps < 1:
+        raise SalonError(
+            f"method {name!r}: budget.train_flops = {budget_flops:.3g} does not cover the shared stages "
+            f"({shared_flops:.3g} FLOPs) and one training step ({step_flops:.3g}): raise it"
+        )
+    return steps

@@ -1,0 +1,66 @@
+"""A plain training loop for the small networks that no method owns: the towers and the scorer."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from salon.training.schedule import warmup_hold_decay
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What one training cost."""
+
+    steps: int
+    minutes: float
+    loss: float
+    """Mean of the last tenth of training."""
+
+
+def fit(
+    module: nn.Module,
+    loss: Callable[[nn.Module, int], Tensor],
+    *,
+    name: str,
+    total_steps: int,
+    lr: float,
+    weight_decay: float = 0.05,
+    warmup_fraction: float = 0.05,
+    decay_fraction: float = 0.5,
+) -> FitReport:
+    """Minimise `loss(module, step)` with AdamW; `module` is trained in place.
+
+    Raises:
+        FloatingPointError: the loss is not finite.
+    """
+    optimiser = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda step: warmup_hold_decay(
+            step,
+            total_steps=total_steps,
+            warmup_fraction=warmup_fraction,
+            decay_fraction=decay_fraction,
+        ),
+    )
+    started = time.perf_counter()
+    recent: list[float] = []
+    module.train()
+    for step in (bar := tqdm(range(total_steps), name, unit="step", mininterval=1)):
+        optimiser.zero_grad(set_to_none=True)
+        value = loss(module, step)
+        if not torch.isfinite(value):
+            raise FloatingPointError(f"{name}: the loss is {value.item()} at step {step}; lower its lr")
+        value.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        recent = [*recent[-max(1, total_steps // 10) :], value.item()]
+        bar.set_postfix(loss=f"{sum(recent) / len(recent):.3f}", refresh=False)
+    module.eval()
+    minutes = (time.perf_counter() - started) / 60
+    return FitReport(steps=total_steps, minutes=minutes, loss=sum(recent) / len(recent))
