@@ -1,0 +1,1 @@
+"""A registered method behind HTTP."""
