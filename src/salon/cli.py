@@ -45,9 +45,33 @@ def validate() -> None:
     stage.run(*workspace())
 
 
+@app.command()
+def scorer() -> None:
+    """Train the independent scorer that judges every method."""
+    from salon.stages import scorer as stage
+
+    stage.run(*workspace())
+
+
 @app.command("train-clip")
 def train_clip() -> None:
     """Train the tokenizer and the contrastive text and image towers."""
     from salon.stages import clip as stage
 
     stage.run(*workspace())
+
+
+@app.command()
+def train(method: MethodName) -> None:
+    """Train one method within its budget; killed and started again, it goes on."""
+    from salon.stages import train as stage
+
+    stage.run(*workspace(), method)
+
+
+@app.command()
+def evaluate(method: MethodName) -> None:
+    """Judge one method with the independent scorer; measure what a picture costs."""
+    from salon.stages import evaluate as stage
+
+    stage.run(*workspace(), method)

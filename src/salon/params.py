@@ -102,12 +102,15 @@ class ClipParams(Section):
     """BPE merges plus bytes."""
     max_tokens: int = Field(32, ge=8)
     """Captions are cut to this many tokens; a cut is reported, never silent."""
-    width: int = Field(128, gt=0)
-    """Width of both towers."""
-    text_layers: int = Field(3, gt=0)
-    image_layers: int = Field(4, gt=0)
-    patch_size: int = Field(4, gt=0)
-    """Side of an image patch in pixels."""
+    text_width: int = Field(128, gt=0)
+    """Width of the text tower."""
+    text_layers: int = Field(2, gt=0)
+    """Transformer layers of the text tower."""
+    image_channels: list[int] = Field([64, 128], min_length=1)
+    """Widths of the image tower's stages: the first works on a quarter of the picture's side, each further
+    one on half of the one before."""
+    image_blocks: int = Field(2, gt=0)
+    """Residual blocks per stage of the image tower."""
     projection_dim: int = Field(128, gt=0)
     """Width of the shared space."""
     hard_negatives: int = Field(2, ge=0)
@@ -188,6 +191,16 @@ class Params(Section):
     """One entry per method; the key is its name and, unless `family` says otherwise, its module."""
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
+
+    def method(self, name: str) -> dict[str, Any]:
+        """The raw settings of one method.
+
+        Raises:
+            SalonError: params.yaml has no such method.
+        """
+        if name not in self.methods:
+            raise SalonError(f"unknown method {name!r}: params.yaml has {', '.join(self.methods)}")
+        return self.methods[name]
 
     @model_validator(mode="after")
     def _names_are_plain(self) -> "Params":

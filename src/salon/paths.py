@@ -71,6 +71,10 @@ class Paths:
     def metrics(self, name: str) -> Path:
         return self.root / "reports" / "metrics" / f"{name}.json"
 
+    def dial(self, name: str) -> Path:
+        """Quality and latency against the number of inference steps."""
+        return self.root / "reports" / "dial" / f"{name}.json"
+
     def samples(self, name: str) -> Path:
         """The judged pictures of one method and the verdict on each."""
         return self.root / "reports" / "samples" / name

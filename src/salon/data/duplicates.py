@@ -12,7 +12,7 @@ CHUNK_PICTURES = (
 
 
 def shared_pictures(pictures: Sequence[str], splits: Sequence[str]) -> dict[int, int]:
-    """Row -> the first row of another split that shows the same picture; rows without such a twin are absent."""
+    """Row -> the first row of another split that shows the same picture; rows without one are absent."""
     first: dict[str, dict[str, int]] = {}  # picture -> split -> its first row there
     for row, (picture, split) in enumerate(zip(pictures, splits, strict=True)):
         first.setdefault(picture, {}).setdefault(split, row)
@@ -29,8 +29,8 @@ def near_duplicates(
 ) -> dict[int, tuple[int, int]]:
     """Row -> (nearest row of an earlier split, differing bits), where fewer than `distance` bits differ.
 
-    Splits are taken in the order in which they first occur, so that a leak from training is named in the split
-    that it spoils.
+    Splits are taken in the order in which they first occur, so that a leak from training is named in the
+    split that it spoils.
     """
     names = np.asarray(splits)
     rows_of = {split: np.flatnonzero(names == split) for split in dict.fromkeys(splits)}

@@ -1,13 +1,13 @@
 """What the shards really hold, measured from the bytes, as frames that expectations can be asked of.
 
-A check that cannot be asked of a row (the size of a picture that does not decode) is left null there: the row is
-already named by the check that it failed, and one cause gives one complaint.
+A check that cannot be asked of a row (the size of a picture that does not decode) is left null there: the row
+is already named by the check that it failed, and one cause gives one complaint.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class Evidence:
 def gather(
     folder: Path, *, ingested: Mapping[str, int], sources: KnownSources, settings: ValidateParams
 ) -> Evidence:
-    """Read every shard of `folder` and measure every row. `ingested` is the number of rows each split must have.
+    """Read every shard of `folder` and measure every row; `ingested` is how many rows each split must have.
 
     Raises:
         SalonError: the folder holds no shard.
@@ -111,9 +111,14 @@ def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
 def _digest(rows: pd.DataFrame) -> str:
     """sha256 over what a model can learn from: split, id, picture and attributes of every row, in order."""
     digest = hashlib.sha256()
-    for line in rows[["split", "id", "real_sha256", "attributes"]].itertuples(index=False):
-        digest.update(json.dumps(list(line), sort_keys=True).encode() + b"\n")
+    for line in _lines(rows, "split", "id", "real_sha256", "attributes"):
+        digest.update(json.dumps(line, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()
+
+
+def _lines(rows: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """The rows as tuples of `columns`, without the types that pandas would guess."""
+    return zip(*(rows[column].tolist() for column in columns), strict=True)
 
 
 def _derive(evidence: Evidence, name: str, problems: Mapping[int, str], *, applies_to: int) -> None:
@@ -125,24 +130,24 @@ def _derive(evidence: Evidence, name: str, problems: Mapping[int, str], *, appli
 def _check_content(evidence: Evidence) -> None:
     """Do sizes, hashes and ids belong to the bytes that they stand beside?"""
     rows = evidence.rows
-    sizes, hashes, ids = {}, {}, {}
-    decoded = 0
-    for row, line in enumerate(rows.itertuples(index=False)):
-        if line.image_problem is None:
-            decoded += 1
-            if (line.width, line.height) != (line.real_width, line.real_height):
-                real = f"{line.real_width}x{line.real_height}"
-                sizes[row] = f"width and height say {line.width}x{line.height}, the picture is {real}"
-            if line.image_sha256 != line.real_sha256:
-                hashes[row] = f"image_sha256 is {line.image_sha256}, the bytes have {line.real_sha256}"
-        if line.real_id is not None and line.id != line.real_id:
-            ids[row] = f"id is {line.id}, its content gives {line.real_id}"
+    sizes, hashes, ids, decoded = {}, {}, {}, 0
+    shapes = _lines(rows, "image_problem", "width", "height", "real_width", "real_height")
+    for row, (problem, width, height, real_width, real_height) in enumerate(shapes):
+        decoded += problem is None
+        if problem is None and (width, height) != (real_width, real_height):
+            sizes[row] = f"width and height say {width}x{height}, the picture is {real_width}x{real_height}"
+    names = _lines(rows, "image_problem", "image_sha256", "real_sha256", "id", "real_id")
+    for row, (problem, sha256, real_sha256, identity, real_id) in enumerate(names):
+        if problem is None and sha256 != real_sha256:
+            hashes[row] = f"image_sha256 is {sha256}, the bytes have {real_sha256}"
+        if real_id is not None and identity != real_id:
+            ids[row] = f"id is {identity}, its content gives {real_id}"
     _derive(evidence, "size_problem", sizes, applies_to=decoded)
     _derive(evidence, "sha256_problem", hashes, applies_to=decoded)
     _derive(evidence, "id_problem", ids, applies_to=int(rows["real_id"].notna().sum()))
     stray = {
         row: f"split is {split!r} in a shard of {shard_split!r}"
-        for row, (split, shard_split) in enumerate(zip(rows["split"], rows["shard_split"], strict=True))
+        for row, (split, shard_split) in enumerate(_lines(rows, "split", "shard_split"))
         if split != shard_split
     }
     _derive(evidence, "split_problem", stray, applies_to=len(rows))
@@ -189,7 +194,7 @@ def _check_combinations(evidence: Evidence) -> None:
     rows = evidence.rows
     described = [
         (row, split, attributes)
-        for row, (split, attributes) in enumerate(zip(rows["split"], rows["attributes"], strict=True))
+        for row, (split, attributes) in enumerate(_lines(rows, "split", "attributes"))
         if attributes
     ]
     training = {tuple(sorted(attributes.items())) for _, split, attributes in described if split == "train"}
@@ -222,15 +227,15 @@ def _check_captions(evidence: Evidence, *, sources: KnownSources, settings: Vali
     problems: dict[int, str] = {}
     asked = 0
     known: dict[tuple[str, str, str, str], str | None] = {}  # few captions, many rows
-    for row, line in enumerate(evidence.rows.itertuples(index=False)):
-        book = sources.phrase_books.get(line.source)
-        if book is None or not (line.caption or "").strip() or line.lang not in settings.languages:
+    lines = _lines(evidence.rows, "source", "caption", "lang", "attributes")
+    for row, (source, caption, lang, attributes) in enumerate(lines):
+        book = sources.phrase_books.get(source)
+        if book is None or not (caption or "").strip() or lang not in settings.languages:
             continue
         asked += 1
-        attributes = line.attributes or {}
-        key = (line.source, line.caption, line.lang, str(sorted(attributes.items())))
+        key = (source, caption, lang, str(sorted((attributes or {}).items())))
         if key not in known:
-            known[key] = book.disagreement(line.caption, lang=line.lang, attributes=attributes)
+            known[key] = book.disagreement(caption, lang=lang, attributes=attributes or {})
         if (problem := known[key]) is not None:
             problems[row] = problem
     _derive(evidence, "caption_problem", problems, applies_to=asked)

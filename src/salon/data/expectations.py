@@ -1,24 +1,19 @@
-"""The gate before every training: what must hold of the rows, as a Great Expectations suite.
+"""What must hold of the rows before anything trains on them, as Great Expectations.
 
-The suite is built here, from code and `params.yaml`, in an ephemeral context: a file context would rewrite its
-pages and identifiers on every run.
+The suite is built from code and `params.yaml`, never from a stored context, so that a check is changed in one
+place and the same data give the same verdict.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import great_expectations as gx
 import great_expectations.expectations as gxe
 import pandas as pd
 from great_expectations.expectations.expectation import Expectation
 
 from salon.data.evidence import PHASH, Evidence
 from salon.data.schema import SCHEMA
-from salon.errors import SalonError
 from salon.params import ValidateParams
-
-NAMED_ROWS = 10  # failing rows named per check; the rest are counted
 
 INGEST_AGAIN = "Run the ingest stage again; if it comes back, mend the row in its source."
 
@@ -39,76 +34,6 @@ class Check:
     """Lines that can be asked, where these are not all."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of one check."""
-
-    name: str
-    means: str
-    remedy: str
-    status: str
-    """`passed`, `failed`, `not applicable` or `not run`."""
-    checked: int
-    """Lines of the frame that were asked."""
-    failed: int
-    failing: list[dict[str, Any]] = field(default_factory=list)
-    """The first failing lines: where, and what is wrong."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """All results, and what the data look like."""
-
-    results: list[Result]
-    evidence: Evidence
-    settings: ValidateParams
-
-    @property
-    def failures(self) -> list[Result]:
-        return [result for result in self.results if result.status == "failed"]
-
-    @property
-    def passed(self) -> bool:
-        return not self.failures
-
-    def report(self) -> dict[str, Any]:
-        """Free of times, so that equal data give equal bytes."""
-        evidence = self.evidence
-        return {
-            "verdict": "passed" if self.passed else "failed",
-            "data_sha256": evidence.data_sha256,
-            "checks": [vars(result) for result in self.results],
-            "observed": summarise(evidence),
-            "thresholds": self.settings.model_dump(mode="json"),
-        }
-
-    def complaint(self) -> str:
-        """Which checks failed, on which rows, and what to do about it."""
-        lines = []
-        for result in self.failures:
-            lines.append(
-                f"  {result.name}: {result.failed} of {result.checked} fail. Expected: {result.means}"
-            )
-            lines += [f"    - {_where(failing)}: {failing['problem']}" for failing in result.failing]
-            if result.failed > len(result.failing):
-                lines.append(f"    - and {result.failed - len(result.failing)} more")
-            lines.append(f"    What to do: {result.remedy}")
-        count = len(self.failures)
-        head = f"the data did not pass validation: {count} of {len(self.results)} checks failed"
-        return "\n".join([head, *lines])
-
-
-def judge(evidence: Evidence, settings: ValidateParams) -> Verdict:
-    """Ask every expectation of the frames."""
-    asked = checks(evidence, settings)
-    failed: dict[str, list[int]] = {}
-    for frame in ("shards", "splits", "balance", "rows"):
-        of_frame = [check for check in asked if check.frame == frame]
-        if len(getattr(evidence, frame)):
-            failed |= _failing_lines(getattr(evidence, frame), of_frame, name=frame)
-    return Verdict([_result(check, evidence, failed) for check in asked], evidence, settings)
-
-
 def checks(evidence: Evidence, settings: ValidateParams) -> list[Check]:
     """The suite, in the order in which a reader wants to know."""
 
@@ -121,13 +46,13 @@ def checks(evidence: Evidence, settings: ValidateParams) -> list[Check]:
         *expectations: Expectation, name: str, column: str, means: str, remedy: str = INGEST_AGAIN
     ) -> Check:
         return Check(
-            name, "rows", means, remedy, expectations, lambda line: f"{column} is {_shown(line[column])}"
+            name, "rows", means, remedy, expectations, lambda line: f"{column} is {shown(line[column])}"
         )
 
     shortest, longest = settings.caption_length
     smallest, largest = settings.image_side
-    leaves_no_null = [name for name in SCHEMA.names if name not in ("image", "caption", "lang", "licence")]
-    leaves_no_null = [name for name in leaves_no_null if name not in ("attribution", "phash")]
+    own_check = ("image", "caption", "lang", "phash", "licence", "attribution")
+    never_null = [name for name in SCHEMA.names if name not in own_check]
     return [
         Check(
             "shards_readable", "shards", "Every shard is a whole Parquet file that a stage reads.",
@@ -154,8 +79,8 @@ def checks(evidence: Evidence, settings: ValidateParams) -> list[Check]:
         ),
         Check(
             "no_nulls", "rows", "No column of a row is null.", INGEST_AGAIN,
-            tuple(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in leaves_no_null),
-            lambda line: "null in " + ", ".join(name for name in leaves_no_null if line[name] is None),
+            tuple(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in never_null),
+            lambda line: "null in " + ", ".join(name for name in never_null if line[name] is None),
         ),
         derived("split_problem", name="split_matches_shard", means="A row's split is that of its shard."),
         direct(
@@ -163,13 +88,13 @@ def checks(evidence: Evidence, settings: ValidateParams) -> list[Check]:
             means="No two rows have one id: same picture, caption and language.",
             remedy="Remove the duplicate rows from the source and run the ingest stage again.",
         ),
-        derived("id_problem", name="ids_match_content", means="The id is the hash of picture, caption, language."),
+        derived("id_problem", name="ids_match_content", means="The id is the hash of the content."),
         derived(
             "image_problem", name="images_decode", means="Every picture decodes as PNG, JPEG or WebP.",
-            remedy="The bytes are corrupt: run the ingest stage again, or remove the picture from the source.",
+            remedy="The bytes are corrupt: run the ingest stage again, or remove it from its source.",
         ),
         derived("sha256_problem", name="image_hashes_match", means="image_sha256 is the hash of the bytes."),
-        derived("size_problem", name="sizes_match", means="width and height are those of the decoded picture."),
+        derived("size_problem", name="sizes_match", means="width and height are the picture's own."),
         Check(
             "sizes_in_range", "rows", f"Width and height lie between {smallest} and {largest} pixels.",
             "Resize or remove the picture in the source, or change validate.image_side.",
@@ -212,8 +137,8 @@ def checks(evidence: Evidence, settings: ValidateParams) -> list[Check]:
         derived(
             "leak_problem", name="no_picture_in_two_splits",
             means="No picture, by its pixels, stands in two splits.",
-            remedy="The splits leak: whoever is judged on this picture was trained on it. Split by picture and "
-            "run the ingest stage again.",
+            remedy="The splits leak: a model would be judged on pictures it was trained on. Split by picture "
+            "and run the ingest stage again.",
         ),
         derived(
             "near_duplicate_problem", name="no_near_duplicates",
@@ -252,41 +177,10 @@ def checks(evidence: Evidence, settings: ValidateParams) -> list[Check]:
                 ),
             ),
             lambda line: (
-                f"{line['most_frequent']} is {line['imbalance']} times as frequent as {line['least_frequent']}"
+                f"{line['most_frequent']} occurs {line['imbalance']} times as often as {line['least_frequent']}"
             ),
         ),
     ]  # fmt: skip
-
-
-def summarise(evidence: Evidence) -> dict[str, Any]:
-    """What the rows look like: counts and ranges."""
-    rows = evidence.rows
-    if rows.empty:
-        return {}
-
-    def spread(column: str) -> list[int] | None:
-        values = rows[column].dropna()
-        return [int(values.min()), int(values.max())] if len(values) else None
-
-    def counted(column: str) -> dict[str, int]:
-        return {str(value): int(count) for value, count in rows[column].value_counts().items()}
-
-    return {
-        "rows": dict(zip(evidence.splits["split"], evidence.splits["rows"], strict=True)),
-        "languages": counted("lang"),
-        "sources": counted("source"),
-        "licences": counted("licence"),
-        "caption_length": spread("caption_length"),
-        "width": spread("real_width"),
-        "height": spread("real_height"),
-        "distinct_captions": int(rows["caption"].nunique()),
-        "distinct_pictures": int(rows["picture"].nunique()),
-        "novel_kinds": evidence.novel_kinds,
-        "training_attributes": evidence.counts,
-        "imbalance": dict(zip(evidence.balance["attribute"], evidence.balance["imbalance"], strict=True))
-        if len(evidence.balance)
-        else {},
-    }
 
 
 def _present(column: str, regex: str = r"[\s\S]*\S[\s\S]*") -> tuple[Expectation, ...]:
@@ -297,56 +191,7 @@ def _present(column: str, regex: str = r"[\s\S]*\S[\s\S]*") -> tuple[Expectation
     )
 
 
-def _failing_lines(frame: pd.DataFrame, asked: list[Check], *, name: str) -> dict[str, list[int]]:
-    """Check name -> positions of the lines that fail one of its expectations."""
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
-    batch = asset.add_batch_definition_whole_dataframe(name).get_batch({"dataframe": frame})
-    suite = gx.ExpectationSuite(name=name)
-    for check in asked:
-        for expectation in check.expectations:
-            expectation.meta = {"check": check.name}
-            suite.add_expectation(expectation)
-    outcome = batch.validate(suite, result_format={"result_format": "COMPLETE"})
-    failing: dict[str, set[int]] = {}
-    for result in outcome.results:
-        check_name = result.expectation_config.meta["check"]
-        if "unexpected_index_list" not in result.result:
-            raise SalonError(f"check {check_name} could not be evaluated: {result.exception_info}")
-        failing.setdefault(check_name, set()).update(result.result["unexpected_index_list"] or [])
-    return {check_name: sorted(lines) for check_name, lines in failing.items()}
-
-
-def _result(check: Check, evidence: Evidence, failed: dict[str, list[int]]) -> Result:
-    frame: pd.DataFrame = getattr(evidence, check.frame)
-    lines = failed.get(check.name, [])
-    checked = len(frame) if check.applies_to is None else check.applies_to
-    if lines:
-        status = "failed"
-    elif evidence.data_sha256 is None and check.frame != "shards":
-        status = "not run"
-    else:
-        status = "passed" if checked else "not applicable"
-    failing = [_name(check, frame.loc[line]) for line in lines[:NAMED_ROWS]]
-    return Result(check.name, check.means, check.remedy, status, checked, len(lines), failing)
-
-
-def _name(check: Check, line: pd.Series) -> dict[str, Any]:
-    known = ("shard", "row", "id", "split", "caption", "attribute")
-    where = {column: line[column] for column in known if column in line}
-    return where | {"problem": check.describe(line)}
-
-
-def _where(failing: dict[str, Any]) -> str:
-    if "id" in failing:
-        return (
-            f"{failing['shard']} row {failing['row']} (id {failing['id']}, split {failing['split']}, "
-            f"caption {_shown(failing['caption'])})"
-        )
-    return str(failing.get("shard") or failing.get("split") or failing.get("attribute"))
-
-
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """`value` as a short literal."""
     text = repr(value)
     return text if len(text) <= 80 else text[:76] + "…" + text[0]

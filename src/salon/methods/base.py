@@ -75,6 +75,16 @@ class Losses:
     terms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+class _Shared:
+    """Holds a frozen net outside a module's tree: in no checkpoint and no average, and never copied."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
+        return self
+
+
 class Method(nn.Module, ABC):
     """A text-to-image method. Pictures are float in [-1, 1]; text comes as the frozen tower's states.
 
@@ -89,10 +99,12 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.shape = shape
-        # a plain attribute: frozen nets enter neither the averaged weights nor the checkpoints
-        self.__dict__["codec"] = load_codec(config.codec)
+        self._shared_codec = _Shared(load_codec(config.codec))
 
-    codec: Codec
+    @property
+    def codec(self) -> Codec:
+        """The frozen codec, outside the module's tree."""
+        return self._shared_codec.codec
 
     def parameters_of(self, objective: str) -> list[nn.Parameter]:
         """The parameters that `objective` trains."""

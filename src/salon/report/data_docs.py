@@ -1,14 +1,13 @@
 """The verdict on the data as one page that reads without a network."""
 
 import base64
-import os
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from salon.data.expectations import Verdict
 from salon.data.inspection import Picture
+from salon.data.verdict import Verdict
 
 
 def write_data_docs(folder: Path, verdict: Verdict) -> None:
@@ -16,7 +15,7 @@ def write_data_docs(folder: Path, verdict: Verdict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / ".index.html.part"
     temporary.write_text(render_data_docs(verdict), encoding="utf-8")
-    os.replace(temporary, folder / "index.html")
+    temporary.replace(folder / "index.html")
 
 
 def render_data_docs(verdict: Verdict) -> str:

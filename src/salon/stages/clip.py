@@ -11,7 +11,7 @@ from salon.paths import SPLITS, Paths
 from salon.text.contrastive import HardNegatives, info_nce, probe_attributes
 from salon.text.states import TextStateCache
 from salon.text.tokenizer import known_words, train_tokenizer
-from salon.text.tower import ClipTower, build_model, image_forward, text_forward, tokenize
+from salon.text.tower import ClipTower, TwoTowers, build_towers, tokenize
 from salon.training.budget import count_step_flops
 from salon.training.fit import fit
 
@@ -25,12 +25,12 @@ def run(params: Params, paths: Paths) -> None:
         sorted(set(train.captions)), vocab_size=settings.vocab_size, max_tokens=settings.max_tokens
     )
     torch.manual_seed(params.seed)
-    model = build_model(settings, tokenizer, image_size=train.images.shape[-1])
+    towers = build_towers(settings, tokenizer)
     contrast = _Contrast(train, tokenizer, params)
-    step_flops = count_step_flops(model, lambda twin: contrast.loss(twin, 0))
-    report = fit(model, contrast.loss, name="train_clip", total_steps=settings.max_steps, lr=settings.lr)
+    step_flops = count_step_flops(towers, lambda twin: contrast.loss(twin, 0))
+    report = fit(towers, contrast.loss, name="train_clip", total_steps=settings.max_steps, lr=settings.lr)
 
-    tower = ClipTower(model, tokenizer, frozenset(known_words(train.captions)))
+    tower = ClipTower(towers, tokenizer, frozenset(known_words(train.captions)))
     probe = probe_attributes(tower, splits["val"], train)
     captions = sorted({caption for split in splits.values() for caption in split.captions})
     cache = TextStateCache(captions, tower.encode_text(captions))
@@ -48,7 +48,7 @@ def run(params: Params, paths: Paths) -> None:
             "train_flops": step_flops * report.steps,
             "train_minutes": round(report.minutes, 3),
             "images_seen": report.steps * settings.batch_size,
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "parameters": sum(p.numel() for p in towers.parameters()),
         },
     }
     write_json(paths.clip_metrics, metrics)
@@ -73,7 +73,7 @@ class _Contrast:
         ]
         self.negatives = HardNegatives(train.attributes, self.caption_of_row)
 
-    def loss(self, model: torch.nn.Module, step: int) -> torch.Tensor:
+    def loss(self, towers: TwoTowers, step: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         rows = batch_indices(step, size=len(self.train), batch_size=self.settings.batch_size, seed=self.seed)
         extra, extra_descriptions = self.negatives.draw(
@@ -83,12 +83,9 @@ class _Contrast:
         columns = own_descriptions + extra_descriptions
         same = torch.tensor([[own == other for other in columns] for own in own_descriptions])
         captions = torch.cat([self.caption_of_row[rows], torch.tensor(extra, dtype=torch.long)])
-        device = next(model.parameters()).device
-        _, texts = text_forward(
-            model,  # type: ignore[arg-type]
-            self.tokens["input_ids"][captions].to(device),
-            self.tokens["attention_mask"][captions].to(device),
+        device = towers.log_scale.device
+        _, texts = towers.encode_text(
+            self.tokens["input_ids"][captions].to(device), self.tokens["attention_mask"][captions].to(device)
         )
-        images = image_forward(model, to_float(self.train.images[rows]).to(device))  # type: ignore[arg-type]
-        scale = model.logit_scale.exp().clamp(max=100)  # Radford 2021, sec. 2.5
-        return info_nce(images, texts, logit_scale=scale, same=same.to(device))
+        images = towers.encode_images(to_float(self.train.images[rows]).to(device))
+        return info_nce(images, texts, logit_scale=towers.logit_scale, same=same.to(device))

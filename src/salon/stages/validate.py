@@ -1,8 +1,8 @@
 """The gate between ingestion and training: every row is measured, judged and reported."""
 
 from salon.data.evidence import KnownSources, gather
-from salon.data.expectations import judge
 from salon.data.sources import emoji
+from salon.data.verdict import judge
 from salon.errors import GateError, SalonError
 from salon.jsonfile import read_json, write_json
 from salon.params import Params

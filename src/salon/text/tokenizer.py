@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-PAD, START, END = "<|pad|>", "<|startoftext|>", "<|endoftext|>"
+START, END, PAD = "<|startoftext|>", "<|endoftext|>", "<|pad|>"
+# In this order: transformers' CLIP takes an end token numbered 2 for a legacy configuration and then pools the
+# token with the highest number instead of the last one.
+SPECIAL_TOKENS = [START, END, PAD]
 
 WORD = re.compile(r"\w+", re.UNICODE)
 
@@ -19,7 +22,7 @@ def train_tokenizer(captions: Iterable[str], *, vocab_size: int, max_tokens: int
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[PAD, START, END],
+        special_tokens=SPECIAL_TOKENS,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

@@ -1,64 +1,104 @@
 """The contrastive towers (CLIP, Radford 2021) as one frozen object: captions and pictures to vectors.
 
-The folder is what `CLIPModel.from_pretrained` and `AutoTokenizer.from_pretrained` of plain transformers load.
+Two folders that plain transformers loads: `text/` (`CLIPTextModelWithProjection` with its tokenizer) and
+`image/` (`ResNetForImageClassification` whose logits are the embedding). A convolutional image tower knows
+the attributes of 32-pixel pictures after a minute; a ViT of the same cost needs several.
 """
 
-import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoTokenizer, CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerFast,
+    ResNetConfig,
+    ResNetForImageClassification,
+)
 
 from salon.errors import SalonError
+from salon.jsonfile import read_json, write_json
 from salon.params import ClipParams
 from salon.text.states import TextStates
 from salon.text.tokenizer import unknown_words
 
+TOWERS = "towers.json"
+INITIAL_LOGIT_SCALE = 1 / 0.07  # Radford 2021, sec. 2.4
+MAX_LOGIT_SCALE = 100.0  # Radford 2021, sec. 2.5
+
+
+class TwoTowers(nn.Module):
+    """Text and image encoder into one space, and the temperature of their contrast."""
+
+    def __init__(self, text: CLIPTextModelWithProjection, image: ResNetForImageClassification) -> None:
+        super().__init__()
+        self.text = text
+        self.image = image
+        self.log_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE).log())
+
+    @property
+    def logit_scale(self) -> Float[Tensor, ""]:
+        return self.log_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+
+    def encode_text(
+        self, input_ids: Int[Tensor, "b n"], attention_mask: Int[Tensor, "b n"]
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b e"]]:
+        """Token states, and embeddings of unit length."""
+        output = self.text(input_ids=input_ids, attention_mask=attention_mask)
+        return output.last_hidden_state, F.normalize(output.text_embeds, dim=-1)
+
+    def encode_images(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+        """Embeddings of unit length of pictures in [-1, 1]."""
+        return F.normalize(self.image(pixel_values=images).logits, dim=-1)
+
 
 class ClipTower:
-    """Frozen text and image towers with their tokenizer."""
+    """Frozen towers with their tokenizer."""
 
     def __init__(
-        self, model: CLIPModel, tokenizer: PreTrainedTokenizerFast, known: frozenset[str] = frozenset()
+        self, towers: TwoTowers, tokenizer: PreTrainedTokenizerFast, known: frozenset[str] = frozenset()
     ) -> None:
-        self.model = model.eval().requires_grad_(False)
+        self.towers = towers.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.known_words = known
 
     @property
-    def text_width(self) -> int:
-        return self.model.config.text_config.hidden_size
-
-    @property
-    def projection_dim(self) -> int:
-        return self.model.config.projection_dim
-
-    @property
     def max_tokens(self) -> int:
-        return self.model.config.text_config.max_position_embeddings
+        return self.towers.text.config.max_position_embeddings
+
+    @property
+    def device(self) -> torch.device:
+        return self.towers.log_scale.device
+
+    def to(self, device: torch.device | str) -> "ClipTower":
+        self.towers.to(device)
+        return self
 
     @torch.inference_mode()
     def encode_text(self, captions: Sequence[str], *, batch_size: int = 512) -> TextStates:
         """Encode captions, padded to the longest of them."""
         batch = tokenize(self.tokenizer, captions, max_tokens=self.max_tokens)
-        device = next(self.model.parameters()).device
         tokens, pooled = [], []
         for ids, mask in zip(
             batch["input_ids"].split(batch_size), batch["attention_mask"].split(batch_size), strict=True
         ):
-            hidden, embedding = text_forward(self.model, ids.to(device), mask.to(device))
+            hidden, embedding = self.towers.encode_text(ids.to(self.device), mask.to(self.device))
             tokens.append(hidden)
             pooled.append(embedding)
-        return TextStates(torch.cat(tokens), batch["attention_mask"].bool().to(device), torch.cat(pooled))
+        return TextStates(
+            torch.cat(tokens), batch["attention_mask"].bool().to(self.device), torch.cat(pooled)
+        )
 
     @torch.inference_mode()
     def encode_images(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
         """Unit vectors of pictures in [-1, 1] in the space of `TextStates.pooled`."""
-        return image_forward(self.model, images)
+        return self.towers.encode_images(images.to(self.device))
 
     def unknown_words(self, caption: str) -> list[str]:
         """Words that training never showed."""
@@ -69,11 +109,15 @@ class ClipTower:
         return len(self.tokenizer(caption)["input_ids"]) > self.max_tokens
 
     def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        (folder / "known_words.json").write_text(
-            json.dumps(sorted(self.known_words), ensure_ascii=False), encoding="utf-8"
-        )
+        """Write `text/`, `image/` and `towers.json`."""
+        self.towers.text.save_pretrained(folder / "text")
+        self.tokenizer.save_pretrained(folder / "text")
+        self.towers.image.save_pretrained(folder / "image")
+        description = {
+            "logit_scale": float(self.towers.logit_scale),
+            "known_words": sorted(self.known_words),
+        }
+        write_json(folder / TOWERS, description)
 
     @classmethod
     def load(cls, folder: Path) -> "ClipTower":
@@ -82,41 +126,44 @@ class ClipTower:
         Raises:
             SalonError: the folder holds none.
         """
-        if not (folder / "model.safetensors").is_file():
+        if not (folder / TOWERS).is_file():
             raise SalonError(f"{folder} holds no contrastive towers: run the train_clip stage first")
-        return cls(
-            CLIPModel.from_pretrained(folder),
-            AutoTokenizer.from_pretrained(folder),
-            frozenset(json.loads((folder / "known_words.json").read_text(encoding="utf-8"))),
+        description = read_json(folder / TOWERS)
+        towers = TwoTowers(
+            CLIPTextModelWithProjection.from_pretrained(folder / "text"),
+            ResNetForImageClassification.from_pretrained(folder / "image"),
         )
+        towers.log_scale.data.fill_(math.log(description["logit_scale"]))
+        tokenizer = AutoTokenizer.from_pretrained(folder / "text")
+        return cls(towers, tokenizer, frozenset(description["known_words"]))
 
 
-def build_model(params: ClipParams, tokenizer: PreTrainedTokenizerFast, *, image_size: int) -> CLIPModel:
+def build_towers(params: ClipParams, tokenizer: PreTrainedTokenizerFast) -> TwoTowers:
     """Untrained towers of the sizes in `params`."""
-    tower = {
-        "hidden_size": params.width,
-        "intermediate_size": params.width * 4,
-        "num_attention_heads": max(1, params.width // 32),
-    }
-    config = CLIPConfig(
-        text_config={
-            **tower,
-            "vocab_size": len(tokenizer),
-            "num_hidden_layers": params.text_layers,
-            "max_position_embeddings": params.max_tokens,
-            "pad_token_id": tokenizer.pad_token_id,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-        },
-        vision_config={
-            **tower,
-            "num_hidden_layers": params.image_layers,
-            "image_size": image_size,
-            "patch_size": params.patch_size,
-        },
-        projection_dim=params.projection_dim,
+    text = CLIPTextModelWithProjection(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=params.text_width,
+            intermediate_size=params.text_width * 4,
+            num_attention_heads=max(1, params.text_width // 32),
+            num_hidden_layers=params.text_layers,
+            max_position_embeddings=params.max_tokens,
+            projection_dim=params.projection_dim,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
     )
-    return CLIPModel(config)
+    image = ResNetForImageClassification(
+        ResNetConfig(
+            embedding_size=params.image_channels[0],
+            hidden_sizes=params.image_channels,
+            depths=[params.image_blocks] * len(params.image_channels),
+            layer_type="basic",
+            num_labels=params.projection_dim,
+        )
+    )
+    return TwoTowers(text, image)
 
 
 def tokenize(
@@ -127,17 +174,3 @@ def tokenize(
         list(captions), padding=True, truncation=True, max_length=max_tokens, return_tensors="pt"
     )
     return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
-
-
-def text_forward(
-    model: CLIPModel, input_ids: Tensor, attention_mask: Tensor
-) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b e"]]:
-    """Token states and unit embeddings, with gradients."""
-    output = model.text_model(input_ids=input_ids, attention_mask=attention_mask)
-    return output.last_hidden_state, F.normalize(model.text_projection(output.pooler_output), dim=-1)
-
-
-def image_forward(model: CLIPModel, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
-    """Unit embeddings of pictures in [-1, 1], with gradients."""
-    output = model.vision_model(pixel_values=images)
-    return F.normalize(model.visual_projection(output.pooler_output), dim=-1)

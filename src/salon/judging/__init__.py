@@ -1,0 +1,1 @@
+"""The jury: what no method may import and no method is trained on."""

@@ -1,0 +1,181 @@
+"""Judge one method: alignment on captions it never saw drawn, and what a picture costs."""
+
+import shutil
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from salon.data.loader import CaptionedImages, load_split, to_float, to_uint8
+from salon.data.splits import novelty_kind, seen_pairs
+from salon.jsonfile import read_json, write_json
+from salon.judging.alignment import Judged, alignment
+from salon.judging.scorer import AttributeScorer, select
+from salon.methods.base import Method, load_method
+from salon.params import EvaluateParams, Params
+from salon.paths import Paths
+from salon.text.states import TextStateCache, TextStates
+from salon.training.grids import image_grid, seeded_generators
+
+GRID_PICTURES = 48
+LATENCY_BATCH = 16
+
+
+def run(params: Params, paths: Paths, name: str) -> None:
+    """Write `reports/metrics/<name>.json`, `reports/dial/<name>.json` and `reports/samples/<name>/`."""
+    settings = params.evaluate
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    method = load_method(paths.method(name)).to(device)
+    method.codec.to(device)
+    jury = _Jury(
+        method,
+        AttributeScorer.from_pretrained(paths.scorer).to(device),
+        TextStateCache.load(paths.text_states),
+        settings,
+        device,
+    )
+    ledger = read_json(paths.method(name) / "training.json")
+    folder = paths.samples(name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+    metrics: dict[str, object] = {}
+    for split, prompts in choose_prompts(paths, settings.pictures).items():
+        judged, images = jury.judge(prompts)
+        _save_samples(folder / split.replace("/", "-"), judged, images)
+        figures = {
+            "alignment": jury.align(judged),
+            **{
+                f"alignment_{lang}": jury.align([j for j in judged if j.lang == lang])
+                for lang in sorted({j.lang for j in judged})
+            },
+        }
+        _nest(metrics, split, figures)
+        print(
+            f"{name} on {split}: "
+            + ", ".join(f"{k} {v['value']:.1%}" for k, v in figures["alignment"].items())
+        )
+
+    metrics["cost"] = {
+        "train_flops": ledger["train_flops"],
+        "train_minutes": ledger["train_minutes"],
+        "parameters": ledger["parameters"],
+        "images_seen": ledger["own"]["images_seen"],
+        "peak_memory_gb": round(ledger["own"]["peak_memory_gb"], 3),
+        **jury.time_sampling(),
+    }
+    write_json(paths.metrics(name), metrics)
+    dial = jury.turn_dial(select_first(load_split(paths.interim, "val"), settings.dial_pictures))
+    write_json(paths.dial(name), dial)
+
+
+def choose_prompts(paths: Paths, count: int) -> dict[str, CaptionedImages]:
+    """`val`, `test` and each kind of `novel`: the first `count` rows of each."""
+    train_pairs = seen_pairs(load_split(paths.interim, "train").attributes)
+    chosen = {split: select_first(load_split(paths.interim, split), count) for split in ("val", "test")}
+    novel = load_split(paths.interim, "novel")
+    kinds = [novelty_kind(row, train_pairs) for row in novel.attributes]
+    for kind in sorted({kind for kind in kinds if kind}):
+        chosen[f"novel/{kind}"] = select_first(select(novel, [k == kind for k in kinds]), count)
+    return chosen
+
+
+def select_first(data: CaptionedImages, count: int) -> CaptionedImages:
+    """The first `count` rows."""
+    return select(data, [i < count for i in range(len(data))])
+
+
+class _Jury:
+    def __init__(
+        self,
+        method: Method,
+        scorer: AttributeScorer,
+        cache: TextStateCache,
+        settings: EvaluateParams,
+        device: str,
+    ) -> None:
+        self.method, self.scorer, self.settings, self.device = method, scorer, settings, device
+        self.cache = cache
+
+    def judge(
+        self, prompts: CaptionedImages, *, num_inference_steps: int | None = None
+    ) -> tuple[list[Judged], torch.Tensor]:
+        """Sample one picture per prompt, as a user would get it (uint8), and ask the scorer."""
+        states = self.cache.states[self.cache.indices(prompts.captions)]
+        parts = [
+            self._sample(states[start : start + self.settings.batch_size], start, num_inference_steps)
+            for start in range(0, len(prompts), self.settings.batch_size)
+        ]
+        images = torch.cat(parts)
+        judged = [
+            Judged(id=row_id, caption=caption, lang=lang, wanted=wanted, seen=seen)
+            for row_id, caption, lang, wanted, seen in zip(
+                prompts.ids,
+                prompts.captions,
+                prompts.langs,
+                prompts.attributes,
+                self.scorer.judge(images),
+                strict=True,
+            )
+        ]
+        return judged, images
+
+    def align(self, judged: Sequence[Judged]) -> dict[str, dict[str, float | int]]:
+        estimates = alignment(
+            judged, bootstrap_samples=self.settings.bootstrap_samples, seed=self.settings.seed
+        )
+        return {name: estimate.to_json() for name, estimate in estimates.items()}
+
+    def time_sampling(self, *, num_inference_steps: int | None = None) -> dict[str, float]:
+        """Latency of one picture alone, and pictures per second in batches of 16."""
+        one = self._time(1, num_inference_steps)
+        many = self._time(LATENCY_BATCH, num_inference_steps)
+        return {
+            "latency_ms_p50": round(1000 * statistics.median(one), 2),
+            "latency_ms_p95": round(1000 * statistics.quantiles(one, n=20)[-1], 2),
+            "images_per_second_b16": round(LATENCY_BATCH / statistics.median(many), 2),
+        }
+
+    def turn_dial(self, prompts: CaptionedImages) -> list[dict[str, float | int]]:
+        """Quality and latency at every value of num_inference_steps in `evaluate.dial`."""
+        table: list[dict[str, float | int]] = []
+        for steps in self.settings.dial:
+            judged, _ = self.judge(prompts, num_inference_steps=steps)
+            all_right = self.align(judged)["all"]
+            latency = self.time_sampling(num_inference_steps=steps)["latency_ms_p50"]
+            table.append({"num_inference_steps": steps, "latency_ms_p50": latency, **all_right})
+            print(f"{steps} steps: {all_right['value']:.1%} all right, {latency} ms")
+        return table
+
+    def _sample(self, text: TextStates, first: int, steps: int | None) -> torch.Tensor:
+        generators = seeded_generators(self.settings.seed, len(text), device=self.device, first=first)
+        images = self.method.sample(text.to(self.device), generator=generators, num_inference_steps=steps)
+        return to_uint8(images).cpu()
+
+    def _time(self, batch: int, steps: int | None) -> list[float]:
+        states = self.cache.states[torch.arange(batch) % len(self.cache.captions)]
+        durations = []
+        for repeat in range(self.settings.latency_repeats + 2):
+            started = time.perf_counter()
+            self._sample(states, 0, steps)  # ends on the CPU, so that a GPU has finished
+            if repeat >= 2:  # the first calls allocate
+                durations.append(time.perf_counter() - started)
+        return durations
+
+
+def _nest(metrics: dict[str, object], split: str, figures: object) -> None:
+    head, _, tail = split.partition("/")
+    if tail:
+        inner = metrics.setdefault(head, {})
+        assert isinstance(inner, dict)
+        inner[tail] = figures
+    else:
+        metrics[head] = figures
+
+
+def _save_samples(stem: Path, judged: Sequence[Judged], images: torch.Tensor) -> None:
+    write_json(stem.with_suffix(".json"), [picture.to_json() for picture in judged])
+    zoom = max(1, 96 // images.shape[-1])
+    image_grid(to_float(images[:GRID_PICTURES]), columns=8, zoom=zoom).save(stem.with_suffix(".png"))

@@ -1,0 +1,122 @@
+"""Train one method within its budget; killed and started again, it goes on."""
+
+import shutil
+from dataclasses import asdict
+
+import torch
+
+from salon.data.loader import load_split
+from salon.jsonfile import read_json, write_json
+from salon.methods.base import DataShape, read_config
+from salon.params import Params
+from salon.paths import Paths
+from salon.text.states import TextStateCache
+from salon.tracking import runs
+from salon.training.budget import steps_within
+from salon.training.resume import resume_folder
+from salon.training.trainer import GRID_PICTURES, method_step_flops, train
+
+LEDGER = "training.json"
+
+
+def run(params: Params, paths: Paths, name: str) -> None:
+    """Write `models/methods/<name>/` and an MLflow run.
+
+    Raises:
+        SalonError: bad settings, missing inputs, or a budget that leaves no step.
+    """
+    raw = params.method(name)
+    method_class, config = read_config(name, raw)
+    train_split = load_split(paths.interim, "train")
+    val = load_split(paths.interim, "val")
+    cache = TextStateCache.load(paths.text_states)
+    shared = read_json(paths.clip_metrics)["cost"]
+
+    torch.manual_seed(params.seed)
+    shape = DataShape(
+        image_size=train_split.images.shape[-1],
+        text_width=cache.states.tokens.shape[-1],
+        pooled_width=cache.states.pooled.shape[-1],
+    )
+    method = method_class(config, shape)
+    step_flops = method_step_flops(method, train_split, cache, seed=params.seed)
+    total_steps = steps_within(
+        params.budget.train_flops, shared_flops=shared["train_flops"], step_flops=step_flops, name=name
+    )
+    resume = resume_folder(
+        paths,
+        name,
+        settings=[params.seed, params.budget.model_dump(), params.training.model_dump(), raw],
+        inputs=[paths.validation, paths.text_states],
+    )
+    store = runs.open_store(params, paths)
+    run_id = runs.find_or_start_run(
+        store,
+        name=name,
+        stage="train",
+        run_id=resume.run_id,
+        tags={"salon.method": name, "salon.family": type(method).__name__.lower()},
+    )
+    resume.remember_run(run_id)
+    runs.log_params(
+        store,
+        run_id,
+        runs.flatten(
+            {
+                "seed": params.seed,
+                "budget": params.budget.model_dump(),
+                "training": params.training.model_dump(),
+                "method": config.model_dump(),
+                "total_steps": total_steps,
+                "step_flops": step_flops,
+            }
+        ),
+    )
+    runs.log_dataset(store, run_id, paths)
+    print(
+        f"{name}: {total_steps} steps of {step_flops / 1e9:.2f} GFLOP within "
+        f"{params.budget.train_flops:.3g} FLOPs, {shared['train_flops']:.3g} of them shared"
+    )
+    preview_captions = val.captions[:GRID_PICTURES]
+    preview = cache.states[cache.indices(preview_captions)]
+    try:
+        trained, own = train(
+            method,
+            train_split,
+            cache,
+            preview=preview,
+            total_steps=total_steps,
+            step_flops=step_flops,
+            seed=params.seed,
+            settings=params.training,
+            resume=resume,
+            store=store,
+            run_id=run_id,
+        )
+    except BaseException:
+        runs.finish_run(store, run_id, "FAILED")
+        raise
+    ledger = {
+        "run_id": run_id,
+        "own": asdict(own),
+        "shared": {"clip": shared},
+        "train_flops": own.train_flops + shared["train_flops"],
+        "train_minutes": round(own.train_minutes + shared["train_minutes"], 3),
+        "parameters": own.parameters,
+    }
+    runs.log_metrics(
+        store,
+        run_id,
+        {f"cost/{key}": value for key, value in ledger.items() if isinstance(value, int | float)},
+        step=total_steps,
+    )
+    folder = paths.method(name)
+    temporary = folder.with_name(f".{name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    trained.save_pretrained(temporary)
+    write_json(temporary / LEDGER, ledger)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    runs.finish_run(store, run_id, "FINISHED")
+    resume.discard()
+    print(f"{name}: trained in {own.train_minutes:.1f} minutes; weights in {folder}")

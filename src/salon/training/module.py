@@ -1,0 +1,112 @@
+"""One Lightning module for every method: optimisers, schedules, clipping and averaged weights."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from salon.data.loader import CaptionedImages, to_float
+from salon.methods.base import Method
+from salon.text.states import TextStateCache
+from salon.training.schedule import warmup_hold_decay
+
+
+class MethodModule(L.LightningModule):
+    """Trains a method. Each objective has its own optimiser, stepped in the order of `Method.objectives`.
+
+    Noise and dropout of step i come from a generator seeded by (seed, i, rank), so that a resumed run repeats
+    exactly what the uninterrupted one would have done.
+    """
+
+    def __init__(
+        self, method: Method, data: CaptionedImages, cache: TextStateCache, *, total_steps: int, seed: int
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False  # several objectives may alternate within one step
+        self.method = method
+        decay = method.config.ema_decay
+        self.ema = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(decay)).requires_grad_(False)
+        self.total_steps = total_steps
+        self.seed = seed
+        self.register_buffer("steps_done", torch.zeros((), dtype=torch.long))
+        # plain attributes: the data belong neither to the checkpoint nor to the module's tree
+        self._images = data.images
+        self._captions = cache.indices(data.captions)
+        self._states = cache.states
+
+    @property
+    def averaged(self) -> Method:
+        """The method with averaged weights: what is sampled, saved and judged."""
+        return self.ema.module
+
+    def on_fit_start(self) -> None:
+        """Frozen nets and text states follow the module to its device; small data too."""
+        self.method.codec.to(self.device)
+        self._states = self._states.to(self.device)
+        if self.device.type != "cpu":
+            self._images = self._images.pin_memory()
+
+    def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
+        config = self.method.config
+        optimisers, schedules = [], []
+        for objective in self.method.objectives:
+            optimiser = torch.optim.AdamW(
+                self.method.parameters_of(objective),
+                lr=config.lr,
+                betas=config.betas,
+                weight_decay=config.weight_decay,
+                fused=True,
+            )
+            optimisers.append(optimiser)
+            schedules.append(torch.optim.lr_scheduler.LambdaLR(optimiser, self._lr_factor))
+        return optimisers, schedules
+
+    def _lr_factor(self, step: int) -> float:
+        config = self.method.config
+        return warmup_hold_decay(
+            step,
+            total_steps=self.total_steps,
+            warmup_fraction=config.warmup_fraction,
+            decay_fraction=config.decay_fraction,
+        )
+
+    def training_step(self, batch: tuple[int, Tensor], batch_idx: int) -> None:
+        step, rows = batch
+        if step != int(self.steps_done):
+            raise RuntimeError(f"the loader is at step {step}, the weights at step {int(self.steps_done)}")
+        images = to_float(self._images[rows].to(self.device, non_blocking=True))
+        text = self._states[self._captions[rows]]
+        generator = torch.Generator(self.device).manual_seed(self._noise_seed(step))
+        optimisers, schedules = self.optimizers(), self.lr_schedulers()
+        for objective, optimiser, schedule in zip(
+            self.method.objectives, _as_list(optimisers), _as_list(schedules), strict=True
+        ):
+            losses = self.method.losses(images, text, objective=objective, step=step, generator=generator)
+            if not torch.isfinite(losses.total):
+                raise FloatingPointError(
+                    f"{objective}: the loss is {losses.total.item()} at step {step}: lower the method's lr"
+                )
+            optimiser.zero_grad(set_to_none=True)
+            self.manual_backward(losses.total)
+            self.clip_gradients(
+                optimiser,
+                gradient_clip_val=self.method.config.grad_clip_norm,
+                gradient_clip_algorithm="norm",
+            )
+            optimiser.step()
+            schedule.step()
+            self.log(f"train/{objective}", losses.total.detach(), prog_bar=True)
+            if len(losses.terms) > 1:
+                self.log_dict({f"train/{name}": term for name, term in losses.terms.items()})
+        self.ema.update_parameters(self.method)
+        self.steps_done += 1
+        self.log("train/lr", _as_list(optimisers)[0].param_groups[0]["lr"])
+
+    def _noise_seed(self, step: int) -> int:
+        return (self.seed * 1_000_003 + step) * 4096 + self.global_rank
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,88 @@
+"""Where a training keeps what it needs to go on after a kill.
+
+The folder is undeclared and git-ignored (DVC deletes declared outs when a stage starts) and keyed by
+everything that determines the result, so that a checkpoint of other settings, code or data is never resumed.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from salon.jsonfile import read_json, write_json
+from salon.paths import Paths
+
+CHECKPOINT = "last"
+
+
+@dataclass(frozen=True)
+class ResumeFolder:
+    """Checkpoint and run id of one training."""
+
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The newest checkpoint, if there is one that can be read."""
+        path = self.folder / f"{CHECKPOINT}.ckpt"
+        return path if path.is_file() else None
+
+    def start_step(self) -> int:
+        """Steps already done."""
+        if self.checkpoint is None:
+            return 0
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        return int(state["steps_done"])
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run that the killed training logged to."""
+        path = self.folder / "run.json"
+        return read_json(path)["run_id"] if path.is_file() else None
+
+    @property
+    def seconds_trained(self) -> float:
+        """Training time before the kill."""
+        path = self.folder / "clock.json"
+        return read_json(path)["seconds"] if path.is_file() else 0.0
+
+    def remember_run(self, run_id: str) -> None:
+        write_json(self.folder / "run.json", {"run_id": run_id})
+
+    def remember_seconds(self, seconds: float) -> None:
+        write_json(self.folder / "clock.json", {"seconds": seconds})
+
+    def discard(self) -> None:
+        """Called when the result is safely written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def resume_folder(paths: Paths, name: str, *, settings: Any, inputs: Iterable[Path]) -> ResumeFolder:
+    """The folder for this method with these settings, inputs and sources of Salon."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for path in inputs:
+        digest.update(_digest(path))
+    package = Path(__file__).parents[1]
+    for source in sorted(package.rglob("*.py")):
+        if source.relative_to(package).parts[0] in TRAINING_SOURCES:
+            digest.update(source.read_bytes())
+    return ResumeFolder(paths.scratch / "checkpoints" / f"{name}-{digest.hexdigest()[:16]}")
+
+
+# sources that can change what a training computes
+TRAINING_SOURCES = frozenset({"codecs", "data", "methods", "nn", "text", "training"})
+
+
+def _digest(path: Path) -> bytes:
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.digest()

@@ -1,0 +1,207 @@
+"""One Trainer configuration for every method, and the training of one method from start to saved weights."""
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import MLFlowLogger
+
+from salon.data.loader import CaptionedImages, TrainingBatches, to_float
+from salon.methods.base import Method
+from salon.params import TrainingParams
+from salon.text.states import TextStateCache, TextStates
+from salon.tracking.runs import Store, log_grid
+from salon.training.budget import count_step_flops
+from salon.training.grids import image_grid, seeded_generators
+from salon.training.module import MethodModule
+from salon.training.resume import CHECKPOINT, ResumeFolder
+
+GRID_PICTURES = 32
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What one training cost, its own part only."""
+
+    steps: int
+    train_flops: int
+    train_minutes: float
+    images_seen: int
+    parameters: int
+    peak_memory_gb: float
+    precision: str
+    device: str
+
+
+def resolve_precision(precision: str) -> Any:
+    """`auto` is bf16 autocast on GPUs that have it, else fp32."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def resolve_devices(devices: int | str) -> int | str:
+    """`auto` is every GPU, or one CPU process that uses all cores."""
+    if devices != "auto":
+        return devices
+    return "auto" if torch.cuda.is_available() else 1
+
+
+def method_step_flops(method: Method, data: CaptionedImages, cache: TextStateCache, *, seed: int) -> int:
+    """Counted FLOPs of one training step over all objectives of `method`."""
+    rows = torch.arange(method.config.batch_size) % len(data)
+    captions = cache.indices([data.captions[row] for row in rows.tolist()])
+    images = to_float(data.images[rows])
+    return sum(
+        count_step_flops(
+            method,
+            lambda twin, objective=objective: (
+                twin.losses(  # type: ignore[misc]
+                    images,
+                    cache.states[captions],
+                    objective=objective,
+                    step=0,
+                    generator=torch.Generator().manual_seed(seed),
+                ).total
+            ),
+        )
+        for objective in method.objectives
+    )
+
+
+def train(
+    method: Method,
+    data: CaptionedImages,
+    cache: TextStateCache,
+    *,
+    preview: TextStates,
+    total_steps: int,
+    step_flops: int,
+    seed: int,
+    settings: TrainingParams,
+    resume: ResumeFolder,
+    store: Store,
+    run_id: str,
+) -> tuple[Method, Ledger]:
+    """Train for `total_steps`, going on from the checkpoint in `resume` if there is one.
+
+    Returns:
+        The method with averaged weights, and what it cost.
+
+    Raises:
+        FloatingPointError: the loss is not finite.
+    """
+    module = MethodModule(method, data, cache, total_steps=total_steps, seed=seed)
+    start_step = resume.start_step()
+    clock = _Clock(resume)
+    precision = resolve_precision(settings.precision)
+    logger = MLFlowLogger(tracking_uri=store.uri, run_id=run_id)
+    trainer = L.Trainer(
+        accelerator=settings.accelerator,
+        devices=resolve_devices(settings.devices),
+        num_nodes=settings.num_nodes,
+        strategy=settings.strategy,
+        precision=precision,
+        max_epochs=1,
+        logger=logger,
+        log_every_n_steps=settings.log_every_steps,
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # the loader shares the batches out itself
+        callbacks=[
+            ModelCheckpoint(
+                dirpath=resume.folder,
+                filename=CHECKPOINT,
+                save_top_k=1,
+                train_time_interval=timedelta(seconds=settings.checkpoint_every_seconds),
+                enable_version_counter=False,
+            ),
+            clock,
+            _Grids(preview, store, run_id, total_steps=total_steps, grids=settings.grids, seed=seed),
+            TQDMProgressBar(refresh_rate=settings.log_every_steps),
+        ],
+    )
+    batches = TrainingBatches(
+        size=len(data),
+        batch_size=method.config.batch_size,
+        total_steps=total_steps,
+        seed=seed,
+        start_step=start_step,
+        rank=trainer.global_rank,
+        world_size=trainer.world_size,
+    )
+    if start_step:
+        print(f"resuming at step {start_step} of {total_steps}")
+    if start_step < total_steps:
+        trainer.fit(module, batches, ckpt_path=resume.checkpoint, weights_only=True)
+    elif resume.checkpoint:
+        module.load_state_dict(torch.load(resume.checkpoint, weights_only=True)["state_dict"])
+    ledger = Ledger(
+        steps=total_steps,
+        train_flops=total_steps * step_flops,
+        train_minutes=clock.seconds / 60,
+        images_seen=total_steps * method.config.batch_size,
+        parameters=sum(p.numel() for p in method.parameters()),
+        peak_memory_gb=peak_memory_gb(),
+        precision=str(precision),
+        device=_device_name(trainer.strategy.root_device),
+    )
+    return module.averaged.cpu().eval(), ledger
+
+
+def peak_memory_gb() -> float:
+    """Largest memory that this process has held: of the GPU where there is one, else resident."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+class _Clock(Callback):
+    """Training time over all attempts, sample grids excluded."""
+
+    def __init__(self, resume: ResumeFolder) -> None:
+        self._resume = resume
+        self.seconds = resume.seconds_trained
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.seconds += time.perf_counter() - self._started
+
+    def on_save_checkpoint(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.is_global_zero:
+            self._resume.remember_seconds(self.seconds)
+
+
+class _Grids(Callback):
+    """Logs pictures of fixed captions and seeds, evenly spaced over the training."""
+
+    def __init__(
+        self, preview: TextStates, store: Store, run_id: str, *, total_steps: int, grids: int, seed: int
+    ) -> None:
+        self._preview = preview[:GRID_PICTURES]
+        self._store, self._run_id, self._seed = store, run_id, seed
+        self._due = {round(total_steps * (i + 1) / grids) for i in range(grids)}
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        assert isinstance(module, MethodModule)
+        step = int(module.steps_done)
+        if step not in self._due or not trainer.is_global_zero:
+            return
+        averaged = module.averaged.eval()
+        text = self._preview.to(module.device)
+        generators = seeded_generators(self._seed, len(text), device=module.device)
+        images = averaged.sample(text, generator=generators)
+        grid = image_grid(images, columns=8, zoom=max(1, 128 // images.shape[-1]))
+        log_grid(self._store, self._run_id, "train_grid", grid, step=step)
