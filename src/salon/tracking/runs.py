@@ -47,6 +47,7 @@ class Store:
 
     uri: str
     experiment_id: str
+    experiment_name: str
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -61,6 +62,12 @@ def tracking_uri(paths: Paths) -> str:
     )
 
 
+def public_uri(uri: str) -> str:
+    """`uri` as it may stand in a file that is shared: no password, no path of this machine."""
+    file = _sqlite_file(uri)
+    return f"sqlite:///{file.name}" if file else _without_password(uri)
+
+
 def open_store(params: Params, paths: Paths) -> Store:
     """Connect, and create the schema and the experiment where they are missing.
 
@@ -71,7 +78,8 @@ def open_store(params: Params, paths: Paths) -> Store:
     try:
         with _sqlite_lock(uri), _quick_to_give_up():
             client = _connect(uri)
-            return Store(uri, _experiment(client, params.experiment, uri=uri, paths=paths))
+            experiment_id = _experiment(client, params.experiment, uri=uri, paths=paths)
+            return Store(uri, experiment_id, params.experiment)
     except MlflowException as error:
         problem = "nobody answers there" if "Max retries exceeded" in str(error) else _first_line(error)
         raise SalonError(
@@ -207,11 +215,15 @@ def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None
 
 
 @contextmanager
-def store_lock(uri: str, paths: Paths) -> Iterator[None]:
-    """Held while the registry is read and changed; beside the sqlite file, else in the workspace."""
-    file = _sqlite_file(uri) or paths.scratch / "registry"
+def registry_lock(store: Store, paths: Paths, *, name: str) -> Iterator[None]:
+    """Held while the versions of one registered model are read and changed.
+
+    Beside the sqlite file, so that all its users see it; for a server in the workspace, where it keeps the
+    processes of this workspace apart.
+    """
+    file = _sqlite_file(store.uri) or paths.scratch / "registry"
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.registry.lock"):
+    with FileLock(f"{file}.{name}.lock"):
         yield
 
 
