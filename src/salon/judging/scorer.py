@@ -45,12 +45,13 @@ class AttributeScorer(nn.Module):
             ]
             before = after
         self.trunk = nn.Sequential(*layers)
-        self.heads = nn.ModuleDict({name: nn.Linear(before, len(v)) for name, v in self.labels.items()})
+        # a list, since an attribute may have any name, that of a module's own attribute too
+        self.heads = nn.ModuleList(nn.Linear(before, len(values)) for values in self.labels.values())
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, "b k"]]:
         """Logits per attribute of pictures in [-1, 1]."""
         features = self.trunk(images).mean(dim=(2, 3))  # (b, 4*width)
-        return {name: head(features) for name, head in self.heads.items()}
+        return {name: head(features) for name, head in zip(self.labels, self.heads, strict=True)}
 
     def targets(self, attributes: Sequence[Mapping[str, str]]) -> dict[str, Int[Tensor, "b"]]:
         """Class numbers of the true attributes."""

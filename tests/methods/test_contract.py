@@ -1,0 +1,167 @@
+"""What every method must do. A new method in `salon.methods` is tested here without a line of its own."""
+
+import pytest
+import torch
+from salon.data.loader import to_uint8
+from salon.methods.base import DataShape, Method, families, family_of, find_method, load_method, read_config
+from salon.text.states import TextStates
+from salon.training.grids import seeded_generators
+
+IMAGE_SIZE = 16
+PICTURES = 8
+OVERFIT_STEPS = 300
+SHAPE = DataShape(image_size=IMAGE_SIZE, text_width=24, pooled_width=32)
+
+
+@pytest.fixture(scope="module", params=families())
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def pictures() -> torch.Tensor:
+    """Eight pictures that nobody confuses: two-coloured halves, in [-1, 1]."""
+    generator = torch.Generator().manual_seed(1)
+    colours = torch.rand(PICTURES, 2, 3, generator=generator).mul(2).sub(1).sign() * 0.8
+    colours[:, 1] = -colours[:, 0].roll(1, dims=0)
+    images = torch.empty(PICTURES, 3, IMAGE_SIZE, IMAGE_SIZE)
+    for i in range(PICTURES):
+        images[i] = colours[i, 0][:, None, None]
+        if i % 2:
+            images[i, :, :, IMAGE_SIZE // 2 :] = colours[i, 1][:, None, None]
+        else:
+            images[i, :, IMAGE_SIZE // 2 :] = colours[i, 1][:, None, None]
+    distance = torch.cdist(images.flatten(1), images.flatten(1)) + 1e9 * torch.eye(PICTURES)
+    assert distance.min() > 5
+    return images
+
+
+@pytest.fixture(scope="module")
+def captions() -> TextStates:
+    """States as the text tower gives them: unit embeddings, padded tokens."""
+    generator = torch.Generator().manual_seed(2)
+    pooled = torch.nn.functional.normalize(
+        torch.randn(PICTURES, SHAPE.pooled_width, generator=generator), dim=1
+    )
+    mask = torch.arange(6)[None] < 3 + torch.arange(PICTURES)[:, None] % 4
+    return TextStates(torch.randn(PICTURES, 6, SHAPE.text_width, generator=generator), mask, pooled)
+
+
+@pytest.fixture(scope="module")
+def overfitted(family: str, pictures: torch.Tensor, captions: TextStates) -> Method:
+    """The method with its default settings, trained on the eight pictures alone."""
+    torch.manual_seed(0)
+    method_class, config = read_config(family, {"family": family})
+    method = method_class(config, SHAPE)
+    optimisers = {
+        objective: torch.optim.AdamW(method.parameters_of(objective), lr=config.lr, betas=config.betas)
+        for objective in method.objectives
+    }
+    for step in range(OVERFIT_STEPS):
+        generator = torch.Generator().manual_seed(step)
+        for objective, optimiser in optimisers.items():
+            for group in optimiser.param_groups:  # decayed to zero, as in a real training
+                group["lr"] = config.lr * min(1.0, 2 * (1 - step / OVERFIT_STEPS))
+            repeated = torch.arange(2 * PICTURES) % PICTURES
+            losses = method.losses(
+                pictures[repeated], captions[repeated], objective=objective, step=step, generator=generator
+            )
+            optimiser.zero_grad()
+            losses.total.backward()
+            torch.nn.utils.clip_grad_norm_(method.parameters_of(objective), config.grad_clip_norm)
+            optimiser.step()
+    return method.eval()
+
+
+def sample(method: Method, captions: TextStates, *, seed: int) -> torch.Tensor:
+    return method.sample(captions, generator=seeded_generators(seed, len(captions)))
+
+
+def test_overfits_eight_pictures(
+    overfitted: Method, pictures: torch.Tensor, captions: TextStates
+) -> None:
+    drawn = sample(overfitted, captions, seed=3)
+    nearest = torch.cdist(drawn.flatten(1), pictures.flatten(1)).argmin(dim=1)
+    assert nearest.tolist() == list(range(PICTURES))
+    assert (drawn - pictures).square().mean() < 0.05
+
+
+def test_pictures_have_the_right_shape_and_range(overfitted: Method, captions: TextStates) -> None:
+    drawn = sample(overfitted, captions[:3], seed=3)
+    assert drawn.shape == (3, 3, IMAGE_SIZE, IMAGE_SIZE)
+    assert drawn.dtype == torch.float32
+    assert drawn.abs().max() <= 1
+
+
+def test_same_seed_same_picture(overfitted: Method, captions: TextStates) -> None:
+    assert torch.equal(sample(overfitted, captions, seed=3), sample(overfitted, captions, seed=3))
+
+
+def test_another_seed_gives_another_picture(family: str, captions: TextStates) -> None:
+    """Untrained, so that overfitting cannot hide a sampler that ignores its generator."""
+    torch.manual_seed(0)
+    method_class, config = read_config(family, {"family": family})
+    method = method_class(config, SHAPE).eval()
+    assert not torch.equal(sample(method, captions, seed=3), sample(method, captions, seed=4))
+
+
+def test_a_picture_does_not_depend_on_its_batch(overfitted: Method, captions: TextStates) -> None:
+    """Up to the rounding of differently shaped matrix products."""
+    together = to_uint8(sample(overfitted, captions, seed=3)).int()
+    alone = overfitted.sample(captions[5:6], generator=seeded_generators(3, 1, first=5))
+    assert (to_uint8(alone).int() - together[5:6]).abs().max() <= 1
+
+
+def test_the_caption_changes_the_picture(overfitted: Method, captions: TextStates) -> None:
+    swapped = captions[torch.arange(PICTURES).roll(1)]
+    a, b = sample(overfitted, captions, seed=3), sample(overfitted, swapped, seed=3)
+    assert (a - b).abs().mean(dim=(1, 2, 3)).min() > 0.05
+
+
+def test_saved_and_loaded_draws_the_same(
+    overfitted: Method, captions: TextStates, family: str, tmp_path
+) -> None:
+    overfitted.save_pretrained(tmp_path)
+    loaded = load_method(tmp_path)
+    assert family_of(type(loaded)) == family
+    assert torch.equal(sample(overfitted, captions, seed=3), sample(loaded, captions, seed=3))
+    assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".json"}
+
+
+def test_the_same_batch_and_generator_give_the_same_loss(
+    overfitted: Method, pictures: torch.Tensor, captions: TextStates
+) -> None:
+    for objective in overfitted.objectives:
+        first, second = (
+            overfitted.losses(
+                pictures, captions, objective=objective, step=7, generator=torch.Generator().manual_seed(9)
+            ).total
+            for _ in range(2)
+        )
+        assert torch.equal(first, second)
+
+
+def test_every_parameter_is_trained(family: str, pictures: torch.Tensor, captions: TextStates) -> None:
+    """After a few steps (zero-initialised layers block the first gradients) no parameter is left out."""
+    torch.manual_seed(0)
+    method_class, config = read_config(family, {"family": family})
+    method = method_class(config, SHAPE)
+    before = {name: value.clone() for name, value in method.named_parameters()}
+    for objective in method.objectives:
+        optimiser = torch.optim.Adam(method.parameters_of(objective))  # moves on any gradient but zero
+        for step in range(12):
+            optimiser.zero_grad()
+            method.losses(
+                pictures,
+                captions,
+                objective=objective,
+                step=step,
+                generator=torch.Generator().manual_seed(step),
+            ).total.backward()
+            optimiser.step()
+    idle = [name for name, value in method.named_parameters() if torch.equal(before[name], value)]
+    assert idle == []
+
+
+def test_a_method_is_found_by_its_module_name(family: str) -> None:
+    assert family_of(find_method(family)) == family

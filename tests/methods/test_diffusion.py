@@ -1,0 +1,156 @@
+"""Rectified flow against cases with a known answer."""
+
+import pytest
+import torch
+from salon.errors import SalonError
+from salon.methods.base import DataShape, load_method, read_config
+from salon.methods.diffusion import Diffusion, DiffusionConfig, make_scheduler
+from salon.text.states import TextStates
+
+SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8)
+SOLVERS = ("euler", "heun", "unipc", "dpm++")
+
+
+def make_text(count: int) -> TextStates:
+    generator = torch.Generator().manual_seed(0)
+    return TextStates(
+        torch.randn(count, 4, 8, generator=generator),
+        torch.ones(count, 4, dtype=torch.bool),
+        torch.nn.functional.normalize(torch.randn(count, 8, generator=generator), dim=1),
+    )
+
+
+class GaussianFlow(Diffusion):
+    """The exact velocity of data N(mean, std^2): for x_s = (1-s) x + s e it is E[e - x | x_s], in closed form."""
+
+    mean, std = 0.3, 0.2
+
+    def velocity(self, x: torch.Tensor, sigma: torch.Tensor, text: TextStates) -> torch.Tensor:
+        s = sigma[:, None, None, None]
+        variance = ((1 - s) * self.std) ** 2 + s**2
+        centred = x - (1 - s) * self.mean
+        expected_x = self.mean + (1 - s) * self.std**2 / variance * centred
+        expected_eps = s / variance * centred
+        return expected_eps - expected_x
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_solvers_reach_a_gaussian_with_a_known_flow(solver: str) -> None:
+    method = GaussianFlow(DiffusionConfig(family="diffusion"), SHAPE).eval()
+    drawn = method.sample(
+        make_text(64),
+        generator=torch.Generator().manual_seed(1),
+        guidance_scale=1,
+        num_inference_steps=50,
+        solver=solver,
+    )
+    # the flow maps each noise value e to mean + std * e exactly (one-dimensional optimal transport)
+    noise = torch.randn(drawn.shape, generator=torch.Generator().manual_seed(1))
+    exact = (GaussianFlow.mean + GaussianFlow.std * noise).clamp(-1, 1)
+    assert (drawn - exact).abs().max() < 0.05
+    assert drawn.mean() == pytest.approx(GaussianFlow.mean, abs=0.01)
+    assert drawn.std() == pytest.approx(GaussianFlow.std, rel=0.05)
+
+
+def test_euler_is_the_hand_written_integral() -> None:
+    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE).eval()
+    torch.nn.init.normal_(method.unet.head.weight, std=0.05)
+    text = make_text(2)
+    drawn = method.sample(
+        text, generator=torch.Generator().manual_seed(1), guidance_scale=1, num_inference_steps=4
+    )
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    sigmas = make_scheduler("euler")
+    sigmas.set_timesteps(4)
+    levels = sigmas.sigmas.tolist()
+    assert levels[0] == 1
+    assert levels[-1] == 0
+    with torch.inference_mode():
+        for now, then in zip(levels, levels[1:], strict=False):
+            x = x + (then - now) * method.velocity(x, torch.full((2,), now), text)
+    assert torch.allclose(drawn, x.clamp(-1, 1), atol=1e-5)
+
+
+def test_guidance_extrapolates_from_the_null_caption() -> None:
+    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE).eval()
+    torch.nn.init.normal_(method.unet.head.weight, std=0.05)
+    torch.nn.init.normal_(method.null_pooled)
+    for block in method.unet.modules():
+        if hasattr(block, "conv_out"):
+            torch.nn.init.normal_(block.conv_out.weight, std=0.05)
+    text = make_text(2)
+    null = method.with_null_captions(text, torch.ones(2, dtype=torch.bool))
+    noise = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        one = torch.ones(2)
+        guided, free = method.velocity(noise, one, text), method.velocity(noise, one, null)
+        drawn = method.sample(
+            text, generator=torch.Generator().manual_seed(1), guidance_scale=3, num_inference_steps=1
+        )
+    assert not torch.allclose(guided, free)
+    assert torch.allclose(drawn, (noise - (free + 3 * (guided - free))).clamp(-1, 1), atol=1e-5)
+
+
+def test_no_guidance_outside_its_interval() -> None:
+    config = DiffusionConfig(family="diffusion", guidance_interval=(0.0, 0.0))
+    method = Diffusion(config, SHAPE).eval()
+    torch.nn.init.normal_(method.unet.head.weight, std=0.05)
+    drawn = [
+        method.sample(
+            make_text(1), generator=torch.Generator().manual_seed(1), guidance_scale=scale, num_inference_steps=3
+        )
+        for scale in (1, 9)
+    ]
+    assert torch.equal(*drawn)
+
+
+def test_null_captions_replace_every_trace_of_the_caption() -> None:
+    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE)
+    one = method.with_null_captions(make_text(3), torch.tensor([True, False, True]))
+    other = method.with_null_captions(make_text(6)[3:], torch.tensor([True, True, True]))
+    assert torch.equal(one.pooled[0], other.pooled[0])
+    assert torch.equal(one.tokens[0][one.mask[0]], other.tokens[0][other.mask[0]])
+    assert torch.equal(one.tokens[1], make_text(3).tokens[1])
+
+
+def test_loss_of_a_zero_network_is_the_second_moment_of_the_velocity() -> None:
+    """The head starts at zero, so the first loss is E[(e - x)^2] = 1 + E[x^2]."""
+    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE)
+    images = torch.full((64, 3, 16, 16), 0.5)
+    loss = method.losses(
+        images, make_text(64), objective="model", step=0, generator=torch.Generator().manual_seed(0)
+    ).total
+    assert loss.item() == pytest.approx(1.25, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"guidance_scale": 0.5}, "guidance_scale 0.5 is out of range: 1 to 20"),
+        ({"guidance_scale": float("nan")}, "guidance_scale nan is out of range"),
+        ({"num_inference_steps": 0}, "num_inference_steps 0 is out of range: 1 to 200"),
+        ({"num_inference_steps": 10**6}, "num_inference_steps 1000000 is out of range"),
+        ({"solver": "rk45"}, "unknown solver 'rk45'"),
+    ],
+)
+def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
+    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE).eval()
+    with pytest.raises(SalonError, match=message):
+        method.sample(make_text(1), generator=torch.Generator(), **arguments)
+
+
+def test_a_size_that_cannot_be_halved_is_refused() -> None:
+    with pytest.raises(SalonError, match="multiple of 8"):
+        Diffusion(DiffusionConfig(family="diffusion"), DataShape(20, 8, 8))
+
+
+def test_unknown_family_and_unknown_key_are_named() -> None:
+    with pytest.raises(SalonError, match=r"unknown method family 'difusion': one of .*diffusion"):
+        read_config("difusion", {})
+    with pytest.raises(SalonError, match=r"methods\.diffusion: unknown key 'learning_rate': did you mean|known keys"):
+        read_config("diffusion", {"learning_rate": 1})
+
+
+def test_loading_an_empty_folder_says_what_to_run(tmp_path) -> None:
+    with pytest.raises(SalonError, match="run its train stage first"):
+        load_method(tmp_path)
