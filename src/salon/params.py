@@ -9,12 +9,38 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from salon.errors import SalonError
+from salon.paths import SPLITS
 
 S = TypeVar("S", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _ascending(limits: tuple[Any, Any]) -> tuple[Any, Any]:
+    if limits[0] > limits[1]:
+        raise ValueError(f"the lower limit {limits[0]} is above the upper limit {limits[1]}")
+    return limits
+
+
+def _distinct(names: list[str]) -> list[str]:
+    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} twice")
+    return names
+
+
+def _every_split(pictures: dict[str, int]) -> dict[str, int]:
+    missing = [split for split in SPLITS if split not in pictures]
+    if missing:
+        raise ValueError(f"no number for {', '.join(missing)}")
+    return pictures
+
+
+IntRange = Annotated[tuple[int, int], AfterValidator(_ascending)]
+FloatRange = Annotated[tuple[float, float], AfterValidator(_ascending)]
+Names = Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)]
 
 
 class Section(BaseModel):
@@ -30,21 +56,24 @@ class EmojiParams(Section):
     """The artwork: one 64x64 RGBA picture a row, with captions, style and licence."""
     image_size: int = Field(32, ge=16, le=256, multiple_of=8)
     """Width and height of a scene in pixels."""
-    concepts: list[str] = Field(min_length=2)
+    concepts: Names
     """What a scene shows; values of the archive's `text` column."""
-    styles: list[str] = Field(min_length=2)
+    styles: Names
     """Whose artwork; values of the archive's `style` column."""
-    backgrounds: list[str] = Field(min_length=2)
+    backgrounds: Names
     """What stands behind it; names known to `salon.data.scenes`."""
     languages: list[Literal["en", "ru"]] = Field(["en", "ru"], min_length=1)
     """Caption languages; each scene is captioned in one of them, drawn at random."""
-    pictures: dict[Literal["train", "val", "test", "novel"], Annotated[int, Field(gt=0)]]
+    pictures: Annotated[
+        dict[Literal["train", "val", "test", "novel"], Annotated[int, Field(gt=0)]],
+        AfterValidator(_every_split),
+    ]
     """Scenes per split; `novel` is shared equally by its two kinds."""
     held_out_concept_background: int = Field(ge=1)
     """Concept x background pairs kept out of training (the easy novelty)."""
     held_out_concept_style: int = Field(ge=1)
     """Concept x style pairs kept out of training (the hard novelty: artwork never seen)."""
-    scale: tuple[float, float] = (0.78, 0.94)
+    scale: FloatRange = (0.78, 0.94)
     """Smallest and largest side of the object as a share of the scene; never told by the caption."""
     rotation_degrees: float = Field(10.0, ge=0, le=180)
     """Largest rotation either way; never told by the caption."""
@@ -65,11 +94,11 @@ class IngestParams(Section):
 class ValidateParams(Section):
     """Thresholds of the Great Expectations suite."""
 
-    caption_length: tuple[int, int] = (3, 200)
+    caption_length: IntRange = (3, 200)
     """Shortest and longest caption allowed, in characters."""
     languages: list[str] = Field(["en", "ru"], min_length=1)
     """BCP-47 tags that may occur."""
-    image_side: tuple[int, int] = (16, 1024)
+    image_side: IntRange = (16, 1024)
     """Smallest and largest width or height allowed, in pixels."""
     max_attribute_imbalance: float = Field(2.0, ge=1)
     """Most frequent value of an attribute over its least frequent one, in the training split."""
@@ -220,7 +249,7 @@ def load_params(path: Path) -> Params:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SalonError(f"{path} does not exist: run salon in the folder that holds params.yaml") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SalonError(f"{path} is not valid YAML: {error}") from None
     return parse_section(Params, raw, where=str(path))
 

@@ -6,9 +6,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Int, UInt64
 
-CHUNK_PICTURES = (
-    256  # compared with all of another split at once: tens of megabytes, whatever the data's size
-)
+CHUNK_PICTURES = 256  # compared at once with all of another split: bounds the memory
 
 
 def shared_pictures(pictures: Sequence[str], splits: Sequence[str]) -> dict[int, int]:

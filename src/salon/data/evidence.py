@@ -87,7 +87,11 @@ def gather(
         evidence.data_sha256 = _digest(rows)
         evidence.splits = _frame(
             [
-                {"split": split, "rows": int((rows["split"] == split).sum()), "ingested": ingested[split]}
+                {
+                    "split": split,
+                    "rows": int((rows["shard_split"] == split).sum()),
+                    "ingested": ingested[split],
+                }
                 for split in SPLITS
             ]
         )

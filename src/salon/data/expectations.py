@@ -177,7 +177,8 @@ def checks(evidence: Evidence, settings: ValidateParams) -> list[Check]:
                 ),
             ),
             lambda line: (
-                f"{line['most_frequent']} occurs {line['imbalance']} times as often as {line['least_frequent']}"
+                f"{line['most_frequent']} occurs {line['imbalance']} times as often as "
+                f"{line['least_frequent']}"
             ),
         ),
     ]  # fmt: skip

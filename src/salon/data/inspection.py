@@ -75,7 +75,9 @@ def measure_rows(table: pa.Table, shard: str, *, largest_side: int) -> dict[str,
         facts[name] = [getattr(look, name) for look in measured]
     facts["real_id"] = [
         # without a picture or a caption the id is not the news
-        row_id(cell["bytes"], caption, lang) if look.image_problem is None and caption and lang else None
+        row_id(cell["bytes"], caption, lang)
+        if look.image_problem is None and (caption or "").strip() and lang
+        else None
         for cell, look, caption, lang in zip(cells, measured, facts["caption"], facts["lang"], strict=True)
     ]
     return facts

@@ -5,6 +5,7 @@ from typing import Any
 
 import great_expectations as gx
 import pandas as pd
+from great_expectations.data_context import EphemeralDataContext
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from salon.data.evidence import Evidence
@@ -62,9 +63,8 @@ class Verdict:
         """Which checks failed, on which rows, and what to do about it."""
         lines = []
         for result in self.failures:
-            lines.append(
-                f"  {result.name}: {result.failed} of {result.checked} fail. Expected: {result.means}"
-            )
+            lines.append(f"  {result.name}: {result.failed} of {result.checked} fail")
+            lines.append(f"    Expected: {result.means}")
             lines += [f"    - {_where(failing)}: {failing['problem']}" for failing in result.failing]
             if result.failed > len(result.failing):
                 lines.append(f"    - and {result.failed - len(result.failing)} more")
@@ -78,10 +78,13 @@ def judge(evidence: Evidence, settings: ValidateParams) -> Verdict:
     """Ask every expectation of the frames."""
     asked = checks(evidence, settings)
     failed: dict[str, list[int]] = {}
+    # a file context would rewrite its pages and identifiers on every run
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     for frame in ("shards", "splits", "balance", "rows"):
         of_frame = [check for check in asked if check.frame == frame]
         if len(getattr(evidence, frame)):
-            failed |= _failing_lines(getattr(evidence, frame), of_frame, name=frame)
+            failed |= _failing_lines(context, getattr(evidence, frame), asked=of_frame, name=frame)
     return Verdict([_result(check, evidence, failed) for check in asked], evidence, settings)
 
 
@@ -116,11 +119,10 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _failing_lines(frame: pd.DataFrame, asked: list[Check], *, name: str) -> dict[str, list[int]]:
+def _failing_lines(
+    context: EphemeralDataContext, frame: pd.DataFrame, *, asked: list[Check], name: str
+) -> dict[str, list[int]]:
     """Check name -> positions of the lines that fail one of its expectations."""
-    # a file context would rewrite its pages and identifiers on every run
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
     batch = asset.add_batch_definition_whole_dataframe(name).get_batch({"dataframe": frame})
     suite = gx.ExpectationSuite(name=name)
@@ -131,9 +133,8 @@ def _failing_lines(frame: pd.DataFrame, asked: list[Check], *, name: str) -> dic
     outcome = batch.validate(suite, result_format={"result_format": "COMPLETE"})
     failing: dict[str, set[int]] = {}
     for result in outcome.results:
-        configuration = result.expectation_config
-        assert configuration is not None and configuration.meta is not None
-        check_name = configuration.meta["check"]
+        meta: dict[str, Any] = getattr(result.expectation_config, "meta", None) or {}
+        check_name = meta["check"]
         if "unexpected_index_list" not in result.result:
             raise SalonError(f"check {check_name} could not be evaluated: {result.exception_info}")
         failing.setdefault(check_name, set()).update(result.result["unexpected_index_list"] or [])

@@ -158,7 +158,8 @@ def count_rows(params: EmojiParams) -> int:
 
 def read_rows(params: EmojiParams, *, root: Path, seed: int) -> Iterator[Row]:
     """Yield every scene of the world, split by split, rendered on all cores."""
-    composer = _Composer(params, plan_world(params, seed=seed), load_artwork(params, root), seed)
+    artwork = load_artwork(params, root)  # first: a misspelt name must not look like too few combinations
+    composer = _Composer(params, plan_world(params, seed=seed), artwork, seed)
     tasks = (
         (split, start, min(start + CHUNK, total))
         for split, total in params.pictures.items()

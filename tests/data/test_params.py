@@ -1,0 +1,92 @@
+"""A wrong params.yaml is answered with the key, the reason and the nearest right key."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from salon.errors import SalonError
+from salon.params import load_params
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def load_changed(tmp_path: Path, change) -> None:
+    raw = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    change(raw)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    load_params(path)
+
+
+def test_default_file_is_valid():
+    params = load_params(REPOSITORY / "params.yaml")
+    assert params.validate_.languages == ["en", "ru"]
+    assert set(params.ingest.emoji.pictures) == {"train", "val", "test", "novel"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw.update(sed=1), r"unknown key 'sed': did you mean 'seed'\?"),
+        (
+            lambda raw: raw["validate"].update(min_row=1),
+            r"unknown key 'validate\.min_row': did you mean 'min_rows'\?",
+        ),
+        (
+            lambda raw: raw["ingest"]["emoji"].update(concept=[]),
+            r"unknown key 'ingest\.emoji\.concept': did you mean 'concepts'\?",
+        ),
+        (lambda raw: raw["validate"].update(zzzzzz=1), r"known keys are .*min_rows"),
+        (lambda raw: raw.pop("seed"), r"seed: Field required"),
+        (lambda raw: raw["validate"].update(min_rows=0), r"validate\.min_rows: .*or equal to 1"),
+        (
+            lambda raw: raw["ingest"]["emoji"].update(image_size=33),
+            r"emoji\.image_size: .*multiple of 8",
+        ),
+        (lambda raw: raw["ingest"]["emoji"].update(languages=["xx"]), r"ingest\.emoji\.languages\.0"),
+        (lambda raw: raw["ingest"]["emoji"]["pictures"].pop("val"), r"ingest\.emoji\.pictures.*val"),
+        (
+            lambda raw: raw["ingest"]["emoji"]["concepts"].append("owl"),
+            r"emoji\.concepts.*'owl' twice",
+        ),
+        (lambda raw: raw["validate"].update(caption_length=[9, 3]), r"validate\.caption_length.*9.*3"),
+        (lambda raw: raw["methods"].update({"Bad Name": {}}), r"method name 'Bad Name'"),
+    ],
+)
+def test_wrong_value_is_named(tmp_path, change, message):
+    with pytest.raises(SalonError) as caught:
+        load_changed(tmp_path, change)
+    assert re.search(message, str(caught.value))
+    assert "params.yaml" in str(caught.value)
+
+
+def test_every_problem_is_told_at_once(tmp_path):
+    def break_two(raw):
+        raw["sed"] = 1
+        raw["validate"]["min_rows"] = 0
+
+    with pytest.raises(SalonError, match=r"min_rows.*'sed'|'sed'.*min_rows"):
+        load_changed(tmp_path, break_two)
+
+
+@pytest.mark.parametrize("text", ["seed: [1", "a: b: c", "\tseed: 1"])
+def test_bad_yaml_is_said_to_be_bad_yaml(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SalonError, match="is not valid YAML"):
+        load_params(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"- 1\n- 2\n", b"\xff\xfe\x00"])
+def test_file_that_holds_no_mapping_is_refused(tmp_path, content):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(SalonError, match=r"expected a mapping|is not"):
+        load_params(path)
+
+
+def test_missing_file_is_said_to_be_missing(tmp_path):
+    with pytest.raises(SalonError, match="does not exist: run salon in the folder that holds params"):
+        load_params(tmp_path / "params.yaml")
