@@ -75,3 +75,40 @@ def evaluate(method: MethodName) -> None:
     from salon.stages import evaluate as stage
 
     stage.run(*workspace(), method)
+
+
+@app.command()
+def compare() -> None:
+    """Set all methods side by side on one page."""
+    from salon.stages import compare as stage
+
+    stage.run(*workspace())
+
+
+@app.command()
+def register(
+    method: MethodName,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Make it champion without comparing; guardrails still hold.")
+    ] = False,
+) -> None:
+    """Log one method to MLflow and make it champion if it is really better."""
+    from salon.stages import register as stage
+
+    stage.run(*workspace(), method, promote=promote)
+
+
+@app.command()
+def sync() -> None:
+    """Register what is trained here and missing in the registry, e.g. after a restore from the DVC cache."""
+    from salon.stages import register as stage
+
+    stage.sync(*workspace())
+
+
+@app.command()
+def rollback(method: MethodName) -> None:
+    """Make the previous champion of a method serve again."""
+    from salon.stages import register as stage
+
+    stage.rollback(*workspace(), method)

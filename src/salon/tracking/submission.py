@@ -1,0 +1,157 @@
+"""What a method hands in to be registered: weights, ledger, verdicts, and digests of all of them."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from salon.data.shards import shard_paths
+from salon.errors import SalonError
+from salon.jsonfile import read_json
+from salon.paths import Paths
+from salon.serving.bundle import file_digests
+from salon.tracking.promotion import Evidence
+
+SELECTION_SPLIT = "val"  # selection looks at val, the report at test
+METHOD_FILES = ("model.safetensors", "config.json")  # what determines a picture; the ledger does not
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One trained and judged method, read from the workspace."""
+
+    method: str
+    method_folder: Path
+    clip_folder: Path
+    grids: list[Path]
+    config: Mapping[str, Any]
+    ledger: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    evidence: Evidence
+    licences: list[str]
+    model_sha256: str
+    data_sha256: str
+
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+        return registered_name(self.method)
+
+    @property
+    def steps(self) -> int:
+        return int(self.ledger["own"]["steps"])
+
+    @property
+    def judgement_sha256(self) -> str:
+        """Changes when the same weights are judged again with another result."""
+        return _digest(
+            [json.dumps(self.metrics, sort_keys=True), json.dumps(vars(self.evidence), sort_keys=True)]
+        )
+
+    def flat_metrics(self) -> dict[str, float]:
+        """The judgement as `split/term`, interval ends as `_low` and `_high`."""
+        return dict(_flat_metrics(self.metrics, []))
+
+
+def registered_name(method: str) -> str:
+    """Name of a method in the registry."""
+    return f"salon-{method}"
+
+
+def read_submission(paths: Paths, method: str) -> Submission:
+    """Read what training, evaluation and validation wrote.
+
+    Raises:
+        SalonError: a stage before registration has not run, or its files belong to another version of Salon.
+    """
+    folder = paths.method(method)
+    ledger = _read(folder / "training.json", stage="train")
+    metrics = _read(paths.metrics(method), stage="evaluate")
+    verdicts = _read(paths.samples(method) / f"{SELECTION_SPLIT}.json", stage="evaluate")
+    validation = _read(paths.validation, stage="validate")
+    if not paths.scorer.is_dir():
+        raise SalonError(f"{paths.scorer} does not exist: run the scorer stage first")
+    try:
+        evidence = Evidence(
+            scores={verdict["id"]: int(verdict["all"]) for verdict in verdicts},
+            latency_ms_p50=float(metrics["cost"]["latency_ms_p50"]),
+            data_valid=validation["verdict"] == "passed",
+            evaluation_set=_digest(
+                [*sorted(verdict["id"] for verdict in verdicts), *file_digests(paths.scorer).values()]
+            ),
+        )
+        return Submission(
+            method=method,
+            method_folder=folder,
+            clip_folder=paths.clip,
+            grids=sorted(paths.samples(method).glob("*.png")),
+            config=_read(folder / "config.json", stage="train"),
+            ledger=ledger,
+            metrics=metrics,
+            evidence=evidence,
+            licences=_licences(paths),
+            model_sha256=model_sha256(paths, method),
+            data_sha256=validation["data_sha256"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SalonError(
+            f"{method}: the reports lack or spoil {error}: run `dvc repro` again for this version of Salon"
+        ) from None
+
+
+def model_sha256(paths: Paths, method: str) -> str:
+    """Digest of everything that determines a picture: the method's weights and config, and the text tower.
+
+    Raises:
+        SalonError: the method or the tower was not trained.
+    """
+    folder = paths.method(method)
+    for file in METHOD_FILES:
+        if not (folder / file).is_file():
+            raise SalonError(f"{folder} holds no trained method: run its train stage first")
+    if not paths.clip.is_dir():
+        raise SalonError(f"{paths.clip} does not exist: run the train_clip stage first")
+    method_digests = file_digests(folder)
+    lines = [f"method/{file} {method_digests[file]}" for file in METHOD_FILES]
+    return _digest(lines + [f"clip/{file} {digest}" for file, digest in file_digests(paths.clip).items()])
+
+
+def _read(path: Path, *, stage: str) -> Any:
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        raise SalonError(f"{path} does not exist: run the {stage} stage first") from None
+    except ValueError:
+        raise SalonError(f"{path} is damaged: run the {stage} stage again") from None
+
+
+def _licences(paths: Paths) -> list[str]:
+    """Every licence of the training pictures with whom to name."""
+    found: set[tuple[str, str]] = set()
+    for shard in shard_paths(paths.interim, "train"):
+        table = pq.read_table(shard, columns=["licence", "attribution"])
+        found |= set(zip(table["licence"].to_pylist(), table["attribution"].to_pylist(), strict=True))
+    return [f"{attribution} ({licence})" for licence, attribution in sorted(found)]
+
+
+def _flat_metrics(value: Any, parts: list[str]) -> Iterable[tuple[str, float]]:
+    if isinstance(value, Mapping) and "value" in value:
+        name = "/".join([*parts[:-2], "_".join(parts[-2:])])
+        yield name, value["value"]
+        for end in ("low", "high"):
+            if end in value:
+                yield f"{name}_{end}", value[end]
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat_metrics(inner, [*parts, re.sub(r"[^\w.-]", "_", str(key))])
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield "/".join(parts), float(value)
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
