@@ -1,0 +1,16 @@
+"""One page that sets the methods side by side."""
+
+from salon.params import Params
+from salon.paths import Paths
+from salon.report.compare import write_comparison
+from salon.report.figures import read_evidence
+
+
+def run(params: Params, paths: Paths) -> None:
+    """Write `reports/compare/index.html`.
+
+    Raises:
+        SalonError: a method's figures are missing, or the methods spent unequal budgets.
+    """
+    page = write_comparison(paths.compare, read_evidence(params, paths), params)
+    print(f"compared {', '.join(params.methods)}: open {page}")
