@@ -194,7 +194,11 @@ def has_files(client: MlflowClient, version: ModelVersion) -> bool:
 @contextmanager
 def _as_default(store: Store) -> Iterator[None]:
     """MLflow's model logging knows no explicit store, only the process's own."""
-    wanted = {"MLFLOW_TRACKING_URI": store.uri, "MLFLOW_EXPERIMENT_ID": store.experiment_id}
+    wanted = {
+        "MLFLOW_TRACKING_URI": store.uri,
+        "MLFLOW_EXPERIMENT_ID": store.experiment_id,
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    }
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
