@@ -112,3 +112,23 @@ def rollback(method: MethodName) -> None:
     from salon.stages import register as stage
 
     stage.rollback(*workspace(), method)
+
+
+@app.command()
+def profile(name: Annotated[str, typer.Argument(help="A file of profiles/, e.g. smoke.")]) -> None:
+    """Lay a profile over params.yaml."""
+    from salon.stages import profile as stage
+
+    stage.run(Paths(Path()), name)
+
+
+@app.command()
+def smoke(
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="Folder that keeps the clone; deleted otherwise.")
+    ] = None,
+) -> None:
+    """Run every stage on a tiny world in a temporary clone; touches nothing here."""
+    from salon.stages import smoke as stage
+
+    stage.run(Paths(Path()), keep=keep)

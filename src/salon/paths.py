@@ -21,6 +21,11 @@ class Paths:
         return self.root / "params.yaml"
 
     @property
+    def profiles(self) -> Path:
+        """What differs from `params.yaml`, one file per profile."""
+        return self.root / "profiles"
+
+    @property
     def interim(self) -> Path:
         """Parquet shards of the design's schema: `<split>-00000.parquet`, `quarantine.parquet`."""
         return self.root / "data" / "interim"
