@@ -150,7 +150,7 @@ class _Jury:
         return table
 
     def _sample(self, text: TextStates, first: int, steps: int | None) -> torch.Tensor:
-        generators = seeded_generators(self.settings.seed, len(text), device=self.device, first=first)
+        generators = seeded_generators(self.settings.seed, len(text), first=first)
         images = self.method.sample(text.to(self.device), generator=generators, num_inference_steps=steps)
         return to_uint8(images).cpu()
 

@@ -201,7 +201,7 @@ class _Grids(Callback):
             return
         averaged = module.averaged.eval()
         text = self._preview.to(module.device)
-        generators = seeded_generators(self._seed, len(text), device=module.device)
+        generators = seeded_generators(self._seed, len(text))
         images = averaged.sample(text, generator=generators)
         grid = image_grid(images, columns=8, zoom=max(1, 128 // images.shape[-1]))
         log_grid(self._store, self._run_id, "train_grid", grid, step=step)
