@@ -20,6 +20,8 @@ class MethodModule(L.LightningModule):
     exactly what the uninterrupted one would have done.
     """
 
+    steps_done: Tensor
+
     def __init__(
         self, method: Method, data: CaptionedImages, cache: TextStateCache, *, total_steps: int, seed: int
     ) -> None:
@@ -39,7 +41,9 @@ class MethodModule(L.LightningModule):
     @property
     def averaged(self) -> Method:
         """The method with averaged weights: what is sampled, saved and judged."""
-        return self.ema.module
+        averaged = self.ema.module
+        assert isinstance(averaged, Method)
+        return averaged
 
     def on_fit_start(self) -> None:
         """Frozen nets and text states follow the module to its device; small data too."""

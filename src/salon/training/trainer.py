@@ -4,12 +4,11 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import MLFlowLogger
 
 from salon.data.loader import CaptionedImages, TrainingBatches, to_float
@@ -18,6 +17,7 @@ from salon.params import TrainingParams
 from salon.text.states import TextStateCache, TextStates
 from salon.tracking.runs import Store, log_grid
 from salon.training.budget import count_step_flops
+from salon.training.checkpoints import TimedCheckpoints, WholeCheckpoints
 from salon.training.grids import image_grid, seeded_generators
 from salon.training.module import MethodModule
 from salon.training.resume import CHECKPOINT, ResumeFolder
@@ -112,17 +112,15 @@ def train(
         logger=logger,
         log_every_n_steps=settings.log_every_steps,
         enable_model_summary=False,
+        enable_checkpointing=False,  # our own: see TimedCheckpoints
+        plugins=[WholeCheckpoints()],
         use_distributed_sampler=False,  # the loader shares the batches out itself
         callbacks=[
-            ModelCheckpoint(
-                dirpath=resume.folder,
-                filename=CHECKPOINT,
-                save_top_k=1,
-                train_time_interval=timedelta(seconds=settings.checkpoint_every_seconds),
-                enable_version_counter=False,
-            ),
             clock,
             _Grids(preview, store, run_id, total_steps=total_steps, grids=settings.grids, seed=seed),
+            TimedCheckpoints(
+                resume.folder / f"{CHECKPOINT}.ckpt", every_seconds=settings.checkpoint_every_seconds
+            ),
             TQDMProgressBar(refresh_rate=settings.log_every_steps),
         ],
     )
