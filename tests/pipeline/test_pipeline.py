@@ -1,0 +1,97 @@
+"""The real pipeline, from captions to a registered champion, and what DVC makes of changes to it."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from pipeline_clone import Clone
+
+from salon.jsonfile import read_json
+from salon.report.wording import percent
+
+pytestmark = pytest.mark.pipeline
+
+METHOD_STAGES = ["train@diffusion", "evaluate@diffusion", "compare", "register@diffusion"]
+UP_TO_DATE = "Data and pipelines are up to date."
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"Running stage '([^']+)'", output)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_every_stage_runs_once_and_ends_in_minutes(clone: Clone) -> None:
+    assert sorted(clone.seconds) == sorted(["ingest", "validate", "scorer", "train_clip", *METHOD_STAGES])
+    assert sum(clone.seconds.values()) < 360
+
+
+def test_it_ends_with_a_registered_champion(clone: Clone) -> None:
+    client = MlflowClient(tracking_uri=clone.store)
+    champion = client.get_model_version_by_alias("salon-diffusion", "champion")
+    registration = read_json(clone.paths.registration("diffusion"))
+    assert (registration["version"], registration["alias"]) == (str(champion.version), "champion")
+    training = read_json(clone.paths.method("diffusion") / "training.json")["run_id"]
+    assert client.get_run(training).info.status == "FINISHED"
+
+
+def test_every_figure_is_written_and_the_page_shows_it(clone: Clone) -> None:
+    metrics = read_json(clone.paths.metrics("diffusion"))
+    assert set(metrics["novel"]) == {"concept_x_background", "concept_x_style"}
+    assert metrics["cost"]["train_flops"] <= clone.params.budget.train_flops
+    scorer = read_json(clone.paths.scorer_metrics)["held_out_accuracy"]
+    gate = clone.params.scorer.min_accuracy
+    assert all(value >= gate for split in scorer.values() for name, value in split.items() if name != "all")
+    dial = read_json(clone.paths.dial("diffusion"))
+    assert [row["num_inference_steps"] for row in dial] == clone.params.evaluate.dial
+    page = (clone.paths.compare / "index.html").read_text(encoding="utf-8")
+    assert percent(metrics["test"]["alignment"]["all"]["value"]) in page
+    assert read_json(clone.paths.validation)["verdict"] == "passed"
+
+
+def test_the_second_run_does_nothing(clone: Clone) -> None:
+    output = clone.run("dvc", "repro")
+    assert stages_run(output) == []
+    assert UP_TO_DATE in output
+
+
+def test_a_lost_model_comes_back_from_the_cache(clone: Clone) -> None:
+    model = clone.paths.method("diffusion") / "model.safetensors"
+    before = sha256(model)
+    model.write_bytes(b"a disk that failed")
+    assert "models/methods/diffusion" in clone.run("dvc", "status")
+    model.unlink()
+    clone.run("dvc", "checkout", "--force", "models/methods/diffusion")
+    assert sha256(model) == before
+    assert UP_TO_DATE in clone.run("dvc", "repro")
+
+
+def test_a_new_store_learns_what_the_workspace_holds(clone: Clone) -> None:
+    for name in ("mlflow.db", "mlartifacts"):
+        (clone.root / name).rename(clone.root / f"{name}.lost")
+    assert "the registry did not have it" in clone.run("salon", "sync")
+    champion = MlflowClient(tracking_uri=clone.store).get_model_version_by_alias(
+        "salon-diffusion", "champion"
+    )
+    assert champion.version
+    assert "in step" in clone.run("salon", "sync")
+    assert UP_TO_DATE in clone.run("dvc", "repro")
+
+
+def test_a_setting_of_one_method_reruns_only_its_stages(clone: Clone) -> None:
+    before = clone.paths.params.read_text(encoding="utf-8")
+    lr = clone.params.method("diffusion")["lr"]
+    try:
+        changed = re.sub(r"(diffusion:(?:\n    .*)*?\n    lr: )\S+", rf"\g<1>{lr * 1.1}", before)
+        clone.paths.params.write_text(changed, encoding="utf-8")
+        assert clone.params.method("diffusion")["lr"] == pytest.approx(lr * 1.1)
+        assert stages_run(clone.run("dvc", "repro")) == METHOD_STAGES
+    finally:
+        clone.paths.params.write_text(before, encoding="utf-8")
+    # what was trained before is taken from the cache
+    restored = clone.run("dvc", "repro")
+    assert "train@diffusion" not in stages_run(restored)
