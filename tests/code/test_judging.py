@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from salon.errors import SalonError
 from salon.judging.alignment import Judged, alignment
 from salon.judging.scorer import AttributeScorer, accuracy, is_for_training, roughen

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from salon.data.loader import TrainingBatches, batch_indices, load_split, to_float, to_uint8
 from salon.errors import SalonError
 

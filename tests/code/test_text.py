@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer, CLIPTextModelWithProjection, ResNetForImageClassification
+
 from salon.data.loader import load_split
 from salon.errors import SalonError
 from salon.params import ClipParams
@@ -12,7 +14,6 @@ from salon.text.contrastive import HardNegatives, info_nce, probe_attributes
 from salon.text.states import TextStateCache
 from salon.text.tokenizer import known_words, train_tokenizer, unknown_words
 from salon.text.tower import ClipTower, build_towers
-from transformers import AutoTokenizer, CLIPTextModelWithProjection, ResNetForImageClassification
 
 CAPTIONS = [
     "an owl in noto emoji style on a blue background",

@@ -97,7 +97,10 @@ def test_no_guidance_outside_its_interval() -> None:
     torch.nn.init.normal_(method.unet.head.weight, std=0.05)
     drawn = [
         method.sample(
-            make_text(1), generator=torch.Generator().manual_seed(1), guidance_scale=scale, num_inference_steps=3
+            make_text(1),
+            generator=torch.Generator().manual_seed(1),
+            guidance_scale=scale,
+            num_inference_steps=3,
         )
         for scale in (1, 9)
     ]
@@ -113,14 +116,28 @@ def test_null_captions_replace_every_trace_of_the_caption() -> None:
     assert torch.equal(one.tokens[1], make_text(3).tokens[1])
 
 
-def test_loss_of_a_zero_network_is_the_second_moment_of_the_velocity() -> None:
-    """The head starts at zero, so the first loss is E[(e - x)^2] = 1 + E[x^2]."""
+def test_a_zero_network_predicts_a_grey_picture() -> None:
+    """The head starts at zero, so the first prediction of x is 0: the velocity is x_sigma / sigma."""
     method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE)
+    x, sigma = torch.randn(3, 3, 16, 16), torch.tensor([1.0, 0.5, 0.01])
+    held_back = torch.tensor([1.0, 0.5, 0.05])  # no division by less than MIN_SIGMA
+    velocity = method.velocity(x, sigma, make_text(3))
+    assert torch.allclose(velocity, x / held_back[:, None, None, None])
+
+
+def test_the_loss_is_that_of_the_velocity() -> None:
+    """For x = 0 everywhere a grey prediction is exact at every sigma above MIN_SIGMA."""
+    config = DiffusionConfig(family="diffusion", logit_mean=3.0, logit_std=0.1)
+    method = Diffusion(config, SHAPE)
     images = torch.full((64, 3, 16, 16), 0.5)
-    loss = method.losses(
-        images, make_text(64), objective="model", step=0, generator=torch.Generator().manual_seed(0)
-    ).total
-    assert loss.item() == pytest.approx(1.25, rel=0.02)
+    draw = {"objective": "model", "step": 0}
+    flat = method.losses(
+        torch.zeros_like(images), make_text(64), generator=torch.Generator().manual_seed(0), **draw
+    )
+    assert flat.total.item() == pytest.approx(0, abs=1e-8)
+    # else the velocity is wrong by x / sigma, and sigma is close to sigmoid(3)
+    loss = method.losses(images, make_text(64), generator=torch.Generator().manual_seed(0), **draw).total
+    assert loss.item() == pytest.approx(0.25 / torch.tensor(3.0).sigmoid().item() ** 2, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +164,9 @@ def test_a_size_that_cannot_be_halved_is_refused() -> None:
 def test_unknown_family_and_unknown_key_are_named() -> None:
     with pytest.raises(SalonError, match=r"unknown method family 'difusion': one of .*diffusion"):
         read_config("difusion", {})
-    with pytest.raises(SalonError, match=r"methods\.diffusion: unknown key 'learning_rate': did you mean|known keys"):
+    with pytest.raises(
+        SalonError, match=r"methods\.diffusion: unknown key 'learning_rate': did you mean|known keys"
+    ):
         read_config("diffusion", {"learning_rate": 1})
 
 

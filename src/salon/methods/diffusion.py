@@ -1,10 +1,13 @@
 """Diffusion as rectified flow, guided by text.
 
 Rectified flow (Liu 2022, eq. 1; in the notation of Esser 2024, sec. 2): x_sigma = (1 - sigma) x + sigma eps,
-and the network learns the velocity v = eps - x. Noise levels are drawn logit-normally (Esser 2024, eq. 19).
+and what is learned is the velocity v = eps - x. Noise levels are drawn logit-normally (Esser 2024, eq. 19).
 Captions are dropped at random, so that one network gives the guided and the unguided velocity (Ho 2022).
 
-Departures: FiLM by the frozen tower's pooled embedding next to cross-attention on its token states; guidance
+The network predicts the picture and the loss compares velocities (x-prediction with v-loss, Li 2025, "Back to
+basics"): a network this small leaves visible noise when it has to predict noise itself.
+
+Departures: FiLM by a linear map of the frozen tower's pooled embedding, and a layout painted from it; guidance
 only at middle noise levels (Kynkäänniemi 2024), which saves the second network pass elsewhere.
 At inference the solver is a scheduler of diffusers, chosen by name.
 """
@@ -25,6 +28,7 @@ from salon.text.states import TextStates
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
 
+MIN_SIGMA = 0.05  # x-prediction divides by sigma; below this the velocity is held back (Li 2025, sec. 4)
 MAX_INFERENCE_STEPS = 200  # more has never helped, and a request must end
 
 SolverName = Literal["euler", "heun", "unipc", "dpm++"]
@@ -37,17 +41,19 @@ class DiffusionConfig(MethodConfig):
     """U-Net width per level; each level halves the grid."""
     blocks_per_level: int = Field(2, ge=1)
     """Residual blocks per level on the way down, and again on the way up."""
-    attention_levels: list[int] = [2]
+    attention_levels: list[int] = Field([])
     """Levels whose cells attend to the caption's tokens."""
+    layout_levels: list[int] = Field([1, 2])
+    """Levels on whose grid the condition paints a coarse layout."""
     condition_width: int = Field(256, ge=8)
     """Width of the vector of noise level and caption that modulates every block."""
     patch: int = Field(2, ge=1)
     """Pixels are folded into channels in patch x patch blocks; higher is cheaper and coarser."""
     caption_dropout: Fraction = 0.1
     """Share of captions replaced by the null caption, for classifier-free guidance."""
-    logit_mean: float = 0.0
-    """Mean of logit(sigma) in training; higher favours noisier pictures."""
-    logit_std: float = Field(1.0, gt=0)
+    logit_mean: float = 0.8
+    """Mean of logit(sigma) in training; higher favours noisier pictures, where shapes are decided."""
+    logit_std: float = Field(1.2, gt=0)
     """Standard deviation of logit(sigma) in training."""
     solver: SolverName = "euler"
     """Default solver."""
@@ -78,14 +84,20 @@ class Diffusion(Method):
         self.time = nn.Sequential(
             FourierEmbedding(128), nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width)
         )
-        self.caption = nn.Sequential(nn.Linear(shape.pooled_width, width), nn.SiLU(), nn.Linear(width, width))
+        # linear: what the caption's parts add up to, so that unseen combinations stay near their parts
+        self.caption = nn.Linear(shape.pooled_width, width)
         self.null_pooled = nn.Parameter(torch.zeros(shape.pooled_width))
-        self.null_token = nn.Parameter(torch.zeros(shape.text_width))
+        # without attention nothing reads the tokens, and there is no null token to learn
+        self.null_token = nn.Parameter(
+            torch.zeros(shape.text_width), requires_grad=bool(config.attention_levels)
+        )
         self.unet = UNet(
             in_channels=channels,
             channels=config.channels,
             blocks_per_level=config.blocks_per_level,
             attention_levels=config.attention_levels,
+            layout_levels=config.layout_levels,
+            side=side,
             condition_width=width,
             text_width=shape.text_width,
             patch=config.patch,
@@ -97,7 +109,8 @@ class Diffusion(Method):
         """v(x_sigma, sigma, caption) = E[eps - x]."""
         pooled = text.pooled * text.pooled.shape[1] ** 0.5  # unit vectors to unit variance
         condition = nn.functional.silu(self.time(sigma) + self.caption(pooled))
-        return self.unet(x, condition, text.tokens, text.mask)
+        predicted = self.unet(x, condition, text.tokens, text.mask)
+        return (x - predicted) / sigma.clamp(min=MIN_SIGMA)[:, None, None, None]
 
     def with_null_captions(self, text: TextStates, dropped: Tensor) -> TextStates:
         """`text` with the captions marked in `dropped` (b,) replaced by the learned null caption."""

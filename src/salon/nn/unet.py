@@ -1,4 +1,4 @@
-"""A U-Net of residual convolutions, conditioned by FiLM and by cross-attention to text tokens.
+"""A U-Net of residual convolutions, conditioned by FiLM and by attention to text tokens.
 
 Cheap by construction: pixels are folded into channels first (pixel-unshuffle), and the widest layers work on
 the coarsest grids.
@@ -52,29 +52,32 @@ class ResBlock(nn.Module):
         return self.skip(x) + self.conv_out(F.silu(h))
 
 
-class CrossAttention(nn.Module):
-    """Each grid cell looks at the caption's tokens and at one null token that is always there."""
+class JointAttention(nn.Module):
+    """Each grid cell looks at all cells and at the caption's tokens, in one softmax (Esser 2024, sec. 4)."""
 
     def __init__(self, channels: int, text_width: int, *, head_width: int = 32) -> None:
         super().__init__()
         self.heads = max(1, channels // head_width)
         self.norm = _norm(channels)
-        self.query = nn.Conv2d(channels, channels, 1)
-        self.key_value = nn.Linear(text_width, 2 * channels)
-        self.out = nn.Conv2d(channels, channels, 1)
+        self.cells = nn.Linear(channels, 3 * channels)
+        self.text = nn.Linear(text_width, 2 * channels)
+        self.out = nn.Linear(channels, channels)
         nn.init.zeros_(self.out.weight)  # starts as identity
-        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.out.bias)
 
     def forward(
         self, x: Float[Tensor, "b c h w"], tokens: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"]
     ) -> Float[Tensor, "b c h w"]:
-        b, c, height, width = x.shape
-        q = self.query(self.norm(x)).flatten(2).transpose(1, 2)  # (b, h*w, c)
-        k, v = self.key_value(tokens).chunk(2, dim=-1)  # (b, n, c)
+        b, _, height, width = x.shape
+        cells = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)  # (b, h*w, c)
+        q, k, v = self.cells(cells).chunk(3, dim=-1)
+        text_k, text_v = self.text(tokens).chunk(2, dim=-1)  # (b, n, c)
+        k, v = torch.cat([k, text_k], dim=1), torch.cat([v, text_v], dim=1)  # (b, h*w+n, c)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
-        attended = attended.transpose(1, 2).reshape(b, height, width, c).permute(0, 3, 1, 2)
-        return x + self.out(attended)
+        visible = torch.cat([mask.new_ones(b, height * width), mask], dim=1)[:, None, None]
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)  # (b, heads, h*w, c/heads)
+        attended = self.out(attended.transpose(1, 2).flatten(2))
+        return x + attended.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
 class UNet(nn.Module):
@@ -87,15 +90,19 @@ class UNet(nn.Module):
         channels: Sequence[int],
         blocks_per_level: int,
         attention_levels: Sequence[int],
+        layout_levels: Sequence[int],
         condition_width: int,
         text_width: int,
         patch: int,
+        side: int,
     ) -> None:
         """`channels[i]` is the width of level i, each level half the size of the one before.
 
         Args:
             patch: Side of the pixel blocks that are folded into channels before the first level.
-            attention_levels: Levels whose cells attend to the text tokens.
+            side: Width and height of the picture.
+            layout_levels: Levels on whose grid the condition paints a coarse layout, cell by cell.
+            attention_levels: Levels whose cells attend to each other and to the text tokens.
         """
         super().__init__()
         self.patch = patch
@@ -107,7 +114,7 @@ class UNet(nn.Module):
                 ResBlock(before, after, condition_width) for before, after in pairwise(widths)
             )
             if level in attention_levels:
-                blocks.append(CrossAttention(widths[-1], text_width))
+                blocks.append(JointAttention(widths[-1], text_width))
             return blocks
 
         self.down = nn.ModuleList()
@@ -116,6 +123,14 @@ class UNet(nn.Module):
             before = channels[max(0, level - 1)]
             self.shrink.append(nn.Conv2d(before, before, 3, stride=2, padding=1) if level else nn.Identity())
             self.down.append(level_blocks([before] + [width] * blocks_per_level, level))
+        # Convolutions see no position. A dense map from the condition to the grid (as a GAN's generator starts
+        # with) tells at once where a described thing lies, which they would take thousands of steps to learn.
+        self.layouts = nn.ModuleDict(
+            {
+                str(level): nn.Linear(condition_width, channels[level] * (side // patch // 2**level) ** 2)
+                for level in layout_levels
+            }
+        )
         self.up = nn.ModuleList()
         for level, width in reversed(list(enumerate(channels))):
             below = channels[min(level + 1, len(channels) - 1)]
@@ -136,8 +151,10 @@ class UNet(nn.Module):
         h = F.pixel_unshuffle(x, self.patch)  # (b, c*p*p, h/p, w/p)
         h = self.stem(h.contiguous(memory_format=torch.channels_last))
         skips = []
-        for shrink, blocks in zip(self.shrink, self.down, strict=True):
+        for level, (shrink, blocks) in enumerate(zip(self.shrink, self.down, strict=True)):
             h = _run(blocks, shrink(h), condition, tokens, mask)  # (b, channels[i], h/p/2^i, w/p/2^i)
+            if str(level) in self.layouts:
+                h = h + self.layouts[str(level)](condition).unflatten(1, h.shape[1:])
             skips.append(h)
         for depth, blocks in enumerate(self.up):
             if depth:

@@ -21,6 +21,7 @@ from salon.training.grids import image_grid, seeded_generators
 
 GRID_PICTURES = 48
 LATENCY_BATCH = 16
+WARMUP_CALLS = 2  # the first calls allocate
 
 
 def run(params: Params, paths: Paths, name: str) -> None:
@@ -128,15 +129,26 @@ class _Jury:
         )
         return {name: estimate.to_json() for name, estimate in estimates.items()}
 
-    def time_sampling(self, *, num_inference_steps: int | None = None) -> dict[str, float]:
+    def time_sampling(self) -> dict[str, float]:
         """Latency of one picture alone, and pictures per second in batches of 16."""
-        one = self._time(1, num_inference_steps)
-        many = self._time(LATENCY_BATCH, num_inference_steps)
+        one = self.time_batches(1)
+        many = self.time_batches(LATENCY_BATCH)
         return {
             "latency_ms_p50": round(1000 * statistics.median(one), 2),
             "latency_ms_p95": round(1000 * statistics.quantiles(one, n=20)[-1], 2),
             "images_per_second_b16": round(LATENCY_BATCH / statistics.median(many), 2),
         }
+
+    def time_batches(self, batch: int, *, num_inference_steps: int | None = None) -> list[float]:
+        """Seconds per call, from encoded captions to bytes of pixels."""
+        states = self.cache.states[torch.arange(batch) % len(self.cache.captions)]
+        durations = []
+        for repeat in range(self.settings.latency_repeats + WARMUP_CALLS):
+            started = time.perf_counter()
+            self._sample(states, 0, num_inference_steps)  # ends on the CPU, so that a GPU has finished
+            if repeat >= WARMUP_CALLS:
+                durations.append(time.perf_counter() - started)
+        return durations
 
     def turn_dial(self, prompts: CaptionedImages) -> list[dict[str, float | int]]:
         """Quality and latency at every value of num_inference_steps in `evaluate.dial`."""
@@ -144,7 +156,7 @@ class _Jury:
         for steps in self.settings.dial:
             judged, _ = self.judge(prompts, num_inference_steps=steps)
             all_right = self.align(judged)["all"]
-            latency = self.time_sampling(num_inference_steps=steps)["latency_ms_p50"]
+            latency = round(1000 * statistics.median(self.time_batches(1, num_inference_steps=steps)), 2)
             table.append({"num_inference_steps": steps, "latency_ms_p50": latency, **all_right})
             print(f"{steps} steps: {all_right['value']:.1%} all right, {latency} ms")
         return table
@@ -153,16 +165,6 @@ class _Jury:
         generators = seeded_generators(self.settings.seed, len(text), first=first)
         images = self.method.sample(text.to(self.device), generator=generators, num_inference_steps=steps)
         return to_uint8(images).cpu()
-
-    def _time(self, batch: int, steps: int | None) -> list[float]:
-        states = self.cache.states[torch.arange(batch) % len(self.cache.captions)]
-        durations = []
-        for repeat in range(self.settings.latency_repeats + 2):
-            started = time.perf_counter()
-            self._sample(states, 0, steps)  # ends on the CPU, so that a GPU has finished
-            if repeat >= 2:  # the first calls allocate
-                durations.append(time.perf_counter() - started)
-        return durations
 
 
 def _nest(metrics: dict[str, object], split: str, figures: object) -> None:
