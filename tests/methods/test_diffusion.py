@@ -161,6 +161,11 @@ def test_a_size_that_cannot_be_halved_is_refused() -> None:
         Diffusion(DiffusionConfig(family="diffusion"), DataShape(20, 8, 8))
 
 
+def test_a_level_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(SalonError, match=r"layout_levels has \[5\]; the levels are 0 to 2"):
+        Diffusion(DiffusionConfig(family="diffusion", layout_levels=[1, 5]), SHAPE)
+
+
 def test_unknown_family_and_unknown_key_are_named() -> None:
     with pytest.raises(SalonError, match=r"unknown method family 'difusion': one of .*diffusion"):
         read_config("difusion", {})

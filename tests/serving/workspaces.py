@@ -17,7 +17,12 @@ from salon.tracking import runs
 
 NAME = "diffusion"
 CONFIG = DiffusionConfig(
-    family=NAME, channels=[16, 16], blocks_per_level=1, attention_levels=[1], condition_width=32
+    family=NAME,
+    channels=[16, 16],
+    blocks_per_level=1,
+    attention_levels=[1],
+    layout_levels=[1],
+    condition_width=32,
 )
 
 

@@ -43,8 +43,8 @@ class DiffusionConfig(MethodConfig):
     """Residual blocks per level on the way down, and again on the way up."""
     attention_levels: list[int] = Field([])
     """Levels whose cells attend to the caption's tokens."""
-    layout_levels: list[int] = Field([1, 2])
-    """Levels on whose grid the condition paints a coarse layout."""
+    layout_levels: list[int] | None = None
+    """Levels on whose grid the condition paints a coarse layout; the two coarsest when not given."""
     condition_width: int = Field(256, ge=8)
     """Width of the vector of noise level and caption that modulates every block."""
     patch: int = Field(2, ge=1)
@@ -81,6 +81,11 @@ class Diffusion(Method):
                 f"diffusion: latents of side {side} cannot be folded by patch {config.patch} and halved "
                 f"{len(config.channels) - 1} times; make the side a multiple of {coarsest}"
             )
+        levels = range(len(config.channels))
+        for name in ("attention_levels", "layout_levels"):
+            unknown = [level for level in getattr(config, name) or [] if level not in levels]
+            if unknown:
+                raise SalonError(f"diffusion: {name} has {unknown}; the levels are 0 to {levels[-1]}")
         self.time = nn.Sequential(
             FourierEmbedding(128), nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width)
         )
@@ -96,7 +101,7 @@ class Diffusion(Method):
             channels=config.channels,
             blocks_per_level=config.blocks_per_level,
             attention_levels=config.attention_levels,
-            layout_levels=config.layout_levels,
+            layout_levels=list(levels)[-2:] if config.layout_levels is None else config.layout_levels,
             side=side,
             condition_width=width,
             text_width=shape.text_width,
