@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch import nn
+
 from salon.data.loader import load_split
 from salon.errors import SalonError
 from salon.paths import Paths
@@ -11,7 +13,6 @@ from salon.training.grids import image_grid, seeded_generators
 from salon.training.module import MethodModule
 from salon.training.resume import resume_folder
 from salon.training.schedule import warmup_hold_decay
-from torch import nn
 
 
 def test_flops_of_a_linear_layer_by_hand() -> None:

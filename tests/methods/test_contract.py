@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from salon.data.loader import to_uint8
 from salon.methods.base import DataShape, Method, families, family_of, find_method, load_method, read_config
 from salon.text.states import TextStates

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from salon.errors import SalonError
 from salon.methods.base import DataShape, load_method, read_config
 from salon.methods.diffusion import Diffusion, DiffusionConfig, make_scheduler

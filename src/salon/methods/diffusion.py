@@ -4,8 +4,8 @@ Rectified flow (Liu 2022, eq. 1; in the notation of Esser 2024, sec. 2): x_sigma
 and what is learned is the velocity v = eps - x. Noise levels are drawn logit-normally (Esser 2024, eq. 19).
 Captions are dropped at random, so that one network gives the guided and the unguided velocity (Ho 2022).
 
-The network predicts the picture and the loss compares velocities (x-prediction with v-loss, Li 2025, "Back to
-basics"): a network this small leaves visible noise when it has to predict noise itself.
+The network predicts the picture and the loss compares velocities (x-prediction with v-loss, Li 2025, "Back
+to basics"): a network this small leaves visible noise when it has to predict noise itself.
 
 Departures: FiLM by a linear map of the frozen tower's pooled embedding, and a layout painted from it; guidance
 only at middle noise levels (Kynkäänniemi 2024), which saves the second network pass elsewhere.

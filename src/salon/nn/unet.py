@@ -124,7 +124,7 @@ class UNet(nn.Module):
             self.shrink.append(nn.Conv2d(before, before, 3, stride=2, padding=1) if level else nn.Identity())
             self.down.append(level_blocks([before] + [width] * blocks_per_level, level))
         # Convolutions see no position. A dense map from the condition to the grid (as a GAN's generator starts
-        # with) tells at once where a described thing lies, which they would take thousands of steps to learn.
+        # with) tells at once where a described thing lies; they would take thousands of steps to learn it.
         self.layouts = nn.ModuleDict(
             {
                 str(level): nn.Linear(condition_width, channels[level] * (side // patch // 2**level) ** 2)

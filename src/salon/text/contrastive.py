@@ -66,7 +66,7 @@ class HardNegatives:
     def draw(
         self, rows: Int[Tensor, "b"], *, per_row: int, generator: torch.Generator
     ) -> tuple[list[int], list[Description]]:
-        """Up to `per_row` captions for each row, each with another attribute changed; and what they describe."""
+        """Up to `per_row` captions a row, each with another attribute changed; and what they describe."""
         captions, descriptions = [], []
         for row in rows.tolist():
             options = [found for found in self._neighbours.get(self._descriptions[row], []) if found]

@@ -7,8 +7,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 START, END, PAD = "<|startoftext|>", "<|endoftext|>", "<|pad|>"
-# In this order: transformers' CLIP takes an end token numbered 2 for a legacy configuration and then pools the
-# token with the highest number instead of the last one.
+# In this order: transformers' CLIP takes an end token numbered 2 for a legacy configuration and then pools
+# the token with the highest number instead of the last one.
 SPECIAL_TOKENS = [START, END, PAD]
 
 WORD = re.compile(r"\w+", re.UNICODE)
