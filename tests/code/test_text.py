@@ -115,7 +115,7 @@ def test_cached_states_come_back_by_caption(tower: ClipTower, tmp_path: Path) ->
 
 
 def test_info_nce_by_hand() -> None:
-    """Two pictures, two captions, one hard negative; logits 2, 0 / 0, 2 and the negative at 1 for the first."""
+    """Two pictures, two captions, one hard negative; logits 2, 0 / 0, 2; the negative at 1 and 0."""
     images = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     texts = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.0]])
     nothing = torch.zeros(2, 3, dtype=torch.bool)

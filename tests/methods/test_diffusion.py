@@ -1,5 +1,7 @@
 """Rectified flow against cases with a known answer."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -22,7 +24,7 @@ def make_text(count: int) -> TextStates:
 
 
 class GaussianFlow(Diffusion):
-    """The exact velocity of data N(mean, std^2): for x_s = (1-s) x + s e it is E[e - x | x_s], in closed form."""
+    """The exact velocity of data N(mean, std^2): E[e - x | x_s] for x_s = (1-s) x + s e, in closed form."""
 
     mean, std = 0.3, 0.2
 
@@ -67,7 +69,7 @@ def test_euler_is_the_hand_written_integral() -> None:
     assert levels[0] == 1
     assert levels[-1] == 0
     with torch.inference_mode():
-        for now, then in zip(levels, levels[1:], strict=False):
+        for now, then in pairwise(levels):
             x = x + (then - now) * method.velocity(x, torch.full((2,), now), text)
     assert torch.allclose(drawn, x.clamp(-1, 1), atol=1e-5)
 

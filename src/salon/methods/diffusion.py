@@ -7,12 +7,12 @@ Captions are dropped at random, so that one network gives the guided and the ung
 The network predicts the picture and the loss compares velocities (x-prediction with v-loss, Li 2025, "Back
 to basics"): a network this small leaves visible noise when it has to predict noise itself.
 
-Departures: FiLM by a linear map of the frozen tower's pooled embedding, and a layout painted from it; guidance
-only at middle noise levels (Kynkäänniemi 2024), which saves the second network pass elsewhere.
+Departures: FiLM by a linear map of the frozen tower's pooled embedding, and a layout painted from it;
+guidance only at middle noise levels (Kynkäänniemi 2024), which saves the second network pass elsewhere.
 At inference the solver is a scheduler of diffusers, chosen by name.
 """
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -24,9 +24,6 @@ from salon.methods.base import DataShape, Generators, Losses, Method, MethodConf
 from salon.nn.unet import FourierEmbedding, UNet
 from salon.params import Fraction
 from salon.text.states import TextStates
-
-if TYPE_CHECKING:
-    from diffusers import SchedulerMixin
 
 MIN_SIGMA = 0.05  # x-prediction divides by sigma; below this the velocity is held back (Li 2025, sec. 4)
 MAX_INFERENCE_STEPS = 200  # more has never helped, and a request must end
@@ -106,7 +103,7 @@ class Diffusion(Method):
             condition_width=width,
             text_width=shape.text_width,
             patch=config.patch,
-        ).to(memory_format=torch.channels_last)
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def velocity(
         self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, "b"], text: TextStates
@@ -190,7 +187,7 @@ class Diffusion(Method):
         return self.codec.decode(x).clamp(-1, 1)
 
 
-def make_scheduler(name: SolverName) -> "SchedulerMixin | Any":
+def make_scheduler(name: SolverName) -> Any:
     """The diffusers scheduler behind a solver's name, set up for rectified flow.
 
     Raises:

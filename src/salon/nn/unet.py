@@ -19,6 +19,8 @@ GROUP_CHANNELS = 16  # channels per group of GroupNorm
 class FourierEmbedding(nn.Module):
     """Sines and cosines of a scalar in [0, 1] at fixed frequencies (Vaswani 2017, sec. 3.5)."""
 
+    frequencies: Float[Tensor, "d"]
+
     def __init__(self, width: int, *, max_period: float = 1000.0) -> None:
         super().__init__()
         frequencies = torch.exp(torch.linspace(0, math.log(max_period), width // 2))
@@ -123,8 +125,8 @@ class UNet(nn.Module):
             before = channels[max(0, level - 1)]
             self.shrink.append(nn.Conv2d(before, before, 3, stride=2, padding=1) if level else nn.Identity())
             self.down.append(level_blocks([before] + [width] * blocks_per_level, level))
-        # Convolutions see no position. A dense map from the condition to the grid (as a GAN's generator starts
-        # with) tells at once where a described thing lies; they would take thousands of steps to learn it.
+        # Convolutions see no position. A dense map from the condition to the grid, as a GAN's generator starts
+        # with, tells at once where a described thing lies; they would take thousands of steps to learn it.
         self.layouts = nn.ModuleDict(
             {
                 str(level): nn.Linear(condition_width, channels[level] * (side // patch // 2**level) ** 2)
@@ -163,8 +165,8 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.patch)
 
 
-def _run(blocks: nn.ModuleList, h: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-    for block in blocks:
+def _run(blocks: nn.Module, h: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    for block in blocks.children():
         h = block(h, condition) if isinstance(block, ResBlock) else block(h, tokens, mask)
     return h
 

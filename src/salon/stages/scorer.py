@@ -51,7 +51,7 @@ def run(params: Params, paths: Paths) -> None:
         batch = roughen(to_float(images[rows]), generator)
         return module.loss(batch, {name: value[rows] for name, value in targets.items()})
 
-    report = fit(scorer, loss, name="scorer", total_steps=settings.max_steps, lr=settings.lr)  # type: ignore[arg-type]
+    report = fit(scorer, loss, name="scorer", total_steps=settings.max_steps, lr=settings.lr)
     held_out = {
         "test": accuracy(scorer.judge(test.images), test.attributes),
         "novel": accuracy(scorer.judge(unseen.images), unseen.attributes),

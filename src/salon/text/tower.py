@@ -14,7 +14,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
-    AutoTokenizer,
     CLIPTextConfig,
     CLIPTextModelWithProjection,
     PreTrainedTokenizerFast,
@@ -134,7 +133,7 @@ class ClipTower:
             ResNetForImageClassification.from_pretrained(folder / "image"),
         )
         towers.log_scale.data.fill_(math.log(description["logit_scale"]))
-        tokenizer = AutoTokenizer.from_pretrained(folder / "text")
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "text")
         return cls(towers, tokenizer, frozenset(description["known_words"]))
 
 
@@ -160,7 +159,7 @@ def build_towers(params: ClipParams, tokenizer: PreTrainedTokenizerFast) -> TwoT
             hidden_sizes=params.image_channels,
             depths=[params.image_blocks] * len(params.image_channels),
             layer_type="basic",
-            num_labels=params.projection_dim,
+            num_labels=params.projection_dim,  # type: ignore[call-arg]
         )
     )
     return TwoTowers(text, image)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from salon.errors import SalonError
 
+M = TypeVar("M", bound=nn.Module)
 
-def count_step_flops(module: nn.Module, loss: Callable[[nn.Module], Tensor]) -> int:
+
+def count_step_flops(module: M, loss: Callable[[M], Tensor]) -> int:
     """FLOPs of one forward and backward pass of `loss(module)`, counted on a copy of `module`.
 
     Matrix products, convolutions and attention are counted (a multiply-add is two FLOPs); element-wise work

@@ -3,12 +3,15 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from salon.training.schedule import warmup_hold_decay
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,8 @@ class FitReport:
 
 
 def fit(
-    module: nn.Module,
-    loss: Callable[[nn.Module, int], Tensor],
+    module: M,
+    loss: Callable[[M, int], Tensor],
     *,
     name: str,
     total_steps: int,
