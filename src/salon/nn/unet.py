@@ -125,7 +125,7 @@ class UNet(nn.Module):
             before = channels[max(0, level - 1)]
             self.shrink.append(nn.Conv2d(before, before, 3, stride=2, padding=1) if level else nn.Identity())
             self.down.append(level_blocks([before] + [width] * blocks_per_level, level))
-        # Convolutions see no position. A dense map from the condition to the grid, as a GAN's generator starts
+        # Convolutions see no position. A dense map from the condition to the grid, as a GAN generator starts
         # with, tells at once where a described thing lies; they would take thousands of steps to learn it.
         self.layouts = nn.ModuleDict(
             {
