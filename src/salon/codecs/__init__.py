@@ -1,18 +1,60 @@
 """Codecs by name."""
 
-from salon.codecs.base import Codec
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from salon.codecs.base import CONFIG, WEIGHTS, Codec, CodecConfig, CodecTask, DiscreteCodec
 from salon.codecs.pixels import PixelCodec
+from salon.codecs.vqvae import VqVae
 from salon.errors import SalonError
+from salon.params import parse_section
 
-CODECS: dict[str, type[Codec]] = {"pixels": PixelCodec}
+__all__ = ["Codec", "CodecConfig", "CodecTask", "DiscreteCodec", "load_codec", "read_codec_config"]
+
+BUILTIN = "pixels"
+FAMILIES: dict[str, type[DiscreteCodec]] = {"vqvae": VqVae}
+"""Codecs that are trained."""
 
 
-def load_codec(name: str) -> Codec:
-    """The frozen codec called `name`.
+def load_codec(folder: Path) -> Codec:
+    """The frozen codec in `folder`; one called `pixels` is built in and needs no folder.
 
     Raises:
-        SalonError: there is no such codec.
+        SalonError: the folder holds no codec.
     """
-    if name not in CODECS:
-        raise SalonError(f"unknown codec {name!r}: one of {sorted(CODECS)}")
-    return CODECS[name]().eval().requires_grad_(False)
+    if folder.name == BUILTIN:
+        return PixelCodec().eval().requires_grad_(False)
+    if not (folder / CONFIG).is_file():
+        raise SalonError(
+            f"{folder} holds no codec: run `python -m salon codec {folder.name}` first, or use {BUILTIN!r}"
+        )
+    description = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    family = find_family(description["family"])
+    codec = family(parse_section(family.config_class, description["config"], where=str(folder / CONFIG)))
+    codec.load_state_dict(load_file(folder / WEIGHTS))
+    return codec.eval().requires_grad_(False)
+
+
+def find_family(name: str) -> type[DiscreteCodec]:
+    """The class of a family of trained codecs.
+
+    Raises:
+        SalonError: there is no such family.
+    """
+    if name not in FAMILIES:
+        raise SalonError(f"unknown codec family {name!r}: one of {sorted(FAMILIES)}")
+    return FAMILIES[name]
+
+
+def read_codec_config(name: str, raw: Mapping[str, Any]) -> tuple[type[DiscreteCodec], CodecConfig]:
+    """The class and the checked settings of codec `name` of `params.yaml`.
+
+    Raises:
+        SalonError: unknown family, unknown key, or a value out of range.
+    """
+    family = find_family(raw.get("family") or name)
+    return family, parse_section(family.config_class, dict(raw), where=f"params.yaml: codecs.{name}")

@@ -1,9 +1,57 @@
-"""What a codec is: a picture becomes a latent and comes back."""
+"""What a codec is, how it is saved, and what training one means.
 
+A picture becomes a latent and comes back. A codec with weights lives in a folder of its own:
+`model.safetensors` and `config.json`.
+"""
+
+import json
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from salon.params import Fraction, Section
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+
+
+class CodecConfig(Section):
+    """Settings that every codec has. Each family adds its own."""
+
+    family: str = ""
+    """Module of `salon.codecs`; the codec's name when empty."""
+    start: str = "pixels"
+    """Codec whose weights it starts from; `pixels` has none."""
+    max_steps: int = Field(1000, ge=1)
+    """Training steps."""
+    batch_size: int = Field(16, ge=1)
+    """Pictures per step."""
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    min_psnr: float = Field(0.0, ge=0)
+    """Gate: mean PSNR (dB) of reconstructed `val` pictures."""
+    min_accuracy: dict[str, Fraction] = Field({"concept": 0.95, "style": 0.9})
+    """Gate: share of reconstructed `val` pictures whose attribute the scorer still recognises, per attribute.
+    Attributes that the pictures do not have are passed over."""
+
+
+@dataclass(frozen=True)
+class CodecLosses:
+    """What one training step minimises, and its parts for the log."""
+
+    total: Float[Tensor, ""]
+    codes: Int[Tensor, "b n"] | None
+    """The batch's codes, once the codec quantises."""
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Codec(nn.Module, ABC):
@@ -20,3 +68,84 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def decode(self, latents: Tensor) -> Float[Tensor, "b 3 h w"]:
         """Pictures in [-1, 1] (decoders may overshoot a little; the edge to uint8 clamps)."""
+
+
+class DiscreteCodec(Codec):
+    """A codec whose latents are codes on a square grid, row by row."""
+
+    config_class: ClassVar[type[CodecConfig]]
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @property
+    @abstractmethod
+    def codebook_size(self) -> int:
+        """How many different codes there are."""
+
+    @property
+    @abstractmethod
+    def downsampling(self) -> int:
+        """Pixels per code, along each side."""
+
+    def grid_side(self, image_size: int) -> int:
+        """Codes along each side of a square picture."""
+        return image_size // self.downsampling
+
+    def latent_shape(self, image_size: int) -> tuple[int, ...]:
+        return (self.grid_side(image_size) ** 2,)
+
+    @property
+    def bits_per_code(self) -> int:
+        """Bits that one code takes without entropy coding."""
+        return max(1, math.ceil(math.log2(self.codebook_size)))
+
+    @abstractmethod
+    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
+        """Codes in 0 .. codebook_size - 1."""
+
+    @abstractmethod
+    def decode(self, latents: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
+        """Pictures of codes."""
+
+    @abstractmethod
+    def start_from(self, other: Codec) -> None:
+        """Take over another codec's weights.
+
+        Raises:
+            SalonError: the other codec's networks have another shape.
+        """
+
+    @abstractmethod
+    def task(self) -> "CodecTask":
+        """What is trained to make this codec."""
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS)
+        description = {
+            "family": type(self).__module__.rpartition(".")[2],
+            "config": self.config.model_dump(mode="json"),
+        }
+        (folder / CONFIG).write_text(json.dumps(description, indent=2), encoding="utf-8")
+
+
+class CodecTask(nn.Module, ABC):
+    """A codec, and what helps to train it and is thrown away afterwards."""
+
+    codec: DiscreteCodec
+
+    def codebook_due(self, progress: float) -> bool:
+        """Whether the codebook has to be set before a step at this share of the training."""
+        return False
+
+    def initialise_codebook(self, images: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> None:
+        """Set the codebook from a sample of pictures."""
+
+    @abstractmethod
+    def losses(
+        self, images: Float[Tensor, "b 3 h w"], *, progress: float, generator: torch.Generator
+    ) -> CodecLosses:
+        """The loss on one batch, `progress` (0 to 1) into the training."""

@@ -1,0 +1,205 @@
+"""VQ-VAE: a picture as a grid of codebook entries (van den Oord 2017).
+
+z = E(x) has one vector per block of pixels; each becomes its nearest codebook entry z_q, and x' = D(z_q).
+Trained by |x - x'| + |grad x - grad x'| + beta |z - z_q|^2, the gradient passing straight through the rounding.
+
+Departures: the first quarter trains without rounding, and the codebook then starts as k-means of real
+vectors, which spares it the collapse that a random codebook begins with; the vectors are layer-normalised, so
+that entries and vectors keep one scale; absolute errors of pixels and of their differences, since squared ones
+blur what is thin. Pixels are folded first and the widest layers work on the code grid: cheap by construction.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from salon.codecs.base import Codec, CodecConfig, CodecLosses, CodecTask, DiscreteCodec
+from salon.codecs.pixels import PixelCodec
+from salon.errors import SalonError
+from salon.nn.quantizer import Quantized, VectorQuantizer
+from salon.params import Fraction
+
+GROUP_CHANNELS = 16  # channels per group of GroupNorm
+
+
+class VqVaeConfig(CodecConfig):
+    """Settings of the quantised autoencoder."""
+
+    codebook_size: int = Field(512, ge=2, le=2**16)
+    """Entries of the codebook: more draw finer, fewer are easier to predict from text."""
+    code_width: int = Field(16, ge=1)
+    """Width of an entry."""
+    channels: list[int] = Field([32, 96], min_length=1)
+    """Width per level; each level halves the grid, and the last one is the code grid."""
+    encoder_blocks: int = Field(1, ge=0)
+    """Residual blocks per level of the encoder."""
+    decoder_blocks: list[int] = Field([1, 2], min_length=1)
+    """Residual blocks per level of the decoder, in the order of `channels`."""
+    patch: int = Field(2, ge=1)
+    """Pixels are folded into channels in patch x patch blocks before the first level."""
+    unquantised_fraction: Fraction = 0.25
+    """Share of the steps before the codebook is set and used."""
+    commitment_weight: float = Field(0.25, ge=0)
+    """beta: how strongly vectors are pulled to their entries."""
+    gradient_weight: float = Field(1.0, ge=0)
+    """Weight of the errors of neighbouring pixels' differences, which keep edges sharp."""
+    codebook_decay: Fraction = 0.99
+    """Decay per step of the entries' moving averages."""
+
+
+class VqVae(DiscreteCodec):
+    """Encoder, codebook, decoder."""
+
+    config_class: ClassVar[type[CodecConfig]] = VqVaeConfig
+    config: VqVaeConfig
+
+    def __init__(self, config: VqVaeConfig) -> None:
+        """Networks with random weights.
+
+        Raises:
+            SalonError: `decoder_blocks` does not match `channels`.
+        """
+        super().__init__(config)
+        if len(config.decoder_blocks) != len(config.channels):
+            raise SalonError(
+                f"codec: decoder_blocks has {len(config.decoder_blocks)} entries, channels has "
+                f"{len(config.channels)}; give one per level"
+            )
+        channels, folded = config.channels, 3 * config.patch**2
+        encoder: list[nn.Module] = [nn.PixelUnshuffle(config.patch)]
+        for level, width in enumerate(channels):
+            before, stride = (channels[level - 1], 2) if level else (folded, 1)
+            encoder.append(nn.Conv2d(before, width, 3, stride=stride, padding=1))
+            encoder += [ResBlock(width) for _ in range(config.encoder_blocks)]
+        self.encoder = nn.Sequential(*encoder, *_head(channels[-1], config.code_width, kernel=1))
+        self.quantizer = VectorQuantizer(config.codebook_size, config.code_width, decay=config.codebook_decay)
+        decoder: list[nn.Module] = [nn.Conv2d(config.code_width, channels[-1], 3, padding=1)]
+        for level in reversed(range(len(channels))):
+            decoder += [ResBlock(channels[level]) for _ in range(config.decoder_blocks[level])]
+            if level:  # widening on the coarse grid and unfolding is cheaper than convolving the fine one
+                decoder += [nn.Conv2d(channels[level], 4 * channels[level - 1], 1), nn.PixelShuffle(2)]
+        decoder += [*_head(channels[0], folded, kernel=3), nn.PixelShuffle(config.patch)]
+        self.decoder = nn.Sequential(*decoder)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def codebook_size(self) -> int:
+        return self.config.codebook_size
+
+    @property
+    def downsampling(self) -> int:
+        return self.config.patch * 2 ** (len(self.config.channels) - 1)
+
+    def embed(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d h/f w/f"]:
+        """The vectors before they are quantised: mean 0 and variance 1 each.
+
+        Raises:
+            SalonError: the pictures do not divide into codes.
+        """
+        if images.shape[-1] % self.downsampling or images.shape[-2] % self.downsampling:
+            height, width = images.shape[-2:]
+            raise SalonError(
+                f"pictures of {width}x{height} pixels do not divide into codes of {self.downsampling} pixels"
+            )
+        z = self.encoder(images.contiguous(memory_format=torch.channels_last))
+        return F.layer_norm(z.permute(0, 2, 3, 1), z.shape[1:2]).permute(0, 3, 1, 2)
+
+    def quantise(
+        self, z: Float[Tensor, "b d h w"], generator: torch.Generator | None = None
+    ) -> tuple[Float[Tensor, "b d h w"], Quantized]:
+        """The grid of entries nearest to the grid of vectors; gradients pass to the vectors."""
+        cells = z.permute(0, 2, 3, 1)  # (b, h, w, d)
+        quantized = self.quantizer(cells.flatten(0, 2), generator)
+        return quantized.z_q.view(cells.shape).permute(0, 3, 1, 2), quantized
+
+    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
+        z = self.embed(images).permute(0, 2, 3, 1)
+        return self.quantizer.assign(z.flatten(0, 2)).view(z.shape[0], -1)
+
+    def decode(self, latents: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
+        side = round(latents.shape[1] ** 0.5)
+        z_q = self.quantizer.lookup(latents).unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        return self.decoder(z_q)
+
+    def start_from(self, other: Codec) -> None:
+        if isinstance(other, PixelCodec):
+            return  # no weights: from scratch
+        try:
+            self.load_state_dict(other.state_dict())
+        except RuntimeError:
+            raise SalonError(
+                f"codec {self.config.start!r} cannot be started from: its networks have another shape; give "
+                "both codecs the same channels, blocks, patch, codebook_size and code_width"
+            ) from None
+
+    def task(self) -> CodecTask:
+        return Reconstruction(self)
+
+
+class Reconstruction(CodecTask):
+    """Autoencoding, at first without quantising."""
+
+    def __init__(self, codec: VqVae) -> None:
+        super().__init__()
+        self.codec: VqVae = codec
+
+    def codebook_due(self, progress: float) -> bool:
+        return progress >= self.codec.config.unquantised_fraction
+
+    @torch.no_grad()
+    def initialise_codebook(self, images: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> None:
+        z = self.codec.embed(images).permute(0, 2, 3, 1)
+        self.codec.quantizer.initialise(z.flatten(0, 2), generator)
+
+    def losses(
+        self, images: Float[Tensor, "b 3 h w"], *, progress: float, generator: torch.Generator
+    ) -> CodecLosses:
+        z = self.codec.embed(images)
+        if progress < self.codec.config.unquantised_fraction:
+            error = reconstruction_error(self.codec.decoder(z), images, self.codec.config)
+            return CodecLosses(error, None, {"reconstruction": error.detach()})
+        z_q, quantized = self.codec.quantise(z, generator)
+        error = reconstruction_error(self.codec.decoder(z_q), images, self.codec.config)
+        total = error + self.codec.config.commitment_weight * quantized.commitment
+        terms = {"reconstruction": error.detach(), "commitment": quantized.commitment.detach()}
+        return CodecLosses(total, quantized.codes.view(len(images), -1), terms)
+
+
+def reconstruction_error(
+    reconstructed: Float[Tensor, "b 3 h w"], images: Float[Tensor, "b 3 h w"], config: VqVaeConfig
+) -> Float[Tensor, ""]:
+    """Mean absolute error of the pixels, and of the differences of neighbours across and down."""
+    error = reconstructed - images
+    across = (error[..., 1:] - error[..., :-1]).abs().mean()
+    down = (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    return error.abs().mean() + config.gradient_weight * (across + down)
+
+
+class ResBlock(nn.Module):
+    """Two convolutions and a residual connection."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm_in = _norm(channels)
+        self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm_out = _norm(channels)
+        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv_out.weight)  # the block starts as identity
+        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        h = self.conv_in(F.silu(self.norm_in(x)))
+        return x + self.conv_out(F.silu(self.norm_out(h)))
+
+
+def _head(before: int, after: int, *, kernel: int) -> Sequence[nn.Module]:
+    return _norm(before), nn.SiLU(), nn.Conv2d(before, after, kernel, padding=kernel // 2)
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(max(1, channels // GROUP_CHANNELS), channels)

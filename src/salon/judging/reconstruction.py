@@ -1,0 +1,96 @@
+"""What a codec loses: reconstructed pictures against the originals, and against JPEG and WebP."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from salon.codecs import DiscreteCodec
+from salon.data.loader import CaptionedImages, to_float, to_uint8
+from salon.judging.scorer import AttributeScorer, accuracy
+from salon.nn.quantizer import perplexity
+
+BATCH = 128  # pictures
+SHEET_PICTURES = 200  # side by side in one file
+QUALITIES = (5, 10, 20, 40, 60, 80, 95)
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """How many bits one way of storing pictures takes, and what it keeps of them."""
+
+    codec: str
+    quality: int | None
+    """Setting of JPEG or WebP; the learned codec has none."""
+    bits_per_pixel: float
+    psnr: float
+
+
+def psnr(reconstructed: UInt8[Tensor, "b 3 h w"], images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:
+    """Peak signal-to-noise ratio of each picture in dB; an exact copy counts as off by one in one channel."""
+    squared = (reconstructed.float() - images.float()).square()
+    least = 1 / squared[0].numel()
+    return 10 * torch.log10(255**2 / squared.mean(dim=(1, 2, 3)).clamp(min=least))
+
+
+@torch.no_grad()
+def reconstruct(
+    codec: DiscreteCodec, images: UInt8[Tensor, "b 3 h w"]
+) -> tuple[UInt8[Tensor, "b 3 h w"], Tensor]:
+    """Pictures through the codec and back, as a user would see them; and their codes."""
+    codes = torch.cat([codec.encode(to_float(part)) for part in images.split(BATCH)])
+    decoded = torch.cat([to_uint8(codec.decode(part)) for part in codes.split(BATCH)])
+    return decoded, codes
+
+
+def judge_codec(
+    codec: DiscreteCodec, data: CaptionedImages, scorer: AttributeScorer | None
+) -> dict[str, Any]:
+    """PSNR, code use, and the share of pictures whose attributes are still recognised."""
+    decoded, codes = reconstruct(codec, data.images)
+    metrics: dict[str, Any] = {
+        "psnr": psnr(decoded, data.images).mean().item(),
+        "codes_used": codes.unique().numel(),
+        "perplexity": perplexity(codes, codec.codebook_size),
+        "pictures": len(data),
+    }
+    if scorer is not None:
+        metrics["accuracy"] = accuracy(scorer.judge(decoded), data.attributes)
+    return metrics
+
+
+def rate_distortion(codec: DiscreteCodec, images: UInt8[Tensor, "b 3 h w"], *, name: str) -> list[RatePoint]:
+    """The codec beside JPEG and WebP at several qualities, once file by file and once as sheets of many.
+
+    On pictures this small a file of JPEG is mostly header; a sheet shares it among many pictures, as a token
+    file does.
+    """
+    decoded, codes = reconstruct(codec, images)
+    pixels = images.shape[-1] * images.shape[-2]
+    rate = codes.shape[1] * codec.bits_per_code / pixels
+    points = [RatePoint(name, None, rate, psnr(decoded, images).mean().item())]
+    sheet_pictures = min(len(images), SHEET_PICTURES)
+    for kind in ("jpeg", "webp"):
+        for layout, group in ((kind, 1), (f"{kind} sheet", sheet_pictures)):
+            groups = [part for part in images.split(group) if len(part) == group]
+            points += [_point(layout, kind, quality, groups) for quality in QUALITIES]
+    return points
+
+
+def _point(name: str, kind: str, quality: int, groups: Sequence[Tensor]) -> RatePoint:
+    sizes, ratios = [], []
+    for part in groups:
+        sheet = torch.cat(list(part), dim=2).permute(1, 2, 0).numpy()  # (h, n*w, 3): pictures in a row
+        stream = io.BytesIO()
+        Image.fromarray(sheet).save(stream, format=kind, quality=quality)
+        sizes.append(8 * stream.tell() / (sheet.shape[0] * sheet.shape[1]))
+        back = np.array(Image.open(stream).convert("RGB"))
+        decoded = torch.from_numpy(back).permute(2, 0, 1).unflatten(2, (len(part), -1))  # (3, h, n, w)
+        ratios.append(psnr(decoded.permute(2, 0, 1, 3), part))
+    return RatePoint(name, quality, sum(sizes) / len(sizes), torch.cat(ratios).mean().item())
