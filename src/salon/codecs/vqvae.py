@@ -1,12 +1,14 @@
 """VQ-VAE: a picture as a grid of codebook entries (van den Oord 2017).
 
 z = E(x) has one vector per block of pixels; each becomes its nearest codebook entry z_q, and x' = D(z_q).
-Trained by |x - x'| + |grad x - grad x'| + beta |z - z_q|^2, the gradient passing straight through the rounding.
+Trained by |x - x'| + |grad x - grad x'| + beta |z - z_q|^2, the gradient passing straight through the
+rounding.
 
 Departures: the first quarter trains without rounding, and the codebook then starts as k-means of real
-vectors, which spares it the collapse that a random codebook begins with; the vectors are layer-normalised, so
-that entries and vectors keep one scale; absolute errors of pixels and of their differences, since squared ones
-blur what is thin. Pixels are folded first and the widest layers work on the code grid: cheap by construction.
+vectors, which spares it the collapse that a random codebook begins with; the vectors are layer-normalised,
+so that entries and vectors keep one scale; absolute errors of pixels and of their differences, since
+squared ones blur what is thin. Pixels are folded first and the widest layers work on the code grid: cheap
+by construction.
 """
 
 from collections.abc import Sequence

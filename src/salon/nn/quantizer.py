@@ -1,7 +1,8 @@
 """Vector quantisation: each vector becomes the number of its nearest codebook entry.
 
-The codebook is not trained by gradients but follows the vectors that it stands for, as a moving k-means (van
-den Oord 2017, app. A.1): N_k <- g N_k + (1 - g) n_k, m_k <- g m_k + (1 - g) sum(z), e_k = m_k / N_k. The gradient passes straight through the rounding to whoever made the vectors (sec. 3.2), and the commitment
+The codebook is not trained by gradients but follows the vectors that it stands for, as a moving k-means
+(van den Oord 2017, app. A.1): N_k <- g N_k + (1 - g) n_k, m_k <- g m_k + (1 - g) sum(z), e_k = m_k / N_k.
+The gradient passes straight through the rounding to whoever made the vectors (sec. 3.2), and the commitment
 |z - e_k|^2 keeps them near their entries (eq. 3).
 
 Departures: entries start as k-means of real vectors, and an entry that is hardly used moves to a vector of
