@@ -177,6 +177,15 @@ class TrainingParams(Section):
     """Sample grids logged in the course of one training."""
 
 
+class DialParams(Section):
+    """Values of the argument with which a method buys quality with time, for each argument that does."""
+
+    num_inference_steps: list[int] = Field([2, 4, 8, 16], min_length=1)
+    """Solver steps of a flow, decoding steps of a masked prior."""
+    candidates: list[int] = Field([1, 2, 4, 8], min_length=1)
+    """Pictures per caption that the contrastive towers choose from."""
+
+
 class EvaluateParams(Section):
     """The jury's protocol."""
 
@@ -188,8 +197,8 @@ class EvaluateParams(Section):
     """Resamples behind each 95 % interval."""
     latency_repeats: int = Field(20, ge=3)
     """Timed calls at batch 1 and at batch 16."""
-    dial: list[int] = Field([2, 4, 8, 16], min_length=1)
-    """Values of num_inference_steps whose quality and latency are tabled."""
+    dial: DialParams = DialParams()
+    """Settings whose quality and latency are tabled."""
     dial_pictures: int = Field(200, gt=0)
     """Validation prompts per value of the dial."""
 
@@ -216,6 +225,8 @@ class Params(Section):
     clip: ClipParams
     budget: BudgetParams
     training: TrainingParams = TrainingParams()
+    codecs: dict[str, dict[str, Any]] = Field({})
+    """One entry per trained codec; the key is its name and, unless `family` says otherwise, its module."""
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
     """One entry per method; the key is its name and, unless `family` says otherwise, its module."""
     evaluate: EvaluateParams
@@ -231,11 +242,22 @@ class Params(Section):
             raise SalonError(f"unknown method {name!r}: params.yaml has {', '.join(self.methods)}")
         return self.methods[name]
 
+    def codec(self, name: str) -> dict[str, Any]:
+        """The raw settings of one trained codec.
+
+        Raises:
+            SalonError: params.yaml has no such codec.
+        """
+        if name not in self.codecs:
+            raise SalonError(f"unknown codec {name!r}: params.yaml has {', '.join(self.codecs) or 'none'}")
+        return self.codecs[name]
+
     @model_validator(mode="after")
     def _names_are_plain(self) -> "Params":
-        for name in self.methods:
-            if not name.replace("_", "").isalnum() or not name.islower():
-                raise ValueError(f"method name {name!r}: use lower-case letters, digits and _")
+        for kind, names in (("method", self.methods), ("codec", self.codecs)):
+            for name in names:
+                if not name.replace("_", "").isalnum() or not name.islower():
+                    raise ValueError(f"{kind} name {name!r}: use lower-case letters, digits and _")
         return self
 
 

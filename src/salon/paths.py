@@ -69,6 +69,17 @@ class Paths:
     def clip_metrics(self) -> Path:
         return self.metrics("clip_tower")
 
+    def codec(self, name: str) -> Path:
+        """Weights, config and training ledger of one codec."""
+        return self.root / "models" / "codecs" / name
+
+    def codec_metrics(self, name: str) -> Path:
+        return self.metrics(f"codec-{name}")
+
+    def codec_pictures(self, name: str) -> Path:
+        """Originals above their reconstructions."""
+        return self.root / "reports" / "codecs" / name
+
     def method(self, name: str) -> Path:
         """Weights, config and training ledger of one trained method."""
         return self.root / "models" / "methods" / name

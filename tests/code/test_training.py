@@ -114,7 +114,8 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path) -> None:
 
 def test_averaged_weights_follow_the_decay(ingested_world, monkeypatch) -> None:
     """One step from theta0 to theta1 leaves the average at decay * theta0 + (1 - decay) * theta1."""
-    from salon.methods.base import DataShape, read_config
+    from salon.codecs.pixels import PixelCodec
+    from salon.methods.base import DataShape, Frozen, read_config
     from salon.text.states import TextStateCache, TextStates
 
     data = load_split(ingested_world / "data/interim", "val")
@@ -124,7 +125,8 @@ def test_averaged_weights_follow_the_decay(ingested_world, monkeypatch) -> None:
         captions, TextStates(torch.randn(n, 2, 8), torch.ones(n, 2, dtype=torch.bool), torch.randn(n, 8))
     )
     method_class, config = read_config("diffusion", {"ema_decay": 0.9})
-    method = method_class(config, DataShape(image_size=32, text_width=8, pooled_width=8))
+    shape = DataShape(image_size=32, text_width=8, pooled_width=8)
+    method = method_class(config, shape, Frozen(PixelCodec(), nn.Identity()))
     module = MethodModule(method, data, cache, total_steps=3, seed=0)
     name, parameter = next(iter(method.named_parameters()))
     averaged = dict(module.averaged.named_parameters())[name]

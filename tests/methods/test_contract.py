@@ -2,9 +2,20 @@
 
 import pytest
 import torch
+from frozen_nets import fit_codec, fit_towers
 
 from salon.data.loader import to_uint8
-from salon.methods.base import DataShape, Method, families, family_of, find_method, load_method, read_config
+from salon.errors import SalonError
+from salon.methods.base import (
+    DataShape,
+    Frozen,
+    Method,
+    families,
+    family_of,
+    find_method,
+    load_method,
+    read_config,
+)
 from salon.text.states import TextStates
 from salon.training.grids import seeded_generators
 
@@ -49,11 +60,20 @@ def captions() -> TextStates:
 
 
 @pytest.fixture(scope="module")
-def overfitted(family: str, pictures: torch.Tensor, captions: TextStates) -> Method:
+def frozen(family: str, pictures: torch.Tensor, captions: TextStates) -> Frozen:
+    """The family's default codec, and towers in which these pictures and captions belong together."""
+    _, config = read_config(family, {"family": family})
+    return Frozen(fit_codec(config.codec, pictures), fit_towers(pictures, captions.pooled))
+
+
+@pytest.fixture(scope="module")
+def overfitted(family: str, pictures: torch.Tensor, captions: TextStates, frozen: Frozen) -> Method:
     """The method with its default settings, trained on the eight pictures alone."""
     torch.manual_seed(0)
     method_class, config = read_config(family, {"family": family})
-    method = method_class(config, SHAPE)
+    method = method_class(config, SHAPE, frozen)
+    repeated = torch.arange(2 * PICTURES) % PICTURES
+    prepared = prepare(method, pictures[repeated])
     optimisers = {
         objective: torch.optim.AdamW(method.parameters_of(objective), lr=config.lr, betas=config.betas)
         for objective in method.objectives
@@ -63,15 +83,24 @@ def overfitted(family: str, pictures: torch.Tensor, captions: TextStates) -> Met
         for objective, optimiser in optimisers.items():
             for group in optimiser.param_groups:  # decayed to zero, as in a real training
                 group["lr"] = config.lr * min(1.0, 2 * (1 - step / OVERFIT_STEPS))
-            repeated = torch.arange(2 * PICTURES) % PICTURES
             losses = method.losses(
-                pictures[repeated], captions[repeated], objective=objective, step=step, generator=generator
+                pictures[repeated],
+                captions[repeated],
+                prepared=prepared,
+                objective=objective,
+                step=step,
+                generator=generator,
             )
             optimiser.zero_grad()
             losses.total.backward()
             torch.nn.utils.clip_grad_norm_(method.parameters_of(objective), config.grad_clip_norm)
             optimiser.step()
     return method.eval()
+
+
+def prepare(method: Method, pictures: torch.Tensor) -> torch.Tensor | None:
+    with torch.no_grad():
+        return method.prepare(pictures)
 
 
 def sample(method: Method, captions: TextStates, *, seed: int) -> torch.Tensor:
@@ -96,11 +125,11 @@ def test_same_seed_same_picture(overfitted: Method, captions: TextStates) -> Non
     assert torch.equal(sample(overfitted, captions, seed=3), sample(overfitted, captions, seed=3))
 
 
-def test_another_seed_gives_another_picture(family: str, captions: TextStates) -> None:
+def test_another_seed_gives_another_picture(family: str, captions: TextStates, frozen: Frozen) -> None:
     """Untrained, so that overfitting cannot hide a sampler that ignores its generator."""
     torch.manual_seed(0)
     method_class, config = read_config(family, {"family": family})
-    method = method_class(config, SHAPE).eval()
+    method = method_class(config, SHAPE, frozen).eval()
     assert not torch.equal(sample(method, captions, seed=3), sample(method, captions, seed=4))
 
 
@@ -118,10 +147,10 @@ def test_the_caption_changes_the_picture(overfitted: Method, captions: TextState
 
 
 def test_saved_and_loaded_draws_the_same(
-    overfitted: Method, captions: TextStates, family: str, tmp_path
+    overfitted: Method, captions: TextStates, family: str, frozen: Frozen, tmp_path
 ) -> None:
     overfitted.save_pretrained(tmp_path)
-    loaded = load_method(tmp_path)
+    loaded = load_method(tmp_path, frozen)
     assert family_of(type(loaded)) == family
     assert torch.equal(sample(overfitted, captions, seed=3), sample(loaded, captions, seed=3))
     assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".json"}
@@ -133,18 +162,26 @@ def test_the_same_batch_and_generator_give_the_same_loss(
     for objective in overfitted.objectives:
         first, second = (
             overfitted.losses(
-                pictures, captions, objective=objective, step=7, generator=torch.Generator().manual_seed(9)
+                pictures,
+                captions,
+                prepared=prepare(overfitted, pictures),
+                objective=objective,
+                step=7,
+                generator=torch.Generator().manual_seed(9),
             ).total
             for _ in range(2)
         )
         assert torch.equal(first, second)
 
 
-def test_every_parameter_is_trained(family: str, pictures: torch.Tensor, captions: TextStates) -> None:
+def test_every_parameter_is_trained(
+    family: str, pictures: torch.Tensor, captions: TextStates, frozen: Frozen
+) -> None:
     """After a few steps (zero-initialised layers block the first gradients) no parameter is left out."""
     torch.manual_seed(0)
     method_class, config = read_config(family, {"family": family})
-    method = method_class(config, SHAPE)
+    method = method_class(config, SHAPE, frozen)
+    prepared = prepare(method, pictures)
     before = {name: value.clone() for name, value in method.named_parameters() if value.requires_grad}
     for objective in method.objectives:
         optimiser = torch.optim.Adam(method.parameters_of(objective))  # moves on any gradient but zero
@@ -153,6 +190,7 @@ def test_every_parameter_is_trained(family: str, pictures: torch.Tensor, caption
             method.losses(
                 pictures,
                 captions,
+                prepared=prepared,
                 objective=objective,
                 step=step,
                 generator=torch.Generator().manual_seed(step),
@@ -160,6 +198,20 @@ def test_every_parameter_is_trained(family: str, pictures: torch.Tensor, caption
             optimiser.step()
     idle = [name for name, value in before.items() if torch.equal(value, method.get_parameter(name))]
     assert idle == []
+
+
+def test_several_candidates_end_in_one_picture_that_no_other_caption_touches(
+    overfitted: Method, captions: TextStates
+) -> None:
+    several = overfitted.sample(captions[:2], generator=seeded_generators(3, 2), candidates=3)
+    assert several.shape == (2, 3, IMAGE_SIZE, IMAGE_SIZE)
+    drawn = []
+    for row, generator in enumerate(seeded_generators(3, 2)):
+        alone = overfitted.sample(captions[row : row + 1], generator=generator, candidates=3)
+        drawn.append((alone[0] - several[row]).abs().max())
+    assert max(drawn) < 0.02
+    with pytest.raises(SalonError, match="candidates 0 is out of range"):
+        overfitted.sample(captions[:1], generator=torch.Generator(), candidates=0)
 
 
 def test_a_method_is_found_by_its_module_name(family: str) -> None:

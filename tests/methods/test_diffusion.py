@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from frozen_nets import pixel_frozen
 
 from salon.errors import SalonError
 from salon.methods.base import DataShape, load_method, read_config
@@ -11,6 +12,7 @@ from salon.methods.diffusion import Diffusion, DiffusionConfig, make_scheduler
 from salon.text.states import TextStates
 
 SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8)
+FROZEN = pixel_frozen(8)
 SOLVERS = ("euler", "heun", "unipc", "dpm++")
 
 
@@ -39,13 +41,12 @@ class GaussianFlow(Diffusion):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_solvers_reach_a_gaussian_with_a_known_flow(solver: str) -> None:
-    method = GaussianFlow(DiffusionConfig(family="diffusion"), SHAPE).eval()
+    method = GaussianFlow(DiffusionConfig(family="diffusion", solver=solver), SHAPE, FROZEN).eval()
     drawn = method.sample(
         make_text(64),
         generator=torch.Generator().manual_seed(1),
         guidance_scale=1,
         num_inference_steps=50,
-        solver=solver,
     )
     # the flow maps each noise value e to mean + std * e exactly (one-dimensional optimal transport)
     noise = torch.randn(drawn.shape, generator=torch.Generator().manual_seed(1))
@@ -56,7 +57,7 @@ def test_solvers_reach_a_gaussian_with_a_known_flow(solver: str) -> None:
 
 
 def test_euler_is_the_hand_written_integral() -> None:
-    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE).eval()
+    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE, FROZEN).eval()
     torch.nn.init.normal_(method.unet.head.weight, std=0.05)
     text = make_text(2)
     drawn = method.sample(
@@ -75,7 +76,7 @@ def test_euler_is_the_hand_written_integral() -> None:
 
 
 def test_guidance_extrapolates_from_the_null_caption() -> None:
-    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE).eval()
+    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE, FROZEN).eval()
     torch.nn.init.normal_(method.unet.head.weight, std=0.05)
     torch.nn.init.normal_(method.null_pooled)
     for block in method.unet.modules():
@@ -96,7 +97,7 @@ def test_guidance_extrapolates_from_the_null_caption() -> None:
 
 def test_no_guidance_outside_its_interval() -> None:
     config = DiffusionConfig(family="diffusion", guidance_interval=(0.0, 0.0))
-    method = Diffusion(config, SHAPE).eval()
+    method = Diffusion(config, SHAPE, FROZEN).eval()
     torch.nn.init.normal_(method.unet.head.weight, std=0.05)
     drawn = [
         method.sample(
@@ -111,7 +112,7 @@ def test_no_guidance_outside_its_interval() -> None:
 
 
 def test_null_captions_replace_every_trace_of_the_caption() -> None:
-    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE)
+    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE, FROZEN)
     one = method.with_null_captions(make_text(3), torch.tensor([True, False, True]))
     other = method.with_null_captions(make_text(6)[3:], torch.tensor([True, True, True]))
     assert torch.equal(one.pooled[0], other.pooled[0])
@@ -121,7 +122,7 @@ def test_null_captions_replace_every_trace_of_the_caption() -> None:
 
 def test_a_zero_network_predicts_a_grey_picture() -> None:
     """The head starts at zero, so the first prediction of x is 0: the velocity is x_sigma / sigma."""
-    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE)
+    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE, FROZEN)
     x, sigma = torch.randn(3, 3, 16, 16), torch.tensor([1.0, 0.5, 0.01])
     held_back = torch.tensor([1.0, 0.5, 0.05])  # no division by less than MIN_SIGMA
     velocity = method.velocity(x, sigma, make_text(3))
@@ -131,9 +132,9 @@ def test_a_zero_network_predicts_a_grey_picture() -> None:
 def test_the_loss_is_that_of_the_velocity() -> None:
     """For x = 0 everywhere a grey prediction is exact at every sigma above MIN_SIGMA."""
     config = DiffusionConfig(family="diffusion", logit_mean=3.0, logit_std=0.1)
-    method = Diffusion(config, SHAPE)
+    method = Diffusion(config, SHAPE, FROZEN)
     images = torch.full((64, 3, 16, 16), 0.5)
-    draw = {"objective": "model", "step": 0}
+    draw = {"prepared": None, "objective": "model", "step": 0}
     flat = method.losses(
         torch.zeros_like(images), make_text(64), generator=torch.Generator().manual_seed(0), **draw
     )
@@ -150,23 +151,22 @@ def test_the_loss_is_that_of_the_velocity() -> None:
         ({"guidance_scale": float("nan")}, "guidance_scale nan is out of range"),
         ({"num_inference_steps": 0}, "num_inference_steps 0 is out of range: 1 to 200"),
         ({"num_inference_steps": 10**6}, "num_inference_steps 1000000 is out of range"),
-        ({"solver": "rk45"}, "unknown solver 'rk45'"),
     ],
 )
 def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
-    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE).eval()
+    method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE, FROZEN).eval()
     with pytest.raises(SalonError, match=message):
         method.sample(make_text(1), generator=torch.Generator(), **arguments)
 
 
 def test_a_size_that_cannot_be_halved_is_refused() -> None:
     with pytest.raises(SalonError, match="multiple of 8"):
-        Diffusion(DiffusionConfig(family="diffusion"), DataShape(20, 8, 8))
+        Diffusion(DiffusionConfig(family="diffusion"), DataShape(20, 8, 8), FROZEN)
 
 
 def test_a_level_that_does_not_exist_is_refused() -> None:
     with pytest.raises(SalonError, match=r"layout_levels has \[5\]; the levels are 0 to 2"):
-        Diffusion(DiffusionConfig(family="diffusion", layout_levels=[1, 5]), SHAPE)
+        Diffusion(DiffusionConfig(family="diffusion", layout_levels=[1, 5]), SHAPE, FROZEN)
 
 
 def test_unknown_family_and_unknown_key_are_named() -> None:
@@ -180,4 +180,9 @@ def test_unknown_family_and_unknown_key_are_named() -> None:
 
 def test_loading_an_empty_folder_says_what_to_run(tmp_path) -> None:
     with pytest.raises(SalonError, match="run its train stage first"):
-        load_method(tmp_path)
+        load_method(tmp_path, FROZEN)
+
+
+def test_an_unknown_solver_is_refused() -> None:
+    with pytest.raises(SalonError, match="unknown solver 'rk45'"):
+        make_scheduler("rk45")

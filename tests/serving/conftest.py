@@ -11,6 +11,7 @@ import torch
 from workspaces import NAME, Workspace, write_method
 
 from salon.data.loader import load_split
+from salon.jsonfile import write_json
 from salon.judging.scorer import AttributeScorer
 from salon.params import ClipParams
 from salon.paths import SPLITS
@@ -30,7 +31,13 @@ CLIP = ClipParams(
     max_steps=1,
     batch_size=8,
 )
-EVALUATE = {"pictures": 40, "dial": [2], "dial_pictures": 4, "latency_repeats": 3, "bootstrap_samples": 100}
+EVALUATE = {
+    "pictures": 40,
+    "dial": {"num_inference_steps": [2]},
+    "dial_pictures": 4,
+    "latency_repeats": 3,
+    "bootstrap_samples": 100,
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,6 +70,7 @@ def judged_world(ingested_world: Path, tmp_path_factory: pytest.TempPathFactory)
     tokenizer = train_tokenizer(captions, vocab_size=CLIP.vocab_size, max_tokens=CLIP.max_tokens)
     tower = ClipTower(build_towers(CLIP, tokenizer), tokenizer, frozenset(known_words(captions)))
     tower.save(paths.clip)
+    write_json(paths.codec("pixels") / "config.json", {"family": "pixels"})
     TextStateCache(captions, tower.encode_text(captions)).save(paths.text_states)
 
     attributes = [row for split in splits.values() for row in split.attributes]

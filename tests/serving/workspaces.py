@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from salon.jsonfile import read_json, write_json
-from salon.methods.base import DataShape
+from salon.methods.base import DataShape, Frozen
 from salon.methods.diffusion import Diffusion, DiffusionConfig
 from salon.params import Params, load_params
 from salon.paths import Paths
@@ -76,7 +76,8 @@ class Workspace:
 def write_method(paths: Paths, *, seed: int) -> None:
     """An untrained flow and the ledger that the train stage would leave."""
     torch.manual_seed(seed)
-    method = Diffusion(CONFIG, DataShape(image_size=32, text_width=32, pooled_width=16))
+    frozen = Frozen.load(codec=paths.codec(CONFIG.codec), clip=paths.clip)
+    method = Diffusion(CONFIG, DataShape(image_size=32, text_width=32, pooled_width=16), frozen)
     with torch.no_grad():
         for parameter in method.parameters():  # zero-initialised layers would draw the same for every prompt
             parameter.add_(0.02 * torch.randn_like(parameter))

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -25,9 +25,14 @@ from salon.codecs import Codec, load_codec
 from salon.errors import SalonError
 from salon.params import Fraction, Section, parse_section
 from salon.text.states import TextStates
+from salon.text.tower import ClipTower, TwoTowers
 
+Dial = Literal["num_inference_steps", "candidates"]
 Generators = torch.Generator | Sequence[torch.Generator]
 """One generator for the batch, or one for each picture (then a picture does not depend on its batch)."""
+
+
+MAX_CANDIDATES = 16  # each one costs a picture
 
 
 class MethodConfig(Section):
@@ -53,6 +58,8 @@ class MethodConfig(Section):
     """Largest gradient norm."""
     ema_decay: Fraction = 0.995
     """Decay per step of the averaged weights that are saved and judged."""
+    candidates: int = Field(1, ge=1, le=MAX_CANDIDATES)
+    """Pictures drawn per caption, of which the contrastive towers choose one; dearer in proportion."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +82,29 @@ class Losses:
     terms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class _Shared:
-    """Holds a frozen net outside a module's tree: in no checkpoint and no average, and never copied."""
+@dataclass(frozen=True)
+class Frozen:
+    """What is trained before a method and never by it: in no checkpoint and no average, and never copied."""
 
-    def __init__(self, codec: Codec) -> None:
-        self.codec = codec
+    codec: Codec
+    towers: TwoTowers
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
+    @classmethod
+    def load(cls, *, codec: Path, clip: Path) -> "Frozen":
+        """Read a codec's folder and the towers' folder.
+
+        Raises:
+            SalonError: a folder does not hold what it should.
+        """
+        return cls(load_codec(codec), ClipTower.load(clip).towers)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Frozen":
         return self
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the networks, in place."""
+        self.codec.to(device)
+        self.towers.to(device)
 
 
 class Method(nn.Module, ABC):
@@ -95,20 +117,37 @@ class Method(nn.Module, ABC):
     objectives: ClassVar[tuple[str, ...]] = ("model",)
     """What is minimised in turn within one step, each by its own optimiser."""
 
-    def __init__(self, config: MethodConfig, shape: DataShape) -> None:
+    dial: ClassVar[Dial] = "num_inference_steps"
+    """The argument of `sample` that buys quality with time."""
+
+    def __init__(self, config: MethodConfig, shape: DataShape, frozen: Frozen) -> None:
         super().__init__()
         self.config = config
         self.shape = shape
-        self._shared_codec = _Shared(load_codec(config.codec))
+        self.frozen = frozen  # no module itself, so that its networks stay outside this module's tree
 
     @property
     def codec(self) -> Codec:
-        """The frozen codec, outside the module's tree."""
-        return self._shared_codec.codec
+        """The frozen codec whose latents the method generates."""
+        return self.frozen.codec
+
+    @property
+    def towers(self) -> TwoTowers:
+        """The frozen contrastive towers; the captions come from their text side."""
+        return self.frozen.towers
 
     def parameters_of(self, objective: str) -> list[nn.Parameter]:
         """The parameters that `objective` trains."""
         return list(self.parameters())
+
+    @property
+    def cost_cycle(self) -> int:
+        """Steps after which the cost of a step repeats: above 1 where some losses are not due every time."""
+        return 1
+
+    def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Tensor | None:
+        """What training needs of each picture beside its pixels, computed once for the whole training set."""
+        return None
 
     @abstractmethod
     def losses(
@@ -116,13 +155,29 @@ class Method(nn.Module, ABC):
         images: Float[Tensor, "b 3 h w"],
         text: TextStates,
         *,
+        prepared: Tensor | None,
         objective: str,
         step: int,
         generator: torch.Generator,
     ) -> Losses:
-        """The loss of `objective` on one batch."""
+        """The loss of `objective` on one batch; `prepared` is what `prepare` gave for its pictures."""
 
     @abstractmethod
+    def generate(
+        self,
+        text: TextStates,
+        *,
+        generators: Sequence[torch.Generator],
+        guidance_scale: float | None,
+        num_inference_steps: int | None,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """One picture per caption, each from its own generator; `None` takes the config's value.
+
+        Raises:
+            SalonError: a value is out of the range that the method supports.
+        """
+
+    @torch.no_grad()
     def sample(
         self,
         text: TextStates,
@@ -130,12 +185,34 @@ class Method(nn.Module, ABC):
         generator: Generators,
         guidance_scale: float | None = None,
         num_inference_steps: int | None = None,
+        candidates: int | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """One picture per caption; `None` takes the config's value.
+
+        Of several candidates the one is kept whose embedding is nearest to the caption's (re-ranking by CLIP,
+        Ramesh 2021, sec. 2.6).
 
         Raises:
             SalonError: a value is out of the range that the method supports.
         """
+        count = self.config.candidates if candidates is None else candidates
+        if not 1 <= count <= MAX_CANDIDATES:
+            raise SalonError(f"candidates {count} is out of range: 1 to {MAX_CANDIDATES}")
+        each = [generator] * len(text) if isinstance(generator, torch.Generator) else list(generator)
+        if len(each) != len(text):
+            raise ValueError(f"{len(each)} generators for {len(text)} captions")
+        rows = torch.arange(len(text), device=text.pooled.device).repeat_interleave(count)
+        images = self.generate(
+            text if count == 1 else text[rows],
+            generators=each if count == 1 else [each[row] for row in rows.tolist()],
+            guidance_scale=guidance_scale,
+            num_inference_steps=num_inference_steps,
+        )
+        if count == 1:
+            return images
+        similarity = (self.towers.encode_images(images) * text.pooled[rows]).sum(dim=1)  # (b * count)
+        best = similarity.unflatten(0, (-1, count)).argmax(dim=1)
+        return images.unflatten(0, (-1, count))[torch.arange(len(text)), best]
 
     def save_pretrained(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
@@ -186,8 +263,11 @@ def read_config(name: str, raw: Mapping[str, Any]) -> tuple[type[Method], Method
     return method, parse_section(method.config_class, dict(raw), where=f"params.yaml: methods.{name}")
 
 
-def load_method(folder: Path) -> Method:
+def load_method(folder: Path, frozen: Frozen) -> Method:
     """Read what `save_pretrained` wrote; weights only, never pickled classes.
+
+    Args:
+        frozen: The codec and the towers that it was trained with.
 
     Raises:
         SalonError: the folder holds no method.
@@ -199,6 +279,6 @@ def load_method(folder: Path) -> Method:
     config = parse_section(
         method_class.config_class, description["config"], where=str(folder / "config.json")
     )
-    method = method_class(config, DataShape(**description["shape"]))
+    method = method_class(config, DataShape(**description["shape"]), frozen)
     method.load_state_dict(load_file(folder / "model.safetensors"))
     return method.eval().requires_grad_(False)

@@ -12,6 +12,7 @@ guidance only at middle noise levels (Kynkäänniemi 2024), which saves the seco
 At inference the solver is a scheduler of diffusers, chosen by name.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -20,7 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from salon.errors import SalonError
-from salon.methods.base import DataShape, Generators, Losses, Method, MethodConfig
+from salon.methods.base import DataShape, Frozen, Losses, Method, MethodConfig
 from salon.nn.unet import FourierEmbedding, UNet
 from salon.params import Fraction
 from salon.text.states import TextStates
@@ -68,8 +69,8 @@ class Diffusion(Method):
     config_class: ClassVar[type[MethodConfig]] = DiffusionConfig
     config: DiffusionConfig
 
-    def __init__(self, config: DiffusionConfig, shape: DataShape) -> None:
-        super().__init__(config, shape)
+    def __init__(self, config: DiffusionConfig, shape: DataShape, frozen: Frozen) -> None:
+        super().__init__(config, shape, frozen)
         width = config.condition_width
         channels, side, _ = self.codec.latent_shape(shape.image_size)
         coarsest = config.patch * 2 ** (len(config.channels) - 1)
@@ -129,6 +130,7 @@ class Diffusion(Method):
         images: Float[Tensor, "b 3 h w"],
         text: TextStates,
         *,
+        prepared: Tensor | None,
         objective: str,
         step: int,
         generator: torch.Generator,
@@ -149,15 +151,13 @@ class Diffusion(Method):
         loss = (v.float() - (eps - x)).square().mean()
         return Losses(total=loss, terms={"velocity": loss.detach()})
 
-    @torch.inference_mode()
-    def sample(
+    def generate(
         self,
         text: TextStates,
         *,
-        generator: Generators,
-        guidance_scale: float | None = None,
-        num_inference_steps: int | None = None,
-        solver: SolverName | None = None,
+        generators: Sequence[torch.Generator],
+        guidance_scale: float | None,
+        num_inference_steps: int | None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Integrate the flow from noise (sigma = 1) to a picture (sigma = 0)."""
         from diffusers.utils.torch_utils import randn_tensor
@@ -169,11 +169,11 @@ class Diffusion(Method):
             raise SalonError(f"guidance_scale {scale} is out of range: 1 to 20")
         if not 1 <= steps <= MAX_INFERENCE_STEPS:
             raise SalonError(f"num_inference_steps {steps} is out of range: 1 to {MAX_INFERENCE_STEPS}")
-        scheduler = make_scheduler(solver or config.solver)
+        scheduler = make_scheduler(config.solver)
         scheduler.set_timesteps(steps, device=text.tokens.device)
         b = len(text)
         shape = (b, *self.codec.latent_shape(self.shape.image_size))
-        x = randn_tensor(shape, generator=generator, device=text.tokens.device)  # type: ignore[arg-type]
+        x = randn_tensor(shape, generator=list(generators), device=text.tokens.device)
         both = text.concat(self.with_null_captions(text, torch.ones_like(text.mask[:, 0])))
         low, high = config.guidance_interval
         for t in scheduler.timesteps:

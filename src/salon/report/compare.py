@@ -17,8 +17,9 @@ from salon.params import Params
 from salon.report.figures import SHEET_COLUMNS, Evidence, MethodFigures, SplitFigures
 from salon.report.plot import plot_dials
 from salon.report.wording import (
+    cheapest_good_setting,
+    dial_title,
     enumerate_words,
-    fewest_good_steps,
     interval,
     language,
     percent,
@@ -87,6 +88,7 @@ def render_comparison(evidence: Evidence, params: Params) -> str:
         "split_title": split_title,
         "split_note": split_note,
         "listed": enumerate_words,
+        "dial_title": dial_title,
         "gflop": lambda flops: f"{flops / 1e9:,.0f}",
     }
     return environment.get_template("compare.html").render(
@@ -96,7 +98,7 @@ def render_comparison(evidence: Evidence, params: Params) -> str:
         methods=ranked,
         params=params,
         plot=plot_dials({method.name: method.dial for method in ranked}),
-        dial_notes=[note for method in ranked if (note := fewest_good_steps(method))],
+        dial_notes=[note for method in ranked if (note := cheapest_good_setting(method))],
         sentences=verdict(evidence, ranked, bootstrap_samples=params.evaluate.bootstrap_samples),
         sheets=_sheets(ranked),
         wall={split: build_wall(split, ranked) for split in evidence.splits},

@@ -73,9 +73,11 @@ class SplitFigures:
 
 @dataclass(frozen=True)
 class DialRow:
-    """Quality and latency at one number of inference steps, on validation prompts."""
+    """Quality and latency at one setting of a method's own dial, on validation prompts."""
 
-    steps: int
+    dial: str
+    """Argument of `sample`, e.g. `num_inference_steps`."""
+    setting: int
     latency_ms_p50: float
     all_right: Estimate
 
@@ -91,7 +93,7 @@ class MethodFigures:
     ledger: dict[str, Any]
     """What training cost: `own`, and `shared` by stage."""
     dial: list[DialRow]
-    """Fewest steps first."""
+    """Cheapest setting first."""
 
 
 @dataclass(frozen=True)
@@ -146,12 +148,12 @@ def _read_method(name: str, paths: Paths) -> MethodFigures:
 def _read_dial(path: Path, stage: str) -> list[DialRow]:
     try:
         rows = [
-            DialRow(row.pop("num_inference_steps"), row.pop("latency_ms_p50"), Estimate(**row))
+            DialRow(row.pop("dial"), row.pop("setting"), row.pop("latency_ms_p50"), Estimate(**row))
             for row in _read(path, stage)
         ]
     except (KeyError, TypeError, AttributeError) as error:
         raise _foreign(path, stage, error) from None
-    return sorted(rows, key=lambda row: row.steps)
+    return sorted(rows, key=lambda row: row.setting)
 
 
 def _read_split(figures: Mapping[str, Any], split: str, name: str, paths: Paths) -> SplitFigures:

@@ -1,4 +1,4 @@
-"""Quality against the number of inference steps, as coordinates of a small SVG."""
+"""Quality against latency, as coordinates of a small SVG."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -37,6 +37,7 @@ class Plot:
     """Positions in SVG units, ready to be drawn."""
 
     x_ticks: list[tuple[float, int]]
+    """Position and milliseconds."""
     y_ticks: list[tuple[float, int]]
     """Position and per cent."""
     lines: list[Line]
@@ -48,36 +49,51 @@ class Plot:
 
 
 def plot_dials(dials: Mapping[str, Sequence[DialRow]]) -> Plot | None:
-    """Lay out what is right, with its interval, of each method over the steps on a logarithmic axis.
+    """Lay out what is right, with its interval, of each method over its latency on a logarithmic axis.
 
     `None` when no method has two values to join.
     """
     joined = {name: dial for name, dial in dials.items() if len(dial) > 1}
     if not joined:
         return None
-    steps = sorted({row.steps for dial in joined.values() for row in dial})
-    first, last = math.log(steps[0]), math.log(steps[-1])
+    latencies = [row.latency_ms_p50 for dial in joined.values() for row in dial]
+    ticks = _ticks(min(latencies), max(latencies))
+    first, last = math.log(ticks[0]), math.log(ticks[-1])
     lowest = 100 * min(row.all_right.low for dial in joined.values() for row in dial)
     gap = next((gap for gap in (5, 10, 20) if (100 - lowest) / gap <= 6), 20)
     floor = int(lowest // gap) * gap
 
-    def x(count: float) -> float:
-        return round(LEFT + (math.log(count) - first) / (last - first) * (WIDTH - LEFT - RIGHT), 1)
+    def x(milliseconds: float) -> float:
+        milliseconds = max(milliseconds, ticks[0])  # the axis starts at 1 ms
+        return round(LEFT + (math.log(milliseconds) - first) / (last - first) * (WIDTH - LEFT - RIGHT), 1)
 
     def y(share: float) -> float:
         return round(TOP + (100 - 100 * share) / (100 - floor) * (HEIGHT - TOP - BOTTOM), 1)
 
     return Plot(
-        x_ticks=[(x(count), count) for count in steps],
+        x_ticks=[(x(tick), tick) for tick in ticks],
         y_ticks=[(y(percent / 100), percent) for percent in range(floor, 101, gap)],
         lines=[
             Line(
                 name,
                 [
-                    Point(x(row.steps), y(row.all_right.value), y(row.all_right.low), y(row.all_right.high))
+                    Point(
+                        x(row.latency_ms_p50),
+                        y(row.all_right.value),
+                        y(row.all_right.low),
+                        y(row.all_right.high),
+                    )
                     for row in dial
                 ],
             )
             for name, dial in joined.items()
         ],
     )
+
+
+def _ticks(low: float, high: float) -> list[int]:
+    """1, 2, 5, 10, ... milliseconds from at most `low` to at least `high`."""
+    ladder = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
+    first = max((tick for tick in ladder if tick <= low), default=ladder[0])
+    last = min((tick for tick in ladder if tick >= high and tick > first), default=ladder[-1])
+    return ladder[ladder.index(first) : ladder.index(last) + 1]

@@ -67,19 +67,26 @@ def verdict(evidence: Evidence, ranked: Sequence[MethodFigures], *, bootstrap_sa
     return sentences
 
 
-def fewest_good_steps(method: MethodFigures) -> str | None:
+def cheapest_good_setting(method: MethodFigures) -> str | None:
     """The smallest value of the dial that these prompts cannot tell from the best one."""
     if len(method.dial) < 2:
         return None
     best = max(method.dial, key=lambda row: row.all_right.value)
     fewest = next(row for row in method.dial if row.all_right.high >= best.all_right.low)
-    sentence = f"{method.name} is best at {best.steps} steps ({percent(best.all_right.value)})"
-    if fewest.steps >= best.steps:
-        return f"{sentence}; fewer are measurably worse."
+    unit = dial_title(best.dial)
+    sentence = f"{method.name} is best at {best.setting} {unit} ({percent(best.all_right.value)})"
+    if fewest.setting >= best.setting:
+        worse = "nothing cheaper was tried" if best is method.dial[0] else "fewer are measurably worse"
+        return f"{sentence}; {worse}."
     return (
-        f"{sentence}; {fewest.steps} steps ({percent(fewest.all_right.value)}) are the fewest whose "
+        f"{sentence}; {fewest.setting} ({percent(fewest.all_right.value)}) is the smallest number whose "
         "interval reaches the best one's."
     )
+
+
+def dial_title(dial: str) -> str:
+    """What one unit of the dial is called."""
+    return {"num_inference_steps": "steps"}.get(dial, dial)
 
 
 def _known(method: MethodFigures) -> str:

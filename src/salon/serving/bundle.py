@@ -13,14 +13,16 @@ MANIFEST = "manifest.json"
 CARD = "card.md"
 METHOD = "method"
 CLIP = "clip"
+CODEC = "codec"
 
 
 def write_bundle(
-    folder: Path, *, method: Path, clip: Path, card: str, description: Mapping[str, Any]
+    folder: Path, *, method: Path, clip: Path, codec: Path, card: str, description: Mapping[str, Any]
 ) -> None:
-    """Copy the weights of a method and of the text tower, and write card and manifest."""
+    """Copy the weights of a method, its codec and the towers, and write card and manifest."""
     shutil.copytree(method, folder / METHOD)
     shutil.copytree(clip, folder / CLIP)
+    shutil.copytree(codec, folder / CODEC)
     (folder / CARD).write_text(card, encoding="utf-8")
     write_json(folder / MANIFEST, {**description, "files": file_digests(folder)})
 

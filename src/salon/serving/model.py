@@ -17,10 +17,11 @@ import torch
 import yaml
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from salon.codecs import load_codec
 from salon.data.loader import to_uint8
 from salon.errors import SalonError
-from salon.methods.base import load_method
-from salon.serving.bundle import CLIP, METHOD, read_bundle
+from salon.methods.base import Frozen, load_method
+from salon.serving.bundle import CLIP, CODEC, METHOD, read_bundle
 from salon.serving.pictures import Provenance, encode_png
 from salon.serving.schema import PictureRequest, RequestError, read_requests
 from salon.text.tower import ClipTower
@@ -42,8 +43,9 @@ class SalonModel(PythonModel):
         self.model_version = _registered_version(bundle) or self.manifest["model_sha256"][:12]
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tower = ClipTower.load(bundle / CLIP).to(self.device)
-        self.method = load_method(bundle / METHOD).to(self.device)
-        self.method.codec.to(self.device)
+        frozen = Frozen(load_codec(bundle / CODEC), self.tower.towers)
+        self.method = load_method(bundle / METHOD, frozen).to(self.device)
+        frozen.to(self.device)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None

@@ -3,8 +3,9 @@
 import shutil
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from salon.data.splits import novelty_kind, seen_pairs
 from salon.jsonfile import read_json, write_json
 from salon.judging.alignment import Judged, alignment
 from salon.judging.scorer import AttributeScorer, select
-from salon.methods.base import Method, load_method
+from salon.methods.base import Frozen, Method, load_method, read_config
 from salon.params import EvaluateParams, Params
 from salon.paths import Paths
 from salon.text.states import TextStateCache, TextStates
@@ -28,8 +29,10 @@ def run(params: Params, paths: Paths, name: str) -> None:
     """Write `reports/metrics/<name>.json`, `reports/dial/<name>.json` and `reports/samples/<name>/`."""
     settings = params.evaluate
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    method = load_method(paths.method(name)).to(device)
-    method.codec.to(device)
+    _, config = read_config(name, params.method(name))
+    frozen = Frozen.load(codec=paths.codec(config.codec), clip=paths.clip)
+    frozen.to(device)
+    method = load_method(paths.method(name), frozen).to(device)
     jury = _Jury(
         method,
         AttributeScorer.from_pretrained(paths.scorer).to(device),
@@ -101,12 +104,12 @@ class _Jury:
         self.cache = cache
 
     def judge(
-        self, prompts: CaptionedImages, *, num_inference_steps: int | None = None
+        self, prompts: CaptionedImages, dial: Mapping[str, int] | None = None
     ) -> tuple[list[Judged], torch.Tensor]:
         """Sample one picture per prompt, as a user would get it (uint8), and ask the scorer."""
         states = self.cache.states[self.cache.indices(prompts.captions)]
         parts = [
-            self._sample(states[start : start + self.settings.batch_size], start, num_inference_steps)
+            self._sample(states[start : start + self.settings.batch_size], start, dial)
             for start in range(0, len(prompts), self.settings.batch_size)
         ]
         images = torch.cat(parts)
@@ -139,31 +142,32 @@ class _Jury:
             "images_per_second_b16": round(LATENCY_BATCH / statistics.median(many), 2),
         }
 
-    def time_batches(self, batch: int, *, num_inference_steps: int | None = None) -> list[float]:
+    def time_batches(self, batch: int, dial: Mapping[str, int] | None = None) -> list[float]:
         """Seconds per call, from encoded captions to bytes of pixels."""
         states = self.cache.states[torch.arange(batch) % len(self.cache.captions)]
         durations = []
         for repeat in range(self.settings.latency_repeats + WARMUP_CALLS):
             started = time.perf_counter()
-            self._sample(states, 0, num_inference_steps)  # ends on the CPU, so that a GPU has finished
+            self._sample(states, 0, dial)  # ends on the CPU, so that a GPU has finished
             if repeat >= WARMUP_CALLS:
                 durations.append(time.perf_counter() - started)
         return durations
 
-    def turn_dial(self, prompts: CaptionedImages) -> list[dict[str, float | int]]:
-        """Quality and latency at every value of num_inference_steps in `evaluate.dial`."""
-        table: list[dict[str, float | int]] = []
-        for steps in self.settings.dial:
-            judged, _ = self.judge(prompts, num_inference_steps=steps)
+    def turn_dial(self, prompts: CaptionedImages) -> list[dict[str, Any]]:
+        """Quality and latency at every value of the method's own dial that `evaluate.dial` lists."""
+        table: list[dict[str, Any]] = []
+        name = self.method.dial
+        for value in getattr(self.settings.dial, name):
+            judged, _ = self.judge(prompts, {name: value})
             all_right = self.align(judged)["all"]
-            latency = round(1000 * statistics.median(self.time_batches(1, num_inference_steps=steps)), 2)
-            table.append({"num_inference_steps": steps, "latency_ms_p50": latency, **all_right})
-            print(f"{steps} steps: {all_right['value']:.1%} all right, {latency} ms")
+            latency = round(1000 * statistics.median(self.time_batches(1, {name: value})), 2)
+            table.append({"dial": name, "setting": value, "latency_ms_p50": latency, **all_right})
+            print(f"{name} {value}: {all_right['value']:.1%} all right, {latency} ms")
         return table
 
-    def _sample(self, text: TextStates, first: int, steps: int | None) -> torch.Tensor:
+    def _sample(self, text: TextStates, first: int, dial: Mapping[str, int] | None) -> torch.Tensor:
         generators = seeded_generators(self.settings.seed, len(text), first=first)
-        images = self.method.sample(text.to(self.device), generator=generators, num_inference_steps=steps)
+        images = self.method.sample(text.to(self.device), generator=generators, **(dial or {}))
         return to_uint8(images).cpu()
 
 

@@ -7,14 +7,14 @@ import torch
 
 from salon.data.loader import load_split
 from salon.jsonfile import read_json, write_json
-from salon.methods.base import DataShape, read_config
+from salon.methods.base import DataShape, Frozen, read_config
 from salon.params import Params
 from salon.paths import Paths
 from salon.text.states import TextStateCache
 from salon.tracking import runs
 from salon.training.budget import steps_within
 from salon.training.resume import resume_folder
-from salon.training.trainer import GRID_PICTURES, method_step_flops, train
+from salon.training.trainer import GRID_PICTURES, count_cost, train
 
 LEDGER = "training.json"
 
@@ -30,7 +30,9 @@ def run(params: Params, paths: Paths, name: str) -> None:
     train_split = load_split(paths.interim, "train")
     val = load_split(paths.interim, "val")
     cache = TextStateCache.load(paths.text_states)
-    shared = read_json(paths.clip_metrics)["cost"]
+    frozen = Frozen.load(codec=paths.codec(config.codec), clip=paths.clip)
+    shared = shared_costs(paths, config.codec)
+    shared_flops = sum(cost["train_flops"] for cost in shared.values())
 
     torch.manual_seed(params.seed)
     shape = DataShape(
@@ -38,16 +40,19 @@ def run(params: Params, paths: Paths, name: str) -> None:
         text_width=cache.states.tokens.shape[-1],
         pooled_width=cache.states.pooled.shape[-1],
     )
-    method = method_class(config, shape)
-    step_flops = method_step_flops(method, train_split, cache, seed=params.seed)
+    method = method_class(config, shape, frozen)
+    cost = count_cost(method, train_split, cache, seed=params.seed)
     total_steps = steps_within(
-        params.budget.train_flops, shared_flops=shared["train_flops"], step_flops=step_flops, name=name
+        params.budget.train_flops,
+        shared_flops=shared_flops + cost.prepare_flops,
+        step_flops=cost.step_flops,
+        name=name,
     )
     resume = resume_folder(
         paths,
         name,
         settings=[params.seed, params.budget.model_dump(), params.training.model_dump(), raw],
-        inputs=[paths.validation, paths.text_states],
+        inputs=[paths.validation, paths.text_states, paths.codec(config.codec)],
     )
     store = runs.open_store(params, paths)
     run_id = runs.find_or_start_run(
@@ -68,14 +73,14 @@ def run(params: Params, paths: Paths, name: str) -> None:
                 "training": params.training.model_dump(),
                 "method": config.model_dump(),
                 "total_steps": total_steps,
-                "step_flops": step_flops,
+                "step_flops": cost.step_flops,
             }
         ),
     )
     runs.log_dataset(store, run_id, paths)
     print(
-        f"{name}: {total_steps} steps of {step_flops / 1e9:.2f} GFLOP within "
-        f"{params.budget.train_flops:.3g} FLOPs, {shared['train_flops']:.3g} of them shared"
+        f"{name}: {total_steps} steps of {cost.step_flops / 1e9:.2f} GFLOP within "
+        f"{params.budget.train_flops:.3g} FLOPs, {shared_flops:.3g} of them shared"
     )
     preview_captions = val.captions[:GRID_PICTURES]
     preview = cache.states[cache.indices(preview_captions)]
@@ -86,7 +91,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
             cache,
             preview=preview,
             total_steps=total_steps,
-            step_flops=step_flops,
+            cost=cost,
             seed=params.seed,
             settings=params.training,
             resume=resume,
@@ -99,9 +104,9 @@ def run(params: Params, paths: Paths, name: str) -> None:
     ledger = {
         "run_id": run_id,
         "own": asdict(own),
-        "shared": {"clip": shared},
-        "train_flops": own.train_flops + shared["train_flops"],
-        "train_minutes": round(own.train_minutes + shared["train_minutes"], 3),
+        "shared": shared,
+        "train_flops": own.train_flops + shared_flops,
+        "train_minutes": round(own.train_minutes + sum(cost["train_minutes"] for cost in shared.values()), 3),
         "parameters": own.parameters,
     }
     runs.log_metrics(
@@ -120,3 +125,12 @@ def run(params: Params, paths: Paths, name: str) -> None:
     runs.finish_run(store, run_id, "FINISHED")
     resume.discard()
     print(f"{name}: trained in {own.train_minutes:.1f} minutes; weights in {folder}")
+
+
+def shared_costs(paths: Paths, codec: str) -> dict[str, dict[str, float]]:
+    """What the stages before a method cost: the towers, and the codec with all that it started from."""
+    costs = {"clip": read_json(paths.clip_metrics)["cost"]}
+    ledger = paths.codec(codec) / LEDGER
+    if ledger.is_file():  # `pixels` is not trained
+        costs |= read_json(ledger)["shared"] | {f"codec-{codec}": read_json(ledger)["own"]}
+    return costs

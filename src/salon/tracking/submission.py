@@ -18,7 +18,7 @@ from salon.serving.bundle import file_digests
 from salon.tracking.promotion import Evidence
 
 SELECTION_SPLIT = "val"  # selection looks at val, the report at test
-METHOD_FILES = ("model.safetensors", "config.json")  # what determines a picture; the ledger does not
+MODEL_FILES = ("model.safetensors", "config.json")  # what determines a picture; the ledger does not
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Submission:
     method: str
     method_folder: Path
     clip_folder: Path
+    codec_folder: Path
     grids: list[Path]
     config: Mapping[str, Any]
     ledger: Mapping[str, Any]
@@ -70,6 +71,7 @@ def read_submission(paths: Paths, method: str) -> Submission:
         SalonError: a stage before registration has not run, or its files belong to another version of Salon.
     """
     folder = paths.method(method)
+    config = _read(folder / "config.json", stage="train")
     ledger = _read(folder / "training.json", stage="train")
     metrics = _read(paths.metrics(method), stage="evaluate")
     verdicts = _read(paths.samples(method) / f"{SELECTION_SPLIT}.json", stage="evaluate")
@@ -89,8 +91,9 @@ def read_submission(paths: Paths, method: str) -> Submission:
             method=method,
             method_folder=folder,
             clip_folder=paths.clip,
+            codec_folder=paths.codec(config["config"]["codec"]),
             grids=sorted(paths.samples(method).glob("*.png")),
-            config=_read(folder / "config.json", stage="train"),
+            config=config,
             ledger=ledger,
             metrics=metrics,
             evidence=evidence,
@@ -105,20 +108,26 @@ def read_submission(paths: Paths, method: str) -> Submission:
 
 
 def model_sha256(paths: Paths, method: str) -> str:
-    """Digest of everything that determines a picture: the method's weights and config, and the text tower.
+    """Digest of everything that determines a picture: weights and config of the method and of what it leans on.
 
     Raises:
-        SalonError: the method or the tower was not trained.
+        SalonError: the method, its codec or the towers were not trained.
     """
     folder = paths.method(method)
-    for file in METHOD_FILES:
+    for file in MODEL_FILES:
         if not (folder / file).is_file():
             raise SalonError(f"{folder} holds no trained method: run its train stage first")
+    codec = paths.codec(read_json(folder / "config.json")["config"]["codec"])
+    if not (codec / "config.json").is_file():
+        raise SalonError(f"{codec} holds no codec: run its codec stage first")
     if not paths.clip.is_dir():
         raise SalonError(f"{paths.clip} does not exist: run the train_clip stage first")
-    method_digests = file_digests(folder)
-    lines = [f"method/{file} {method_digests[file]}" for file in METHOD_FILES]
-    return _digest(lines + [f"clip/{file} {digest}" for file, digest in file_digests(paths.clip).items()])
+    method_files, codec_files = file_digests(folder), file_digests(codec)
+    return _digest(
+        [f"method/{file} {method_files[file]}" for file in MODEL_FILES]
+        + [f"codec/{file} {codec_files[file]}" for file in MODEL_FILES if file in codec_files]
+        + [f"clip/{file} {digest}" for file, digest in file_digests(paths.clip).items()]
+    )
 
 
 def _read(path: Path, *, stage: str) -> Any:

@@ -134,6 +134,7 @@ def create_version(store: Store, run_id: str, submission: Submission, *, commit:
             bundle,
             method=submission.method_folder,
             clip=submission.clip_folder,
+            codec=submission.codec_folder,
             card=card,
             description=description,
         )

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,13 @@ def count_step_flops(module: M, loss: Callable[[M], Tensor]) -> int:
     twin = copy.deepcopy(module)
     with FlopCounterMode(display=False) as counter, torch.random.fork_rng():
         loss(twin).backward()
+    return counter.get_total_flops()
+
+
+def count_forward_flops(forward: Callable[[], Any]) -> int:
+    """FLOPs of `forward()`, counted likewise, without a backward pass."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        forward()
     return counter.get_total_flops()
 
 

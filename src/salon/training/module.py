@@ -12,6 +12,8 @@ from salon.methods.base import Method
 from salon.text.states import TextStateCache
 from salon.training.schedule import warmup_hold_decay
 
+PREPARE_BATCH = 256  # pictures
+
 
 class MethodModule(L.LightningModule):
     """Trains a method. Each objective has its own optimiser, stepped in the order of `Method.objectives`.
@@ -37,6 +39,7 @@ class MethodModule(L.LightningModule):
         self._images = data.images
         self._captions = cache.indices(data.captions)
         self._states = cache.states
+        self._prepared: Tensor | None = None
 
     @property
     def averaged(self) -> Method:
@@ -47,8 +50,9 @@ class MethodModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Frozen nets and text states follow the module to its device; small data too."""
-        self.method.codec.to(self.device)
+        self.method.frozen.to(self.device)
         self._states = self._states.to(self.device)
+        self._prepared = prepare_all(self.method, self._images, device=self.device)
         if self.device.type != "cpu":
             self._images = self._images.pin_memory()
 
@@ -83,11 +87,14 @@ class MethodModule(L.LightningModule):
         images = to_float(self._images[rows].to(self.device, non_blocking=True))
         text = self._states[self._captions[rows]]
         generator = torch.Generator(self.device).manual_seed(self._noise_seed(step))
+        prepared = None if self._prepared is None else self._prepared[rows].to(self.device)
         optimisers, schedules = self.optimizers(), self.lr_schedulers()
         for objective, optimiser, schedule in zip(
             self.method.objectives, _as_list(optimisers), _as_list(schedules), strict=True
         ):
-            losses = self.method.losses(images, text, objective=objective, step=step, generator=generator)
+            losses = self.method.losses(
+                images, text, prepared=prepared, objective=objective, step=step, generator=generator
+            )
             if not torch.isfinite(losses.total):
                 raise FloatingPointError(
                     f"{objective}: the loss is {losses.total.item()} at step {step}: lower the method's lr"
@@ -110,6 +117,20 @@ class MethodModule(L.LightningModule):
 
     def _noise_seed(self, step: int) -> int:
         return (self.seed * 1_000_003 + step) * 4096 + self.global_rank
+
+
+@torch.no_grad()
+def prepare_all(
+    method: Method, images: Tensor, *, device: torch.device | str, batch_size: int = PREPARE_BATCH
+) -> Tensor | None:
+    """`Method.prepare` of every picture of a training set, uint8 (n, 3, h, w), kept on the CPU."""
+    parts = []
+    for batch in images.split(batch_size):
+        prepared = method.prepare(to_float(batch.to(device)))
+        if prepared is None:
+            return None
+        parts.append(prepared.cpu())
+    return torch.cat(parts)
 
 
 def _as_list(value: Any) -> list[Any]:

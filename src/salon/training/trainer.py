@@ -4,19 +4,21 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import MLFlowLogger
+from torch import Tensor
 
 from salon.data.loader import CaptionedImages, TrainingBatches, to_float
 from salon.methods.base import Method
 from salon.params import TrainingParams
 from salon.text.states import TextStateCache, TextStates
 from salon.tracking.runs import Store, log_grid
-from salon.training.budget import count_step_flops
+from salon.training.budget import count_forward_flops, count_step_flops
 from salon.training.checkpoints import TimedCheckpoints, WholeCheckpoints
 from salon.training.grids import image_grid, seeded_generators
 from salon.training.module import MethodModule
@@ -53,25 +55,39 @@ def resolve_devices(devices: int | str) -> int | str:
     return "auto" if torch.cuda.is_available() else 1
 
 
-def method_step_flops(method: Method, data: CaptionedImages, cache: TextStateCache, *, seed: int) -> int:
-    """Counted FLOPs of one training step over all objectives of `method`."""
+@dataclass(frozen=True)
+class Cost:
+    """Counted FLOPs of training one method."""
+
+    step_flops: float
+    """Of one step over all objectives, averaged over `Method.cost_cycle`."""
+    prepare_flops: int
+    """Of preparing the whole training set, once."""
+
+
+def count_cost(method: Method, data: CaptionedImages, cache: TextStateCache, *, seed: int) -> Cost:
+    """What training `method` on `data` will cost, counted on one batch."""
     rows = torch.arange(method.config.batch_size) % len(data)
-    captions = cache.indices([data.captions[row] for row in rows.tolist()])
+    text = cache.states[cache.indices([data.captions[row] for row in rows.tolist()])]
     images = to_float(data.images[rows])
-    return sum(
-        count_step_flops(
-            method,
-            lambda twin, objective=objective: (
-                twin.losses(  # type: ignore[misc]
-                    images,
-                    cache.states[captions],
-                    objective=objective,
-                    step=0,
-                    generator=torch.Generator().manual_seed(seed),
-                ).total
-            ),
-        )
+    with torch.no_grad():
+        prepared = method.prepare(images)
+    prepare_flops = count_forward_flops(lambda: method.prepare(images))
+
+    def loss(twin: Method, objective: str, step: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return twin.losses(
+            images, text, prepared=prepared, objective=objective, step=step, generator=generator
+        ).total
+
+    cycle = [
+        count_step_flops(method, partial(loss, objective=objective, step=step))
+        for step in range(method.cost_cycle)
         for objective in method.objectives
+    ]
+    return Cost(
+        step_flops=sum(cycle) / method.cost_cycle,
+        prepare_flops=round(prepare_flops / len(rows) * len(data)),
     )
 
 
@@ -82,7 +98,7 @@ def train(
     *,
     preview: TextStates,
     total_steps: int,
-    step_flops: int,
+    cost: Cost,
     seed: int,
     settings: TrainingParams,
     resume: ResumeFolder,
@@ -141,7 +157,7 @@ def train(
         module.load_state_dict(torch.load(resume.checkpoint, weights_only=True)["state_dict"])
     ledger = Ledger(
         steps=total_steps,
-        train_flops=total_steps * step_flops,
+        train_flops=round(total_steps * cost.step_flops) + cost.prepare_flops,
         train_minutes=clock.seconds / 60,
         images_seen=total_steps * method.config.batch_size,
         parameters=sum(p.numel() for p in method.parameters()),

@@ -1,0 +1,56 @@
+"""Frozen networks for tests of methods: small, and fitted to the test's own pictures in seconds."""
+
+import torch
+from torch.nn import functional as F
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    ResNetConfig,
+    ResNetForImageClassification,
+)
+
+from salon.codecs import Codec
+from salon.codecs.pixels import PixelCodec
+from salon.methods.base import Frozen
+from salon.text.tower import TwoTowers
+
+TOWER_STEPS = 60
+
+
+def build_towers(width: int) -> TwoTowers:
+    """Untrained towers into a shared space of `width` dimensions."""
+    text = CLIPTextConfig(
+        vocab_size=8, hidden_size=8, intermediate_size=8, num_attention_heads=1, num_hidden_layers=1,
+        max_position_embeddings=8, projection_dim=width,
+    )  # fmt: skip
+    image = ResNetConfig(
+        embedding_size=16, hidden_sizes=[16, 32], depths=[1, 1], layer_type="basic", num_labels=width
+    )
+    return TwoTowers(CLIPTextModelWithProjection(text), ResNetForImageClassification(image)).eval()
+
+
+def fit_towers(pictures: torch.Tensor, embeddings: torch.Tensor) -> TwoTowers:
+    """Towers whose image side gives the pictures (n, 3, h, w) the embeddings (n, e) of their captions."""
+    torch.manual_seed(0)
+    towers = build_towers(embeddings.shape[1])
+    optimiser = torch.optim.Adam(towers.image.parameters(), lr=3e-3)
+    for _ in range(TOWER_STEPS):
+        similarity = (towers.encode_images(pictures) * embeddings).sum(dim=1)
+        optimiser.zero_grad()
+        (1 - similarity).mean().backward()
+        optimiser.step()
+    with torch.no_grad():
+        assert F.cosine_similarity(towers.encode_images(pictures), embeddings).min() > 0.9
+    return towers.requires_grad_(False)
+
+
+def fit_codec(name: str, pictures: torch.Tensor) -> Codec:
+    """The codec called `name`, able to draw these pictures."""
+    assert name == "pixels"
+    return PixelCodec().eval()
+
+
+def pixel_frozen(width: int) -> Frozen:
+    """The identity codec and untrained towers."""
+    torch.manual_seed(0)
+    return Frozen(PixelCodec().eval(), build_towers(width).requires_grad_(False))
