@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from salon.codecs.base import CONFIG, WEIGHTS, Codec, CodecConfig, CodecTask, DiscreteCodec
 from salon.codecs.pixels import PixelCodec
+from salon.codecs.vqgan import VqGan
 from salon.codecs.vqvae import VqVae
 from salon.errors import SalonError
 from salon.params import parse_section
@@ -16,23 +17,23 @@ from salon.params import parse_section
 __all__ = ["Codec", "CodecConfig", "CodecTask", "DiscreteCodec", "load_codec", "read_codec_config"]
 
 BUILTIN = "pixels"
-FAMILIES: dict[str, type[DiscreteCodec]] = {"vqvae": VqVae}
+FAMILIES: dict[str, type[DiscreteCodec]] = {"vqgan": VqGan, "vqvae": VqVae}
 """Codecs that are trained."""
 
 
 def load_codec(folder: Path) -> Codec:
-    """The frozen codec in `folder`; one called `pixels` is built in and needs no folder.
+    """The frozen codec in `folder`; `pixels` has a config and no weights.
 
     Raises:
         SalonError: the folder holds no codec.
     """
-    if folder.name == BUILTIN:
-        return PixelCodec().eval().requires_grad_(False)
     if not (folder / CONFIG).is_file():
         raise SalonError(
             f"{folder} holds no codec: run `python -m salon codec {folder.name}` first, or use {BUILTIN!r}"
         )
     description = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if description["family"] == BUILTIN:
+        return PixelCodec().eval().requires_grad_(False)
     family = find_family(description["family"])
     codec = family(parse_section(family.config_class, description["config"], where=str(folder / CONFIG)))
     codec.load_state_dict(load_file(folder / WEIGHTS))

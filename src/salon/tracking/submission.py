@@ -108,7 +108,7 @@ def read_submission(paths: Paths, method: str) -> Submission:
 
 
 def model_sha256(paths: Paths, method: str) -> str:
-    """Digest of everything that determines a picture: weights and config of the method and of what it leans on.
+    """Digest of everything that determines a picture: the method, its codec and the towers.
 
     Raises:
         SalonError: the method, its codec or the towers were not trained.
