@@ -62,6 +62,14 @@ def train_clip() -> None:
 
 
 @app.command()
+def codec(name: Annotated[str, typer.Argument(help="A codec of params.yaml, e.g. vqvae.")]) -> None:
+    """Train one codec; fail when too little of held-out pictures survives it."""
+    from salon.stages import codec as stage
+
+    stage.run(*workspace(), name)
+
+
+@app.command()
 def train(method: MethodName) -> None:
     """Train one method within its budget; killed and started again, it goes on."""
     from salon.stages import train as stage
@@ -112,6 +120,19 @@ def rollback(method: MethodName) -> None:
     from salon.stages import register as stage
 
     stage.rollback(*workspace(), method)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for, e.g. 'an owl on blue'.")],
+    split: Annotated[str, typer.Option("--split", help="Split to search.")] = "train",
+    top: Annotated[int, typer.Option("--top", help="Pictures to list, best first.")] = 12,
+    out: Annotated[Path | None, typer.Option("--out", help="PNG that shows them side by side.")] = None,
+) -> None:
+    """Find pictures by text with the contrastive towers."""
+    from salon.stages import search as stage
+
+    stage.run(workspace()[1], query, split=split, top=top, out=out)
 
 
 @app.command()

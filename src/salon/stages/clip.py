@@ -12,6 +12,7 @@ from salon.text.contrastive import HardNegatives, info_nce, probe_attributes
 from salon.text.states import TextStateCache
 from salon.text.tokenizer import known_words, train_tokenizer
 from salon.text.tower import ClipTower, TwoTowers, build_towers, tokenize
+from salon.text.zero_shot import zero_shot_accuracy
 from salon.training.budget import count_step_flops
 from salon.training.fit import fit
 
@@ -32,6 +33,7 @@ def run(params: Params, paths: Paths) -> None:
 
     tower = ClipTower(towers, tokenizer, frozenset(known_words(train.captions)))
     probe = probe_attributes(tower, splits["val"], train)
+    zero_shot = {split: zero_shot_accuracy(tower, splits[split], train) for split in ("val", "novel")}
     captions = sorted({caption for split in splits.values() for caption in split.captions})
     cache = TextStateCache(captions, tower.encode_text(captions))
 
@@ -42,6 +44,10 @@ def run(params: Params, paths: Paths) -> None:
     metrics = {
         "probe": {name: round(value, 4) for name, value in probe.accuracy.items()},
         "probe_trials": probe.trials,
+        "zero_shot": {
+            split: {name: round(value, 4) for name, value in accuracy.items()}
+            for split, accuracy in zero_shot.items()
+        },
         "loss": round(report.loss, 4),
         "truncated_captions": sum(tower.is_truncated(caption) for caption in captions),
         "cost": {
