@@ -123,6 +123,29 @@ def rollback(method: MethodName) -> None:
 
 
 @app.command()
+def compress(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures to store.")],
+    out: Annotated[Path, typer.Option("--out", help="The token file.")],
+    codec: Annotated[str, typer.Option("--codec", help="A trained codec.")] = "vqgan",
+) -> None:
+    """Store pictures as the codes of a learned codec."""
+    from salon.stages import compress as stage
+
+    stage.compress(workspace()[1], pictures, out=out, codec_name=codec)
+
+
+@app.command()
+def decompress(
+    file: Annotated[Path, typer.Argument(help="A token file.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")],
+) -> None:
+    """Draw the pictures of a token file."""
+    from salon.stages import compress as stage
+
+    stage.decompress(workspace()[1], file, out=out)
+
+
+@app.command()
 def search(
     query: Annotated[str, typer.Argument(help="What to look for, e.g. 'an owl on blue'.")],
     split: Annotated[str, typer.Option("--split", help="Split to search.")] = "train",

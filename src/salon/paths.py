@@ -69,9 +69,13 @@ class Paths:
     def clip_metrics(self) -> Path:
         return self.metrics("clip_tower")
 
+    @property
+    def codecs(self) -> Path:
+        return self.root / "models" / "codecs"
+
     def codec(self, name: str) -> Path:
         """Weights, config and training ledger of one codec."""
-        return self.root / "models" / "codecs" / name
+        return self.codecs / name
 
     def codec_metrics(self, name: str) -> Path:
         return self.metrics(f"codec-{name}")

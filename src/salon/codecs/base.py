@@ -102,12 +102,19 @@ class DiscreteCodec(Codec):
         return max(1, math.ceil(math.log2(self.codebook_size)))
 
     @abstractmethod
-    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
-        """Codes in 0 .. codebook_size - 1."""
+    def encode_grid(self, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b rows columns"]:
+        """Codes in 0 .. codebook_size - 1, as they lie in the picture, square or not."""
 
     @abstractmethod
-    def decode(self, latents: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
+    def decode_grid(self, codes: Int[Tensor, "b rows columns"]) -> Float[Tensor, "b 3 h w"]:
         """Pictures of codes."""
+
+    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
+        return self.encode_grid(images).flatten(1)
+
+    def decode(self, latents: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
+        side = math.isqrt(latents.shape[1])
+        return self.decode_grid(latents.unflatten(1, (side, side)))
 
     @abstractmethod
     def start_from(self, other: Codec) -> None:

@@ -119,14 +119,12 @@ class VqVae(DiscreteCodec):
         quantized = self.quantizer(cells.flatten(0, 2), generator)
         return quantized.z_q.view(cells.shape).permute(0, 3, 1, 2), quantized
 
-    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
-        z = self.embed(images).permute(0, 2, 3, 1)
-        return self.quantizer.assign(z.flatten(0, 2)).view(z.shape[0], -1)
+    def encode_grid(self, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b rows columns"]:
+        z = self.embed(images).permute(0, 2, 3, 1)  # (b, rows, columns, d)
+        return self.quantizer.assign(z.flatten(0, 2)).view(z.shape[:3])
 
-    def decode(self, latents: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
-        side = round(latents.shape[1] ** 0.5)
-        z_q = self.quantizer.lookup(latents).unflatten(1, (side, side)).permute(0, 3, 1, 2)
-        return self.decoder(z_q)
+    def decode_grid(self, codes: Int[Tensor, "b rows columns"]) -> Float[Tensor, "b 3 h w"]:
+        return self.decoder(self.quantizer.lookup(codes).permute(0, 3, 1, 2))
 
     def start_from(self, other: Codec) -> None:
         if isinstance(other, PixelCodec):
