@@ -9,12 +9,15 @@ from transformers import (
     ResNetForImageClassification,
 )
 
-from salon.codecs import Codec
+from salon.codecs import Codec, read_codec_config
 from salon.codecs.pixels import PixelCodec
+from salon.data.loader import to_uint8
 from salon.methods.base import Frozen
 from salon.text.tower import TwoTowers
+from salon.training.codec import train_codec
 
 TOWER_STEPS = 60
+CODEC_STEPS = 200
 
 
 def build_towers(width: int) -> TwoTowers:
@@ -45,9 +48,18 @@ def fit_towers(pictures: torch.Tensor, embeddings: torch.Tensor) -> TwoTowers:
 
 
 def fit_codec(name: str, pictures: torch.Tensor) -> Codec:
-    """The codec called `name`, able to draw these pictures."""
-    assert name == "pixels"
-    return PixelCodec().eval()
+    """The codec called `name` with its default settings, trained on these pictures in [-1, 1] alone."""
+    if name == "pixels":
+        return PixelCodec().eval()
+    torch.manual_seed(0)
+    family, config = read_codec_config(name, {"max_steps": CODEC_STEPS})
+    task = family(config).task()
+    train_codec(
+        task, to_uint8(pictures), seed=0, name=name, log=lambda metrics, step: None, log_every_steps=100
+    )
+    codec = task.codec.eval().requires_grad_(False)
+    assert (codec.decode(codec.encode(pictures)) - pictures).square().mean() < 0.02
+    return codec
 
 
 def pixel_frozen(width: int) -> Frozen:
