@@ -31,11 +31,11 @@ class CodecConfig(Section):
     """Module of `salon.codecs`; the codec's name when empty."""
     start: str = "pixels"
     """Codec whose weights it starts from; `pixels` has none."""
-    max_steps: int = Field(1000, ge=1)
+    max_steps: int = Field(3600, ge=1)
     """Training steps."""
-    batch_size: int = Field(16, ge=1)
-    """Pictures per step."""
-    lr: float = Field(1e-3, gt=0)
+    batch_size: int = Field(8, ge=1)
+    """Pictures per step: many small updates beat few large ones."""
+    lr: float = Field(2e-3, gt=0)
     """Peak learning rate."""
     min_psnr: float = Field(0.0, ge=0)
     """Gate: mean PSNR (dB) of reconstructed `val` pictures."""

@@ -36,7 +36,7 @@ class VqVaeConfig(CodecConfig):
     """Entries of the codebook: more draw finer, fewer are easier to predict from text."""
     code_width: int = Field(16, ge=1)
     """Width of an entry."""
-    channels: list[int] = Field([32, 96], min_length=1)
+    channels: list[int] = Field([32, 64], min_length=1)
     """Width per level; each level halves the grid, and the last one is the code grid."""
     encoder_blocks: int = Field(1, ge=0)
     """Residual blocks per level of the encoder."""

@@ -39,6 +39,11 @@ def psnr(reconstructed: UInt8[Tensor, "b 3 h w"], images: UInt8[Tensor, "b 3 h w
     return 10 * torch.log10(255**2 / squared.mean(dim=(1, 2, 3)).clamp(min=least))
 
 
+def bits_per_pixel(codec: DiscreteCodec) -> float:
+    """Size of a picture's codes, without entropy coding."""
+    return codec.bits_per_code / codec.downsampling**2
+
+
 @torch.no_grad()
 def reconstruct(
     codec: DiscreteCodec, images: UInt8[Tensor, "b 3 h w"]
@@ -55,6 +60,7 @@ def judge_codec(
     """PSNR, code use, and the share of pictures whose attributes are still recognised."""
     decoded, codes = reconstruct(codec, data.images)
     metrics: dict[str, Any] = {
+        "bits_per_pixel": bits_per_pixel(codec),
         "psnr": psnr(decoded, data.images).mean().item(),
         "codes_used": codes.unique().numel(),
         "perplexity": perplexity(codes, codec.codebook_size),
@@ -71,10 +77,8 @@ def rate_distortion(codec: DiscreteCodec, images: UInt8[Tensor, "b 3 h w"], *, n
     On pictures this small a file of JPEG is mostly header; a sheet shares it among many pictures, as a token
     file does.
     """
-    decoded, codes = reconstruct(codec, images)
-    pixels = images.shape[-1] * images.shape[-2]
-    rate = codes.shape[1] * codec.bits_per_code / pixels
-    points = [RatePoint(name, None, rate, psnr(decoded, images).mean().item())]
+    decoded, _ = reconstruct(codec, images)
+    points = [RatePoint(name, None, bits_per_pixel(codec), psnr(decoded, images).mean().item())]
     sheet_pictures = min(len(images), SHEET_PICTURES)
     for kind in ("jpeg", "webp"):
         for layout, group in ((kind, 1), (f"{kind} sheet", sheet_pictures)):

@@ -2,13 +2,14 @@
 
 import shutil
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.Image import Image
+from torch import Tensor
 
 from salon.codecs import CodecConfig, DiscreteCodec, load_codec, read_codec_config
-from salon.data.loader import CaptionedImages, load_split, to_float
+from salon.data.loader import load_split, to_float
 from salon.errors import GateError
 from salon.jsonfile import read_json, write_json
 from salon.judging.reconstruction import judge_codec, rate_distortion, reconstruct
@@ -55,9 +56,16 @@ def run(params: Params, paths: Paths, name: str) -> None:
             log=lambda metrics, step: runs.log_metrics(store, run_id, metrics, step=step),
             log_every_steps=params.training.log_every_steps,
         )
-        metrics = _judge(codec, splits, scorer, name=name)
+        metrics = {split: judge_codec(codec, splits[split], scorer) for split in ("val", "test", "novel")}
         write_json(paths.codec_metrics(name), metrics | {"cost": asdict(cost)})
-        _draw(codec, splits["test"], paths.codec_pictures(name), store=store, run_id=run_id, step=cost.steps)
+        grid = _reconstructions(codec, splits["test"].images)
+        runs.log_grid(store, run_id, "reconstructions", grid, step=cost.steps)
+        pictures = paths.codec_pictures(name)
+        shutil.rmtree(pictures, ignore_errors=True)
+        pictures.mkdir(parents=True)
+        grid.save(pictures / "reconstructions.png")
+        curve = rate_distortion(codec, splits["test"].images, name=name)
+        write_json(pictures / "rate_distortion.json", [asdict(point) for point in curve])
         runs.log_metrics(
             store,
             run_id,
@@ -80,30 +88,13 @@ def run(params: Params, paths: Paths, name: str) -> None:
     print(f"codec {name}: {metrics['val']}; weights in {folder}")
 
 
-def _judge(
-    codec: DiscreteCodec, splits: dict[str, CaptionedImages], scorer: AttributeScorer | None, *, name: str
-) -> dict[str, Any]:
-    held_out = {split: judge_codec(codec, splits[split], scorer) for split in ("val", "test", "novel")}
-    curve = rate_distortion(codec, splits["test"].images, name=name)
-    return held_out | {"rate_distortion": [asdict(point) for point in curve]}
-
-
-def _draw(
-    codec: DiscreteCodec, data: CaptionedImages, folder: Path, *, store: runs.Store, run_id: str, step: int
-) -> None:
+def _reconstructions(codec: DiscreteCodec, images: Tensor) -> Image:
     """Rows of originals, each above the same pictures through the codec."""
-    images = data.images[: GRID_COLUMNS * GRID_ROWS]
+    images = images[: GRID_COLUMNS * GRID_ROWS]
     decoded, _ = reconstruct(codec, images)
-    rows = [
-        part
-        for pair in zip(images.split(GRID_COLUMNS), decoded.split(GRID_COLUMNS), strict=True)
-        for part in pair
-    ]
-    grid = image_grid(to_float(torch.cat(rows)), columns=GRID_COLUMNS, zoom=max(1, 128 // images.shape[-1]))
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    grid.save(folder / "reconstructions.png")
-    runs.log_grid(store, run_id, "reconstructions", grid, step=step)
+    rows = zip(images.split(GRID_COLUMNS), decoded.split(GRID_COLUMNS), strict=True)
+    pictures = torch.cat([part for pair in rows for part in pair])
+    return image_grid(to_float(pictures), columns=GRID_COLUMNS, zoom=max(1, 128 // images.shape[-1]))
 
 
 def _gate(config: CodecConfig, metrics: dict[str, Any], *, name: str) -> None:
