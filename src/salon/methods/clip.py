@@ -1,0 +1,168 @@
+"""Generation steered by the contrastive model: a decoder of CLIP image embeddings.
+
+unCLIP (Ramesh 2022, sec. 2.1) inverts the image tower: a network draws a picture from its embedding. It
+learns from pictures alone; no caption is ever read. Since contrastive towers put a caption where its pictures
+are, the caption's embedding can take the picture's place at inference (LAFITE, Zhou 2022, sec. 3). The two do
+not quite coincide (the modality gap, Liang 2022); noise on the embedding in training covers what is left:
+
+    h' = h + xi |h| eps / |eps|,   h' / |h'|     (Zhou 2022, eq. 5)
+
+The decoder is a rectified flow (`salon.nn.flow`). Embeddings are dropped at random for classifier-free
+guidance (Ho 2022).
+
+Departures: no prior network between caption and picture, and no loss through the image tower in training.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from salon.errors import SalonError
+from salon.methods.base import DataShape, Frozen, Losses, Method, MethodConfig
+from salon.nn.flow import euler, velocity_loss
+from salon.nn.unet import FourierEmbedding, UNet
+from salon.params import Fraction
+from salon.text.states import TextStates
+
+MAX_INFERENCE_STEPS = 200  # more has never helped, and a request must end
+MAX_GUIDANCE_SCALE = 20.0
+
+
+class ClipConfig(MethodConfig):
+    """Settings of the decoder and of how captions steer it."""
+
+    channels: list[int] = Field([32, 64, 128], min_length=1)
+    """U-Net width per level; each level halves the grid."""
+    blocks_per_level: int = Field(2, ge=1)
+    """Residual blocks per level on the way down, and again on the way up."""
+    condition_width: int = Field(256, ge=8)
+    """Width of the vector of noise level and embedding that modulates every block."""
+    patch: int = Field(2, ge=1)
+    """Pixels are folded into channels in patch x patch blocks; higher is cheaper and coarser."""
+    embedding_noise: float = Field(0.3, ge=0)
+    """Length of the noise on the embedding in training (xi); raise it for a wider modality gap."""
+    embedding_dropout: Fraction = 0.1
+    """Share of embeddings replaced by the null embedding, for classifier-free guidance."""
+    logit_mean: float = 0.8
+    """Mean of logit(sigma) in training; higher favours noisier pictures, where shapes are decided."""
+    logit_std: float = Field(1.2, gt=0)
+    """Standard deviation of logit(sigma) in training."""
+    num_inference_steps: int = Field(8, ge=1, le=MAX_INFERENCE_STEPS)
+    """Default number of solver steps."""
+    guidance_scale: float = Field(2.0, ge=1, le=MAX_GUIDANCE_SCALE)
+    """Default strength of classifier-free guidance; 1 is none."""
+
+
+class Clip(Method):
+    """Decoder of CLIP image embeddings, driven by the caption's embedding."""
+
+    config_class: ClassVar[type[MethodConfig]] = ClipConfig
+    config: ClipConfig
+
+    def __init__(self, config: ClipConfig, shape: DataShape, frozen: Frozen) -> None:
+        super().__init__(config, shape, frozen)
+        width = config.condition_width
+        channels, side, _ = self.codec.latent_shape(shape.image_size)
+        coarsest = config.patch * 2 ** (len(config.channels) - 1)
+        if side % coarsest:
+            raise SalonError(
+                f"clip: latents of side {side} cannot be folded by patch {config.patch} and halved "
+                f"{len(config.channels) - 1} times; make the side a multiple of {coarsest}"
+            )
+        self.time = nn.Sequential(
+            FourierEmbedding(128), nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        self.embedding = nn.Linear(shape.pooled_width, width)
+        self.null_embedding = nn.Parameter(torch.zeros(shape.pooled_width))
+        self.unet = UNet(
+            in_channels=channels,
+            channels=config.channels,
+            blocks_per_level=config.blocks_per_level,
+            attention_levels=[],
+            layout_levels=list(range(len(config.channels)))[-2:],
+            side=side,
+            condition_width=width,
+            text_width=shape.pooled_width,
+            patch=config.patch,
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def predict(
+        self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, "b"], embedding: Float[Tensor, "b e"]
+    ) -> Float[Tensor, "b c h w"]:
+        """E[x | x_sigma, embedding]."""
+        unit = embedding * embedding.shape[1] ** 0.5  # unit vectors to unit variance
+        condition = F.silu(self.time(sigma) + self.embedding(unit))
+        # without attention the network reads no token
+        return self.unet(x, condition, embedding[:, None], sigma.new_ones(len(x), 1, dtype=torch.bool))
+
+    def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+        """The picture's own embedding, by the image tower."""
+        return self.towers.encode_images(images)
+
+    def losses(
+        self,
+        images: Float[Tensor, "b 3 h w"],
+        text: TextStates,
+        *,
+        prepared: Tensor | None,
+        objective: str,
+        step: int,
+        generator: torch.Generator,
+    ) -> Losses:
+        """Squared error of the velocity, given the noisy embedding of the picture; `text` is not read."""
+        assert prepared is not None
+        embedding = with_noise(prepared, self.config.embedding_noise, generator)
+        drawn = torch.rand(len(images), generator=generator, device=generator.device).to(images.device)
+        dropped = drawn < self.config.embedding_dropout
+        embedding = torch.where(dropped[:, None], self.null_embedding, embedding)
+        loss = velocity_loss(
+            lambda x, sigma: self.predict(x, sigma, embedding),
+            self.codec.encode(images),
+            logit_mean=self.config.logit_mean,
+            logit_std=self.config.logit_std,
+            generator=generator,
+        )
+        return Losses(total=loss, terms={"velocity": loss.detach()})
+
+    def generate(
+        self,
+        text: TextStates,
+        *,
+        generators: Sequence[torch.Generator],
+        guidance_scale: float | None,
+        num_inference_steps: int | None,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Decode the caption's embedding as if it were a picture's."""
+        config = self.config
+        scale = config.guidance_scale if guidance_scale is None else guidance_scale
+        steps = config.num_inference_steps if num_inference_steps is None else num_inference_steps
+        if not 1 <= scale <= MAX_GUIDANCE_SCALE:
+            raise SalonError(f"guidance_scale {scale} is out of range: 1 to {MAX_GUIDANCE_SCALE:g}")
+        if not 1 <= steps <= MAX_INFERENCE_STEPS:
+            raise SalonError(f"num_inference_steps {steps} is out of range: 1 to {MAX_INFERENCE_STEPS}")
+        embedding = text.pooled
+        both = torch.cat([embedding, self.null_embedding.expand_as(embedding)])
+
+        def guided(x: Tensor, sigma: Tensor) -> Tensor:
+            if scale == 1:
+                return self.predict(x, sigma, embedding)
+            steered, free = self.predict(x.repeat(2, 1, 1, 1), sigma.repeat(2), both).chunk(2)
+            return free + scale * (steered - free)
+
+        shape = self.codec.latent_shape(self.shape.image_size)
+        noise = torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators])
+        x = euler(guided, noise.to(embedding.device), num_steps=steps)
+        return self.codec.decode(x).clamp(-1, 1)
+
+
+def with_noise(
+    embedding: Float[Tensor, "b e"], xi: float, generator: torch.Generator
+) -> Float[Tensor, "b e"]:
+    """Unit vectors moved by `xi` in a random direction, and back to unit length (Zhou 2022, eq. 5)."""
+    eps = torch.randn(embedding.shape, generator=generator, device=generator.device).to(embedding.device)
+    return F.normalize(embedding + xi * F.normalize(eps, dim=1), dim=1)

@@ -1,0 +1,46 @@
+"""Rectified flow (Liu 2022, eq. 1) with a network that predicts the picture.
+
+x_sigma = (1 - sigma) x + sigma eps runs straight from the picture x to noise eps; the velocity along the line
+is v = eps - x. From x_sigma and a prediction of x it is v = (x_sigma - x) / sigma, so that an error of the
+velocity is the error of the picture over sigma (x-prediction with v-loss, Li 2025, "Back to basics").
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+MIN_SIGMA = 0.05  # the loss divides by sigma; below this it is held back (Li 2025, sec. 4)
+
+Predict = Callable[[Float[Tensor, "b c h w"], Float[Tensor, "b"]], Float[Tensor, "b c h w"]]
+"""(x_sigma, sigma) -> the expected picture."""
+
+
+def velocity_loss(
+    predict: Predict,
+    x: Float[Tensor, "b c h w"],
+    *,
+    logit_mean: float,
+    logit_std: float,
+    generator: torch.Generator,
+) -> Float[Tensor, ""]:
+    """Squared error of the velocity (Esser 2024, eq. 14) at logit-normal noise levels (eq. 19)."""
+    draws = torch.randn(x.shape[0], generator=generator, device=generator.device).to(x.device)
+    eps = torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)
+    sigma = torch.sigmoid(logit_mean + logit_std * draws)
+    s = sigma[:, None, None, None]
+    error = predict((1 - s) * x + s * eps, sigma).float() - x
+    return (error / s.clamp(min=MIN_SIGMA)).square().mean()
+
+
+def euler(predict: Predict, x: Float[Tensor, "b c h w"], *, num_steps: int) -> Float[Tensor, "b c h w"]:
+    """From noise (sigma = 1) to a picture (sigma = 0) in equal steps.
+
+    A step along v keeps x_sigma on the line through the predicted picture, so no step divides by sigma.
+    """
+    for now, then in pairwise(torch.linspace(1, 0, num_steps + 1).tolist()):
+        predicted = predict(x, x.new_full((x.shape[0],), now))
+        x = predicted.lerp(x, then / now)
+    return x

@@ -1,0 +1,116 @@
+"""The decoder of CLIP image embeddings against cases with a known answer."""
+
+import pytest
+import torch
+from frozen_nets import pixel_frozen
+
+from salon.errors import SalonError
+from salon.methods.base import DataShape
+from salon.methods.clip import Clip, ClipConfig, with_noise
+from salon.text.states import TextStates
+
+SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8)
+
+
+def make_clip(**settings: object) -> Clip:
+    """A decoder whose untrained network already answers to its condition."""
+    torch.manual_seed(0)
+    method = Clip(ClipConfig(family="clip", **settings), SHAPE, pixel_frozen(SHAPE.pooled_width)).eval()
+    torch.nn.init.normal_(method.unet.head.weight, std=0.05)
+    torch.nn.init.normal_(method.null_embedding)
+    return method
+
+
+def make_text(count: int, *, seed: int = 0) -> TextStates:
+    generator = torch.Generator().manual_seed(seed)
+    return TextStates(
+        torch.randn(count, 4, SHAPE.text_width, generator=generator),
+        torch.ones(count, 4, dtype=torch.bool),
+        torch.nn.functional.normalize(torch.randn(count, SHAPE.pooled_width, generator=generator), dim=1),
+    )
+
+
+def generators(count: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(i) for i in range(count)]
+
+
+def test_noise_moves_a_unit_vector_by_a_known_angle() -> None:
+    embedding = torch.nn.functional.normalize(torch.randn(500, 4096), dim=1)
+    moved = with_noise(embedding, 0.3, torch.Generator().manual_seed(0))
+    assert torch.allclose(moved.norm(dim=1), torch.ones(500))
+    # in many dimensions a random direction is a right angle away
+    cosine = (moved * embedding).sum(dim=1)
+    assert torch.allclose(cosine, torch.full((500,), 1 / (1 + 0.3**2) ** 0.5), atol=0.02)
+    assert torch.allclose(with_noise(embedding, 0.0, torch.Generator()), embedding, atol=1e-6)
+
+
+def test_training_reads_no_caption() -> None:
+    method = make_clip()
+    images = torch.rand(4, 3, 16, 16) * 2 - 1
+    prepared = method.prepare(images)
+    assert torch.equal(prepared, method.towers.encode_images(images))
+    losses = [
+        method.losses(
+            images,
+            make_text(4, seed=seed),
+            prepared=prepared,
+            objective="model",
+            step=0,
+            generator=torch.Generator().manual_seed(1),
+        ).total
+        for seed in (0, 1)
+    ]
+    assert torch.equal(*losses)
+
+
+def test_the_network_sees_the_noisy_embedding_or_the_null_one() -> None:
+    seen = []
+
+    class Watched(Clip):
+        def predict(self, x: torch.Tensor, sigma: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+            seen.append(embedding.detach())
+            return super().predict(x, sigma, embedding)
+
+    config = ClipConfig(family="clip", embedding_dropout=0.5, embedding_noise=0.1)
+    method = Watched(config, SHAPE, pixel_frozen(SHAPE.pooled_width))
+    images = torch.rand(64, 3, 16, 16) * 2 - 1
+    prepared = make_text(64).pooled
+    method.losses(
+        images, make_text(64), prepared=prepared, objective="model", step=0, generator=torch.Generator()
+    )
+    null = (seen[0] == method.null_embedding).all(dim=1)
+    assert 16 < null.sum() < 48
+    cosine = (seen[0] * prepared).sum(dim=1)[~null]
+    assert 0.9 < cosine.min() < cosine.max() < 1
+
+
+def test_guidance_extrapolates_from_the_null_embedding() -> None:
+    method = make_clip()
+    text = make_text(2)
+    noise = torch.stack([torch.randn(3, 16, 16, generator=g) for g in generators(2)])
+    with torch.no_grad():
+        steered = method.predict(noise, torch.ones(2), text.pooled)
+        free = method.predict(noise, torch.ones(2), method.null_embedding.expand(2, -1))
+    assert not torch.allclose(steered, free)
+    for scale in (1, 3):
+        drawn = method.sample(text, generator=generators(2), guidance_scale=scale, num_inference_steps=1)
+        assert torch.allclose(drawn, (free + scale * (steered - free)).clamp(-1, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"guidance_scale": 0.5}, "guidance_scale 0.5 is out of range: 1 to 20"),
+        ({"guidance_scale": float("nan")}, "guidance_scale nan is out of range"),
+        ({"num_inference_steps": 0}, "num_inference_steps 0 is out of range: 1 to 200"),
+        ({"num_inference_steps": 10**6}, "num_inference_steps 1000000 is out of range"),
+    ],
+)
+def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(SalonError, match=message):
+        make_clip().sample(make_text(1), generator=generators(1), **arguments)
+
+
+def test_a_size_that_cannot_be_halved_is_refused() -> None:
+    with pytest.raises(SalonError, match="make the side a multiple of 8"):
+        Clip(ClipConfig(family="clip"), DataShape(20, 8, 8), pixel_frozen(8))
