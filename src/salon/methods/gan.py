@@ -1,0 +1,217 @@
+"""A generative adversarial network: one forward pass per picture.
+
+The relativistic pairing loss with zero-centred gradient penalties on both sides (R3GAN, Huang 2024, eq. 2 and
+sec. 2.2; Jolicoeur-Martineau 2018): with a real x and a fake x' = G(z, c) of the same caption c,
+
+    L_D = softplus(D(x', c) - D(x, c)) + gamma/2 (|dD(x, c)/dx|^2 + |dD(x', c)/dx'|^2)
+    L_G = softplus(D(x, c) - D(x', c))
+
+To it comes a matching-aware term (Reed 2016, sec. 4.2; Tao 2022): D must prefer a real picture's own caption
+to the captions of the rest of the batch, log(1 + sum_j exp(D(x, c_j) - D(x, c))). D is a projection
+discriminator (Miyato 2018), so that all these captions cost one pass.
+
+Departures: many small updates of small networks; the penalties are taken in every step on a part of the
+batch, which costs what taking them every few steps on all of it does and is steadier; no augmentation.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from salon.errors import SalonError
+from salon.methods.base import DataShape, Dial, Frozen, Losses, Method, MethodConfig
+from salon.nn.discriminator import ProjectionDiscriminator
+from salon.nn.generator import Generator
+from salon.params import Fraction
+from salon.text.states import TextStates
+
+SAME_CAPTION = 0.99  # cosine above which another caption of the batch is no mismatch
+COLLAPSED = 0.5  # diversity of fakes, as a share of that of real pictures, below which a warning is due
+
+
+class GANConfig(MethodConfig):
+    """Settings of the adversarial networks."""
+
+    batch_size: int = Field(8, ge=1)
+    """Pictures per optimiser step; many small updates beat fewer large ones here."""
+    betas: tuple[float, float] = (0.0, 0.99)
+    """Adam's moment decays; no momentum, since the opponent moves."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay (AdamW)."""
+    latent_width: int = Field(64, ge=1)
+    """Width of the noise z."""
+    condition_width: int = Field(256, ge=8)
+    """Width of the vector of noise and caption that modulates the generator."""
+    generator_channels: list[int] = Field([32, 96, 128], min_length=1)
+    """Generator width per level; each level halves the grid."""
+    discriminator_channels: list[int] = Field([32, 64, 128], min_length=1)
+    """Discriminator width per level; each level halves the grid."""
+    feature_width: int = Field(256, ge=8)
+    """Width of what the discriminator compares with captions."""
+    blocks_per_level: int = Field(1, ge=1)
+    """Residual blocks per level of both networks."""
+    patch: int = Field(2, ge=1)
+    """Pixels are folded into channels in patch x patch blocks; higher is cheaper and coarser."""
+    gamma: float = Field(1.0, ge=0)
+    """Strength of both gradient penalties; higher is steadier and slower. Grows with the picture's area."""
+    penalised_fraction: Fraction = 0.25
+    """Share of each batch on which the penalties are taken, at least one picture of each side."""
+    matching_weight: float = Field(1.0, ge=0)
+    """Weight of preferring a picture's own caption to the others of its batch."""
+
+
+class GAN(Method):
+    """Relativistic conditional GAN on pixels."""
+
+    config_class: ClassVar[type[MethodConfig]] = GANConfig
+    objectives: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
+    dial: ClassVar[Dial] = "candidates"
+    config: GANConfig
+
+    def __init__(self, config: GANConfig, shape: DataShape, frozen: Frozen) -> None:
+        super().__init__(config, shape, frozen)
+        side = shape.image_size
+        if self.codec.latent_shape(side) != (3, side, side):
+            raise SalonError(f"gan: codec {config.codec!r} is not one of pixels; use codec: pixels")
+        for name in ("generator_channels", "discriminator_channels"):
+            coarsest = config.patch * 2 ** (len(getattr(config, name)) - 1)
+            if side % coarsest:
+                raise SalonError(
+                    f"gan: pictures of side {side} cannot be folded by patch {config.patch} and halved as "
+                    f"often as {name} asks; make the side a multiple of {coarsest}"
+                )
+        self.generator = Generator(
+            latent_width=config.latent_width,
+            pooled_width=shape.pooled_width,
+            condition_width=config.condition_width,
+            channels=config.generator_channels,
+            blocks_per_level=config.blocks_per_level,
+            patch=config.patch,
+            side=side,
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.discriminator = ProjectionDiscriminator(
+            pooled_width=shape.pooled_width,
+            feature_width=config.feature_width,
+            channels=config.discriminator_channels,
+            blocks_per_level=config.blocks_per_level,
+            patch=config.patch,
+            side=side,
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def parameters_of(self, objective: str) -> list[torch.nn.Parameter]:
+        return list(self.get_submodule(objective).parameters())
+
+    def losses(
+        self,
+        images: Float[Tensor, "b 3 h w"],
+        text: TextStates,
+        *,
+        prepared: Tensor | None,
+        objective: str,
+        step: int,
+        generator: torch.Generator,
+    ) -> Losses:
+        """L_D or L_G."""
+        pooled = unit_variance(text.pooled)
+        z = torch.randn(len(images), self.config.latent_width, generator=generator, device=generator.device)
+        z = z.to(images.device)
+        if objective == "discriminator":
+            with torch.no_grad():
+                fakes = self.generator(z, pooled)
+            return self.discriminator_losses(images, fakes, pooled)
+        return self.generator_losses(images, self.generator(z, pooled), pooled)
+
+    def discriminator_losses(
+        self, reals: Float[Tensor, "b 3 h w"], fakes: Float[Tensor, "b 3 h w"], pooled: Float[Tensor, "b e"]
+    ) -> Losses:
+        """Tell reals from fakes, and a real picture's caption from others; flat around both."""
+        config, b = self.config, len(reals)
+        logits = self.discriminator.logits(
+            self.discriminator.features(torch.cat([reals, fakes])), pooled
+        )  # (2b, b): every picture with every caption
+        real, fake = logits[:b].diagonal(), logits[b:].diagonal()
+        adversarial = F.softplus(fake - real).mean()
+        matching = matching_loss(logits[:b], same_captions(pooled))
+        n = max(1, round(config.penalised_fraction * b))
+        penalty = sum(self.gradient_penalty(side[:n], pooled[:n]) for side in (reals, fakes))
+        return Losses(
+            total=adversarial + config.matching_weight * matching + config.gamma / 2 * penalty,
+            terms={
+                "adversarial": adversarial.detach(),
+                "matching": matching.detach(),
+                "penalty": torch.as_tensor(penalty).detach(),
+                "margin": (real - fake).mean().detach(),
+                "diversity": diversity(fakes, reals),
+            },
+        )
+
+    def generator_losses(
+        self, reals: Float[Tensor, "b 3 h w"], fakes: Float[Tensor, "b 3 h w"], pooled: Float[Tensor, "b e"]
+    ) -> Losses:
+        """Look more real than the real picture of the same caption."""
+        # constants, so that no gradient is computed for the opponent's weights
+        opponent = {name: value.detach() for name, value in self.discriminator.named_parameters()}
+        with torch.no_grad():
+            real = self.discriminator(reals, pooled)
+        fake = functional_call(self.discriminator, opponent, (fakes, pooled))
+        return Losses(total=F.softplus(real - fake).mean())
+
+    def gradient_penalty(
+        self, images: Float[Tensor, "n 3 h w"], pooled: Float[Tensor, "n e"]
+    ) -> Float[Tensor, ""]:
+        """E |dD(x, c)/dx|^2: R1 on reals, R2 on fakes (Mescheder 2018, eq. 9 and 10)."""
+        images = images.detach().requires_grad_()
+        score = self.discriminator(images, pooled).sum()
+        (gradient,) = torch.autograd.grad(score, images, create_graph=True)
+        return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+    def generate(
+        self,
+        text: TextStates,
+        *,
+        generators: Sequence[torch.Generator],
+        guidance_scale: float | None,
+        num_inference_steps: int | None,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """One pass of the generator."""
+        if guidance_scale not in (None, 1):
+            raise SalonError(
+                f"guidance_scale {guidance_scale} is out of range: a GAN has no guidance, only 1"
+            )
+        if num_inference_steps not in (None, 1):
+            raise SalonError(f"num_inference_steps {num_inference_steps} is out of range: a GAN takes 1")
+        width = self.config.latent_width
+        z = torch.stack([torch.randn(width, generator=each, device=each.device) for each in generators])
+        pooled = unit_variance(text.pooled)
+        return self.generator(z.to(pooled), pooled)
+
+
+def unit_variance(pooled: Float[Tensor, "b e"]) -> Float[Tensor, "b e"]:
+    """Unit vectors, scaled to elements of unit variance."""
+    return pooled * pooled.shape[1] ** 0.5
+
+
+def same_captions(pooled: Float[Tensor, "b e"]) -> Bool[Tensor, "b b"]:
+    """Where two captions of a batch say the same."""
+    unit = F.normalize(pooled, dim=1)
+    return unit @ unit.T > SAME_CAPTION
+
+
+def matching_loss(logits: Float[Tensor, "b b"], same: Bool[Tensor, "b b"]) -> Float[Tensor, ""]:
+    """log(1 + sum_j exp(D(x_i, c_j) - D(x_i, c_i))) over the captions j that say something else than i."""
+    own = torch.arange(len(logits), device=logits.device)
+    repeated = same & (own[:, None] != own)
+    return F.cross_entropy(logits.masked_fill(repeated, -torch.inf), own)
+
+
+def diversity(fakes: Float[Tensor, "b 3 h w"], reals: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+    """Mean distance between fakes as a share of that between reals; near 0 when all fakes are one picture."""
+    if len(fakes) < 2:
+        return fakes.new_ones(())
+    return F.pdist(fakes.flatten(1).float()).mean() / F.pdist(reals.flatten(1).float()).mean().clamp(min=1e-6)

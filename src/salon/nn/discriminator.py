@@ -1,0 +1,83 @@
+"""A convolutional discriminator that judges pictures together with their captions.
+
+No normalisation, since statistics of a batch disturb gradient penalties (Gulrajani 2017, sec. 4); residual
+blocks that start as identity take its place (Zhang 2019, "Fixup", as in R3GAN, Huang 2024). No attention: the
+penalties differentiate twice, which fused attention kernels cannot.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SLOPE = 0.2  # of the leaky ReLU (Huang 2024)
+
+
+class PlainResBlock(nn.Module):
+    """Two convolutions and a residual connection, without normalisation."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        nn.init.kaiming_normal_(self.conv_in.weight, a=SLOPE)
+        nn.init.zeros_(self.conv_out.weight)  # the block starts as identity
+        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        h = self.conv_in(F.leaky_relu(x, SLOPE))
+        return self.skip(x) + self.conv_out(F.leaky_relu(h, SLOPE))
+
+
+class ProjectionDiscriminator(nn.Module):
+    """D(x, c) = w . phi(x) + phi(x) . V c (Miyato 2018): only phi costs anything, whatever the captions."""
+
+    def __init__(
+        self,
+        *,
+        pooled_width: int,
+        feature_width: int,
+        channels: Sequence[int],
+        blocks_per_level: int,
+        patch: int,
+        side: int,
+    ) -> None:
+        """`channels[i]` is the width of level i, each level half the size of the one before.
+
+        Args:
+            feature_width: Width of phi.
+            patch: Pixels are folded into channels in patch x patch blocks first.
+            side: Width and height of the picture.
+        """
+        super().__init__()
+        self.patch = patch
+        layers: list[nn.Module] = [nn.Conv2d(3 * patch**2, channels[0], 3, padding=1)]
+        before = channels[0]
+        for level, width in enumerate(channels):
+            if level:
+                layers.append(nn.AvgPool2d(2))
+            for _ in range(blocks_per_level):
+                layers.append(PlainResBlock(before, width))
+                before = width
+        self.trunk = nn.Sequential(*layers)
+        cells = (side // patch // 2 ** (len(channels) - 1)) ** 2
+        self.flat = nn.Linear(before * cells, feature_width)  # keeps where things lie, unlike pooling
+        self.realness = nn.Linear(feature_width, 1)
+        self.caption = nn.Linear(pooled_width, feature_width, bias=False)
+
+    def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b f"]:
+        """phi(x)."""
+        h = F.pixel_unshuffle(images, self.patch)  # (b, 3*p*p, h/p, w/p)
+        h = self.trunk(h.contiguous(memory_format=torch.channels_last))  # (b, channels[-1], h', w')
+        return F.leaky_relu(self.flat(F.leaky_relu(h, SLOPE).flatten(1)), SLOPE)
+
+    def logits(self, features: Float[Tensor, "b f"], pooled: Float[Tensor, "m e"]) -> Float[Tensor, "b m"]:
+        """D of every picture with every caption."""
+        return self.realness(features) + features @ self.caption(pooled).T / features.shape[1] ** 0.5
+
+    def forward(self, images: Float[Tensor, "b 3 h w"], pooled: Float[Tensor, "b e"]) -> Float[Tensor, "b"]:
+        """D of each picture with its own caption."""
+        return self.logits(self.features(images), pooled).diagonal()

@@ -1,0 +1,76 @@
+"""A convolutional generator: noise and a caption to a picture, in one pass.
+
+A dense layer paints the coarsest grids, residual blocks modulated by FiLM refine them, and the last
+convolution writes a block of pixels per cell (sub-pixel convolution, Shi 2016), so that no layer works on the
+full grid.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from salon.nn.unet import GROUP_CHANNELS, ResBlock
+
+PAINTED_LEVELS = 2  # coarsest levels whose cells the condition paints one by one
+
+
+class Generator(nn.Module):
+    """(noise, caption) -> picture in [-1, 1]."""
+
+    def __init__(
+        self,
+        *,
+        latent_width: int,
+        pooled_width: int,
+        condition_width: int,
+        channels: Sequence[int],
+        blocks_per_level: int,
+        patch: int,
+        side: int,
+    ) -> None:
+        """`channels[i]` is the width of level i, each level half the size of the one before.
+
+        Args:
+            patch: Side of the pixel blocks that the last convolution writes.
+            side: Width and height of the picture.
+        """
+        super().__init__()
+        self.patch = patch
+        self.latent = nn.Linear(latent_width, condition_width)
+        # linear: what the caption's parts add up to, so that unseen combinations stay near their parts
+        self.caption = nn.Linear(pooled_width, condition_width)
+        self.levels = nn.ModuleList()
+        self.painters = nn.ModuleList()
+        deepest = len(channels) - 1
+        self.coarsest = (channels[deepest], side // patch // 2**deepest, side // patch // 2**deepest)
+        for level in range(deepest, -1, -1):
+            entering = channels[min(level + 1, deepest)]
+            if deepest - level < PAINTED_LEVELS:
+                cells = (side // patch // 2**level) ** 2
+                self.painters.append(nn.Linear(condition_width, entering * cells))
+            widths = [entering] + [channels[level]] * blocks_per_level
+            self.levels.append(
+                nn.ModuleList(ResBlock(before, after, condition_width) for before, after in pairwise(widths))
+            )
+        self.norm = nn.GroupNorm(max(1, channels[0] // GROUP_CHANNELS), channels[0])
+        self.head = nn.Conv2d(channels[0], 3 * patch**2, 3, padding=1)
+        with torch.no_grad():  # all pixels of a block start equal, else blocks leave a grid (Aitken 2017)
+            self.head.weight.copy_(self.head.weight[:: patch**2].repeat_interleave(patch**2, dim=0))
+            assert self.head.bias is not None
+            self.head.bias.zero_()
+
+    def forward(self, z: Float[Tensor, "b z"], pooled: Float[Tensor, "b e"]) -> Float[Tensor, "b 3 h w"]:
+        condition = F.silu(self.latent(z) + self.caption(pooled))
+        h = z.new_zeros(len(z), *self.coarsest).contiguous(memory_format=torch.channels_last)
+        for depth, blocks in enumerate(self.levels):
+            if depth:
+                h = F.interpolate(h, scale_factor=2.0, mode="nearest")
+            if depth < len(self.painters):
+                h = h + self.painters[depth](condition).unflatten(1, h.shape[1:])
+            for block in blocks.children():
+                h = block(h, condition)  # (b, channels[i], h/p/2^i, w/p/2^i)
+        return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.patch).tanh()
