@@ -14,7 +14,17 @@ from salon.codecs.vqvae import VqVae
 from salon.errors import SalonError
 from salon.params import parse_section
 
-__all__ = ["Codec", "CodecConfig", "CodecTask", "DiscreteCodec", "load_codec", "read_codec_config"]
+__all__ = [
+    "Codec",
+    "CodecConfig",
+    "CodecTask",
+    "DiscreteCodec",
+    "PixelCodec",
+    "VqGan",
+    "VqVae",
+    "load_codec",
+    "read_codec_config",
+]
 
 BUILTIN = "pixels"
 FAMILIES: dict[str, type[DiscreteCodec]] = {"vqgan": VqGan, "vqvae": VqVae}

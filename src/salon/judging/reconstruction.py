@@ -19,6 +19,11 @@ from salon.nn.quantizer import perplexity
 BATCH = 128  # pictures
 SHEET_PICTURES = 200  # side by side in one file
 QUALITIES = (5, 10, 20, 40, 60, 80, 95)
+PEERS: dict[str, dict[str, Any]] = {
+    "jpeg": {"format": "jpeg"},
+    "jpeg 4:4:4": {"format": "jpeg", "subsampling": 0},  # colours at full resolution
+    "webp": {"format": "webp"},
+}
 
 
 @dataclass(frozen=True)
@@ -80,19 +85,19 @@ def rate_distortion(codec: DiscreteCodec, images: UInt8[Tensor, "b 3 h w"], *, n
     decoded, _ = reconstruct(codec, images)
     points = [RatePoint(name, None, bits_per_pixel(codec), psnr(decoded, images).mean().item())]
     sheet_pictures = min(len(images), SHEET_PICTURES)
-    for kind in ("jpeg", "webp"):
-        for layout, group in ((kind, 1), (f"{kind} sheet", sheet_pictures)):
+    for peer, options in PEERS.items():
+        for layout, group in ((peer, 1), (f"{peer} sheet", sheet_pictures)):
             groups = [part for part in images.split(group) if len(part) == group]
-            points += [_point(layout, kind, quality, groups) for quality in QUALITIES]
+            points += [_point(layout, groups, quality=quality, options=options) for quality in QUALITIES]
     return points
 
 
-def _point(name: str, kind: str, quality: int, groups: Sequence[Tensor]) -> RatePoint:
+def _point(name: str, groups: Sequence[Tensor], *, quality: int, options: dict[str, Any]) -> RatePoint:
     sizes, ratios = [], []
     for part in groups:
         sheet = torch.cat(list(part), dim=2).permute(1, 2, 0).numpy()  # (h, n*w, 3): pictures in a row
         stream = io.BytesIO()
-        Image.fromarray(sheet).save(stream, format=kind, quality=quality)
+        Image.fromarray(sheet).save(stream, quality=quality, **options)
         sizes.append(8 * stream.tell() / (sheet.shape[0] * sheet.shape[1]))
         back = np.array(Image.open(stream).convert("RGB"))
         decoded = torch.from_numpy(back).permute(2, 0, 1).unflatten(2, (len(part), -1))  # (3, h, n, w)
