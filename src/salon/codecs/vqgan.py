@@ -1,6 +1,6 @@
 """VQ-GAN: a VQ-VAE whose decoder also has to look real, patch by patch (Esser 2021).
 
-The VQ-VAE's loss plus lambda w (-D(x')), where D tells real patches from reconstructed ones by the hinge loss
+The VQ-VAE's loss minus lambda D(x'), where D tells real patches from reconstructed ones by the hinge loss
 max(0, 1 - D(x)) + max(0, 1 + D(x')) (Esser 2021, sec. 3.1; Isola 2017 for the patches).
 
 Departures: it starts from a trained VQ-VAE, so that a short fine-tuning is enough; the weight of the
@@ -25,10 +25,16 @@ from salon.params import Fraction
 class VqGanConfig(VqVaeConfig):
     """Settings of the adversarial fine-tuning; the networks are those of the codec that it starts from."""
 
+    start: str = "vqvae"
+    """Codec whose networks and codebook are trained further; its settings must be the same."""
+    max_steps: int = Field(900, ge=1)
+    """Training steps, on top of the first codec's."""
+    lr: float = Field(5e-4, gt=0)
+    """Peak learning rate of the codec and of the discriminator."""
     unquantised_fraction: Fraction = 0.0
     """Share of the steps before the codebook is used; the codebook is the first codec's."""
     adversarial_weight: float = Field(0.1, ge=0)
-    """lambda: how much looking real counts against being exact."""
+    """lambda: how much looking real counts against being exact; soft at 0.03, rough at 0.3."""
     adversarial_warmup_fraction: Fraction = 0.2
     """Share of the steps over which the adversary's weight rises from zero."""
     discriminator_channels: list[int] = Field([32, 64], min_length=1)
