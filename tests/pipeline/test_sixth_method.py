@@ -10,7 +10,7 @@ from salon.jsonfile import read_json
 
 pytestmark = pytest.mark.pipeline
 
-RIDGE = '''"""Linear regression (Hoerl 1970): the mean picture of a caption, and noise for what it cannot say."""
+RIDGE = '''"""Linear regression (Hoerl 1970): the mean picture of a caption, and noise for the rest."""
 
 import torch
 from torch import nn
