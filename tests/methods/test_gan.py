@@ -1,0 +1,170 @@
+"""The adversarial losses against cases with a known answer."""
+
+import math
+
+import pytest
+import torch
+from frozen_nets import pixel_frozen
+
+from salon.codecs.pixels import PixelCodec
+from salon.errors import SalonError
+from salon.methods.base import DataShape, Frozen
+from salon.methods.gan import GAN, GANConfig, diversity, matching_loss, same_captions, unit_variance
+from salon.text.states import TextStates
+
+SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8)
+FROZEN = pixel_frozen(SHAPE.pooled_width)
+LOG2 = math.log(2)
+
+
+def make_gan(**settings: object) -> GAN:
+    torch.manual_seed(0)
+    return GAN(GANConfig(family="gan", **settings), SHAPE, FROZEN)
+
+
+def make_text(count: int) -> TextStates:
+    generator = torch.Generator().manual_seed(0)
+    return TextStates(
+        torch.randn(count, 4, 8, generator=generator),
+        torch.ones(count, 4, dtype=torch.bool),
+        torch.nn.functional.normalize(torch.randn(count, 8, generator=generator), dim=1),
+    )
+
+
+def losses(method: GAN, objective: str, *, count: int = 6):
+    images = torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return method.losses(
+        images,
+        make_text(count),
+        prepared=None,
+        objective=objective,
+        step=0,
+        generator=torch.Generator().manual_seed(2),
+    )
+
+
+class SumDiscriminator(torch.nn.Module):
+    """D(x, c) = slope * sum(x), whatever the caption: its gradient is known."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.tensor(slope))
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return self.slope * images.flatten(1).sum(dim=1, keepdim=True)
+
+    def logits(self, features: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
+        return features.expand(-1, len(pooled))
+
+    def forward(self, images: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
+        return self.logits(self.features(images), pooled).diagonal()
+
+
+def test_the_penalty_is_the_squared_gradient() -> None:
+    method = make_gan()
+    method.discriminator = SumDiscriminator(0.5)
+    penalty = method.gradient_penalty(torch.randn(3, 3, 16, 16), torch.randn(3, 8))
+    assert penalty.item() == pytest.approx(0.25 * 3 * 16 * 16)
+    penalty.backward()  # twice differentiable: d(slope^2 n)/d slope
+    assert method.discriminator.slope.grad.item() == pytest.approx(2 * 0.5 * 3 * 16 * 16)
+
+
+def test_both_losses_are_relativistic() -> None:
+    """For D = slope * sum(x) they are softplus of the difference of the sums, with opposite signs."""
+    method = make_gan(gamma=0.0, matching_weight=0.0)
+    method.discriminator = SumDiscriminator(0.01)
+    reals, fakes = torch.full((2, 3, 16, 16), 0.5), torch.full((2, 3, 16, 16), -0.25)
+    pooled = unit_variance(make_text(2).pooled)
+    difference = torch.tensor(0.01 * 0.75 * 3 * 16 * 16)
+    told_apart = method.discriminator_losses(reals, fakes, pooled)
+    assert told_apart.total.item() == pytest.approx(torch.nn.functional.softplus(-difference).item())
+    assert told_apart.terms["margin"].item() == pytest.approx(difference.item())
+    fooled = method.generator_losses(reals, fakes, pooled)
+    assert fooled.total.item() == pytest.approx(torch.nn.functional.softplus(difference).item())
+
+
+def test_a_discriminator_that_cannot_tell_starts_at_log_two() -> None:
+    method = make_gan()
+    torch.nn.init.zeros_(method.discriminator.realness.weight)
+    torch.nn.init.zeros_(method.discriminator.caption.weight)
+    start = losses(method, "discriminator")
+    assert start.terms["adversarial"].item() == pytest.approx(LOG2)
+    assert start.terms["matching"].item() == pytest.approx(math.log(6))
+    assert start.terms["penalty"].item() == 0
+    assert losses(method, "generator").total.item() == pytest.approx(LOG2)
+
+
+def test_each_objective_trains_its_own_network_alone() -> None:
+    for objective, idle in (("discriminator", "generator"), ("generator", "discriminator")):
+        method = make_gan()
+        losses(method, objective).total.backward()
+        assert all(p.grad is None for p in method.parameters_of(idle))
+        assert any(p.grad is not None for p in method.parameters_of(objective))
+    assert len(method.parameters_of("generator")) + len(method.parameters_of("discriminator")) == len(
+        list(method.parameters())
+    )
+
+
+def test_mismatched_captions_are_those_that_say_something_else() -> None:
+    pooled = torch.eye(3)[[0, 1, 0]]
+    same = same_captions(pooled)
+    assert same.tolist() == [[True, False, True], [False, True, False], [True, False, True]]
+    logits = torch.tensor([[1.0, 0.0, 9.0], [2.0, 3.0, 1.0], [9.0, 0.0, 1.0]])
+    by_hand = [math.log1p(math.exp(-1)), math.log1p(math.exp(-1) + math.exp(-2)), math.log1p(math.exp(-1))]
+    assert matching_loss(logits, same).item() == pytest.approx(sum(by_hand) / 3)
+
+
+def test_a_batch_without_mismatches_has_no_matching_loss() -> None:
+    logits = torch.randn(4, 4, requires_grad=True)
+    loss = matching_loss(logits, torch.ones(4, 4, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad.abs().max() == 0
+
+
+def test_a_batch_of_one_has_losses() -> None:
+    for objective in GAN.objectives:
+        assert torch.isfinite(losses(make_gan(), objective, count=1).total)
+
+
+def test_diversity_is_a_share_of_that_of_real_pictures() -> None:
+    reals = torch.randn(5, 3, 4, 4)
+    assert diversity(reals, reals).item() == pytest.approx(1)
+    assert diversity(0.5 * reals, reals).item() == pytest.approx(0.5)
+    assert diversity(reals[:1].expand(5, -1, -1, -1), reals).item() == 0
+    assert diversity(reals[:1], reals[:1]).item() == 1  # one picture tells nothing
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"guidance_scale": 2.0}, "guidance_scale 2.0 is out of range: a GAN has no guidance"),
+        ({"num_inference_steps": 8}, "num_inference_steps 8 is out of range: a GAN takes 1"),
+    ],
+)
+def test_settings_that_a_gan_lacks_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(SalonError, match=message):
+        make_gan().eval().sample(make_text(1), generator=torch.Generator(), **arguments)
+
+
+def test_neutral_settings_are_accepted() -> None:
+    method = make_gan().eval()
+    plain, neutral = (
+        method.sample(make_text(1), generator=torch.Generator().manual_seed(0), **arguments)
+        for arguments in ({}, {"guidance_scale": 1.0, "num_inference_steps": 1})
+    )
+    assert torch.equal(plain, neutral)
+
+
+def test_a_size_that_cannot_be_halved_is_refused() -> None:
+    with pytest.raises(SalonError, match="multiple of 8"):
+        GAN(GANConfig(family="gan"), DataShape(20, 8, 8), FROZEN)
+
+
+def test_a_codec_of_codes_is_refused() -> None:
+    class Codes(PixelCodec):
+        def latent_shape(self, image_size: int) -> tuple[int, ...]:
+            return (16,)
+
+    with pytest.raises(SalonError, match="use codec: pixels"):
+        GAN(GANConfig(family="gan", codec="vqvae"), SHAPE, Frozen(Codes(), FROZEN.towers))
