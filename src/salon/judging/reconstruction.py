@@ -17,7 +17,8 @@ from salon.judging.scorer import AttributeScorer, accuracy
 from salon.nn.quantizer import perplexity
 
 BATCH = 128  # pictures
-SHEET_PICTURES = 200  # side by side in one file
+RATE_PICTURES = 200  # compared with JPEG and WebP; a sheet of them is one file
+MAX_WEBP_SIDE = 16383  # pixels, a limit of the format
 QUALITIES = (5, 10, 20, 40, 60, 80, 95)
 PEERS: dict[str, dict[str, Any]] = {
     "jpeg": {"format": "jpeg"},
@@ -82,19 +83,18 @@ def rate_distortion(codec: DiscreteCodec, images: UInt8[Tensor, "b 3 h w"], *, n
     On pictures this small a file of JPEG is mostly header; a sheet shares it among many pictures, as a token
     file does.
     """
+    images = images[: min(RATE_PICTURES, MAX_WEBP_SIDE // images.shape[-1])]
     decoded, _ = reconstruct(codec, images)
     points = [RatePoint(name, None, bits_per_pixel(codec), psnr(decoded, images).mean().item())]
-    sheet_pictures = min(len(images), SHEET_PICTURES)
     for peer, options in PEERS.items():
-        for layout, group in ((peer, 1), (f"{peer} sheet", sheet_pictures)):
-            groups = [part for part in images.split(group) if len(part) == group]
-            points += [_point(layout, groups, quality=quality, options=options) for quality in QUALITIES]
+        for layout, files in ((peer, images.split(1)), (f"{peer} sheet", [images])):
+            points += [_point(layout, files, quality=quality, options=options) for quality in QUALITIES]
     return points
 
 
-def _point(name: str, groups: Sequence[Tensor], *, quality: int, options: dict[str, Any]) -> RatePoint:
+def _point(name: str, files: Sequence[Tensor], *, quality: int, options: dict[str, Any]) -> RatePoint:
     sizes, ratios = [], []
-    for part in groups:
+    for part in files:
         sheet = torch.cat(list(part), dim=2).permute(1, 2, 0).numpy()  # (h, n*w, 3): pictures in a row
         stream = io.BytesIO()
         Image.fromarray(sheet).save(stream, quality=quality, **options)
