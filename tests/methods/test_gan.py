@@ -11,6 +11,7 @@ from salon.errors import SalonError
 from salon.methods.base import DataShape, Frozen
 from salon.methods.gan import GAN, GANConfig, diversity, matching_loss, same_captions, unit_variance
 from salon.text.states import TextStates
+from salon.training.budget import count_step_flops
 
 SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8)
 FROZEN = pixel_frozen(SHAPE.pooled_width)
@@ -120,6 +121,19 @@ def test_a_batch_without_mismatches_has_no_matching_loss() -> None:
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.abs().max() == 0
+
+
+def test_the_cost_of_both_objectives_is_counted() -> None:
+    """The penalty's double backward pass too, which the counter's hooks must survive."""
+    counted = {
+        fraction: count_step_flops(
+            make_gan(gamma=1.0, penalised_fraction=fraction),
+            lambda twin: losses(twin, "discriminator").total,
+        )
+        for fraction in (0.2, 1.0)
+    }
+    assert counted[1.0] > 1.5 * counted[0.2]
+    assert 0 < count_step_flops(make_gan(), lambda twin: losses(twin, "generator").total) < counted[1.0]
 
 
 def test_a_batch_of_one_has_losses() -> None:

@@ -167,7 +167,8 @@ class GAN(Method):
     ) -> Float[Tensor, ""]:
         """E |dD(x, c)/dx|^2: R1 on reals, R2 on fakes (Mescheder 2018, eq. 9 and 10)."""
         images = images.detach().requires_grad_()
-        score = self.discriminator(images, pooled).sum()
+        # forward: the FLOP counter's hooks on calls cannot follow a gradient into a leaf
+        score = self.discriminator.forward(images, pooled).sum()
         (gradient,) = torch.autograd.grad(score, images, create_graph=True)
         return gradient.square().sum(dim=(1, 2, 3)).mean()
 
