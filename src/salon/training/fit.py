@@ -40,7 +40,9 @@ def fit(
     Raises:
         FloatingPointError: the loss is not finite.
     """
-    optimiser = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(
+        module.parameters(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
         lambda step: warmup_hold_decay(
