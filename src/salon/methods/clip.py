@@ -36,9 +36,11 @@ MAX_GUIDANCE_SCALE = 20.0
 class ClipConfig(MethodConfig):
     """Settings of the decoder and of how captions steer it."""
 
-    channels: list[int] = Field([32, 64, 128], min_length=1)
+    batch_size: int = Field(16, ge=1)
+    """Pictures per optimiser step; many small updates beat fewer large ones here."""
+    channels: list[int] = Field([48, 64, 128], min_length=1)
     """U-Net width per level; each level halves the grid."""
-    blocks_per_level: int = Field(2, ge=1)
+    blocks_per_level: int = Field(1, ge=1)
     """Residual blocks per level on the way down, and again on the way up."""
     condition_width: int = Field(256, ge=8)
     """Width of the vector of noise level and embedding that modulates every block."""
