@@ -24,6 +24,7 @@ from salon.codecs.tokens import (
     unpack,
     unpack_bits,
 )
+from salon.codecs.vqvae import VqVaeConfig
 from salon.data.loader import CaptionedImages, load_split, to_float
 from salon.errors import GateError, SalonError
 from salon.jsonfile import read_json, write_json
@@ -144,6 +145,12 @@ def test_fine_tuning_starts_from_the_other_codec() -> None:
         first.quantizer.codebook.add_(1)
     second.start_from(first)
     assert torch.equal(second.quantizer.codebook, first.quantizer.codebook)
+    _, asked = read_codec_config("vqgan", {"code_width": 8})
+    followed = asked.following(first.config)
+    assert isinstance(followed, VqVaeConfig)
+    assert (followed.channels, followed.codebook_size) == (first.config.channels, 20)
+    assert followed.code_width == 8, "what is asked for stays"
+    assert (followed.max_steps, followed.start) == (asked.max_steps, "vqvae")
     with pytest.raises(SalonError, match="'vqvae' cannot be started from: its networks have another shape"):
         small_codec("vqgan", start="vqvae", code_width=8).start_from(first)
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -42,6 +42,14 @@ class CodecConfig(Section):
     min_accuracy: dict[str, Fraction] = Field({"concept": 0.95, "style": 0.9})
     """Gate: share of reconstructed `val` pictures whose attribute the scorer still recognises, per attribute.
     Attributes that the pictures do not have are passed over."""
+
+    network_fields: ClassVar[tuple[str, ...]] = ()
+    """Settings that decide the shapes of the weights."""
+
+    def following(self, start: "CodecConfig") -> Self:
+        """These settings, with the networks of `start` wherever nothing else was asked for."""
+        inherited = set(self.network_fields) & set(start.network_fields) - self.model_fields_set
+        return self.model_copy(update={name: getattr(start, name) for name in inherited})
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,11 @@ class DiscreteCodec(Codec):
     @abstractmethod
     def codebook_size(self) -> int:
         """How many different codes there are."""
+
+    @property
+    @abstractmethod
+    def codebook(self) -> Float[Tensor, "k d"]:
+        """The vector that each code stands for."""
 
     @property
     @abstractmethod

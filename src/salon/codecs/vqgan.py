@@ -26,7 +26,7 @@ class VqGanConfig(VqVaeConfig):
     """Settings of the adversarial fine-tuning; the networks are those of the codec that it starts from."""
 
     start: str = "vqvae"
-    """Codec whose networks and codebook are trained further; its settings must be the same."""
+    """Codec whose networks and codebook are trained further."""
     max_steps: int = Field(900, ge=1)
     """Training steps, on top of the first codec's."""
     lr: float = Field(5e-4, gt=0)

@@ -32,6 +32,15 @@ GROUP_CHANNELS = 16  # channels per group of GroupNorm
 class VqVaeConfig(CodecConfig):
     """Settings of the quantised autoencoder."""
 
+    network_fields: ClassVar[tuple[str, ...]] = (
+        "codebook_size",
+        "code_width",
+        "channels",
+        "encoder_blocks",
+        "decoder_blocks",
+        "patch",
+    )
+
     codebook_size: int = Field(512, ge=2, le=2**16)
     """Entries of the codebook: more draw finer, fewer are easier to predict from text."""
     code_width: int = Field(16, ge=1)
@@ -94,6 +103,10 @@ class VqVae(DiscreteCodec):
         return self.config.codebook_size
 
     @property
+    def codebook(self) -> Float[Tensor, "k d"]:
+        return self.quantizer.codebook
+
+    @property
     def downsampling(self) -> int:
         return self.config.patch * 2 ** (len(self.config.channels) - 1)
 
@@ -133,8 +146,8 @@ class VqVae(DiscreteCodec):
             self.load_state_dict(other.state_dict())
         except RuntimeError:
             raise SalonError(
-                f"codec {self.config.start!r} cannot be started from: its networks have another shape; give "
-                "both codecs the same channels, blocks, patch, codebook_size and code_width"
+                f"codec {self.config.start!r} cannot be started from: its networks have another shape; "
+                f"leave out {', '.join(self.config.network_fields)} to take over its own"
             ) from None
 
     def task(self) -> CodecTask:

@@ -38,9 +38,12 @@ def run(params: Params, paths: Paths, name: str) -> None:
     has_attributes = bool(splits["val"].attributes[0])
     scorer = AttributeScorer.from_pretrained(paths.scorer) if has_attributes else None
 
+    start = load_codec(paths.codec(config.start))
+    if isinstance(start, DiscreteCodec):
+        config = config.following(start.config)
     torch.manual_seed(params.seed)
     codec = family(config)
-    codec.start_from(load_codec(paths.codec(config.start)))
+    codec.start_from(start)
     store = runs.open_store(params, paths)
     run_id = runs.find_or_start_run(store, name=f"codec-{name}", stage="codec", tags={"salon.codec": name})
     runs.log_params(
