@@ -1,11 +1,9 @@
 """Diffusion as rectified flow, guided by text.
 
-Rectified flow (Liu 2022, eq. 1; in the notation of Esser 2024, sec. 2): x_sigma = (1 - sigma) x + sigma eps,
-and what is learned is the velocity v = eps - x. Noise levels are drawn logit-normally (Esser 2024, eq. 19).
-Captions are dropped at random, so that one network gives the guided and the unguided velocity (Ho 2022).
-
-The network predicts the picture and the loss compares velocities (x-prediction with v-loss, Li 2025, "Back
-to basics"): a network this small leaves visible noise when it has to predict noise itself.
+Rectified flow (Liu 2022, eq. 1; in the notation of Esser 2024, sec. 2) as `salon.nn.flow` has it: the network
+predicts the picture and the loss compares velocities, since a network this small leaves visible noise when it
+has to predict noise itself. Noise levels are drawn logit-normally (Esser 2024, eq. 19). Captions are dropped
+at random, so that one network gives the guided and the unguided velocity (Ho 2022).
 
 Departures: FiLM by a linear map of the frozen tower's pooled embedding, and a layout painted from it;
 guidance only at middle noise levels (Kynkäänniemi 2024), which saves the second network pass elsewhere.
@@ -22,11 +20,11 @@ from torch import Tensor, nn
 
 from salon.errors import SalonError
 from salon.methods.base import DataShape, Frozen, Losses, Method, MethodConfig
+from salon.nn.flow import MIN_SIGMA, velocity_loss
 from salon.nn.unet import FourierEmbedding, UNet
 from salon.params import Fraction
 from salon.text.states import TextStates
 
-MIN_SIGMA = 0.05  # x-prediction divides by sigma; below this the velocity is held back (Li 2025, sec. 4)
 MAX_INFERENCE_STEPS = 200  # more has never helped, and a request must end
 
 SolverName = Literal["euler", "heun", "unipc", "dpm++"]
@@ -35,9 +33,11 @@ SolverName = Literal["euler", "heun", "unipc", "dpm++"]
 class DiffusionConfig(MethodConfig):
     """Settings of the rectified flow."""
 
-    channels: list[int] = Field([32, 64, 128], min_length=1)
+    batch_size: int = Field(16, ge=1)
+    """Pictures per optimiser step; many small updates beat fewer large ones here."""
+    channels: list[int] = Field([48, 64, 128], min_length=1)
     """U-Net width per level; each level halves the grid."""
-    blocks_per_level: int = Field(2, ge=1)
+    blocks_per_level: int = Field(1, ge=1)
     """Residual blocks per level on the way down, and again on the way up."""
     attention_levels: list[int] = Field([])
     """Levels whose cells attend to the caption's tokens."""
@@ -106,14 +106,19 @@ class Diffusion(Method):
             patch=config.patch,
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def predict(
+        self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, "b"], text: TextStates
+    ) -> Float[Tensor, "b c h w"]:
+        """E[x | x_sigma, caption]."""
+        pooled = text.pooled * text.pooled.shape[1] ** 0.5  # unit vectors to unit variance
+        condition = nn.functional.silu(self.time(sigma) + self.caption(pooled))
+        return self.unet(x, condition, text.tokens, text.mask)
+
     def velocity(
         self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, "b"], text: TextStates
     ) -> Float[Tensor, "b c h w"]:
         """v(x_sigma, sigma, caption) = E[eps - x]."""
-        pooled = text.pooled * text.pooled.shape[1] ** 0.5  # unit vectors to unit variance
-        condition = nn.functional.silu(self.time(sigma) + self.caption(pooled))
-        predicted = self.unet(x, condition, text.tokens, text.mask)
-        return (x - predicted) / sigma.clamp(min=MIN_SIGMA)[:, None, None, None]
+        return (x - self.predict(x, sigma, text)) / sigma.clamp(min=MIN_SIGMA)[:, None, None, None]
 
     def with_null_captions(self, text: TextStates, dropped: Tensor) -> TextStates:
         """`text` with the captions marked in `dropped` (b,) replaced by the learned null caption."""
@@ -135,20 +140,16 @@ class Diffusion(Method):
         step: int,
         generator: torch.Generator,
     ) -> Losses:
-        """Squared error of the velocity (Esser 2024, eq. 14)."""
-        config = self.config
-        x = self.codec.encode(images)
-        b = x.shape[0]
-        draws = torch.randn(b, generator=generator, device=generator.device).to(x.device)
-        sigma = torch.sigmoid(config.logit_mean + config.logit_std * draws)
-        eps = torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)
-        dropped = (
-            torch.rand(b, generator=generator, device=generator.device).to(x.device) < config.caption_dropout
+        """Squared error of the velocity (Esser 2024, eq. 14), some captions dropped."""
+        drawn = torch.rand(len(text), generator=generator, device=generator.device).to(images.device)
+        text = self.with_null_captions(text, drawn < self.config.caption_dropout)
+        loss = velocity_loss(
+            lambda x, sigma: self.predict(x, sigma, text),
+            self.codec.encode(images),
+            logit_mean=self.config.logit_mean,
+            logit_std=self.config.logit_std,
+            generator=generator,
         )
-        text = self.with_null_captions(text, dropped)
-        s = sigma[:, None, None, None]
-        v = self.velocity((1 - s) * x + s * eps, sigma, text)
-        loss = (v.float() - (eps - x)).square().mean()
         return Losses(total=loss, terms={"velocity": loss.detach()})
 
     def generate(
