@@ -26,17 +26,34 @@ def sha256(path: Path) -> str:
 
 
 def test_every_stage_runs_once_and_ends_in_minutes(clone: Clone) -> None:
-    assert sorted(clone.seconds) == sorted(["ingest", "validate", "scorer", "train_clip", *METHOD_STAGES])
+    expected = {"ingest", "validate", "scorer", "train_clip", "compare"}
+    expected |= {f"codec@{name}" for name in clone.params.codecs}
+    expected |= {
+        f"{stage}@{name}" for stage in ("train", "evaluate", "register") for name in clone.params.methods
+    }
+    assert set(clone.seconds) == expected
     assert sum(clone.seconds.values()) < 360
 
 
-def test_it_ends_with_a_registered_champion(clone: Clone) -> None:
+def test_every_method_ends_as_a_registered_champion(clone: Clone) -> None:
     client = MlflowClient(tracking_uri=clone.store)
-    champion = client.get_model_version_by_alias("salon-diffusion", "champion")
-    registration = read_json(clone.paths.registration("diffusion"))
-    assert (registration["version"], registration["alias"]) == (str(champion.version), "champion")
-    training = read_json(clone.paths.method("diffusion") / "training.json")["run_id"]
-    assert client.get_run(training).info.status == "FINISHED"
+    for name in clone.params.methods:
+        champion = client.get_model_version_by_alias(f"salon-{name}", "champion")
+        registration = read_json(clone.paths.registration(name))
+        assert (registration["version"], registration["alias"]) == (str(champion.version), "champion")
+        training = read_json(clone.paths.method(name) / "training.json")["run_id"]
+        assert client.get_run(training).info.status == "FINISHED"
+
+
+def test_budgets_are_equal_and_shared_stages_are_charged(clone: Clone) -> None:
+    budget = clone.params.budget
+    for name, raw in clone.params.methods.items():
+        ledger = read_json(clone.paths.method(name) / "training.json")
+        assert budget.train_flops * (1 - budget.tolerance) <= ledger["train_flops"] <= budget.train_flops
+        chain = {"pixels": [], "vqvae": ["codec-vqvae"], "vqgan": ["codec-vqgan", "codec-vqvae"]}
+        assert sorted(ledger["shared"]) == ["clip", *chain[raw["codec"]]]
+        parts = [ledger["own"], *ledger["shared"].values()]
+        assert ledger["train_flops"] == sum(part["train_flops"] for part in parts)
 
 
 def test_every_figure_is_written_and_the_page_shows_it(clone: Clone) -> None:
