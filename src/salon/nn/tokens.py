@@ -1,0 +1,120 @@
+"""Codes on a grid under a caption: what predicting them takes, in whatever order.
+
+Every cell has logits over the codebook. Guidance is classifier-free (Ho 2022) on the logits:
+l = l_free + s (l_caption - l_free). A code is drawn as argmax(l / T + g) with Gumbel noise g, which samples
+the softmax (Gumbel 1954) and tolerates the rounding of differently shaped batches.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from salon.codecs.base import Codec, DiscreteCodec
+from salon.errors import SalonError
+
+MAX_GUIDANCE_SCALE = 20.0
+
+
+class CodeMaps(nn.Module):
+    """Codes on their way into a transformer and out of it.
+
+    The input vector of a code and its weights in the last layer are each a free vector plus a linear map of
+    its codebook entry: what is learned of one code holds for all that look like it.
+    """
+
+    def __init__(self, codebook: Float[Tensor, "k z"], width: int, *, extra: int = 0) -> None:
+        """`extra` more codes come in and never go out."""
+        super().__init__()
+        codebook_size, code_width = codebook.shape
+        self.extra = extra
+        self.free_in = nn.Parameter(torch.zeros(codebook_size + extra, width))
+        self.entry_in = nn.Linear(code_width, width, bias=False)
+        # zeros: the first prediction is uniform
+        self.free_out = nn.Parameter(torch.zeros(codebook_size, width))
+        self.entry_out = nn.Parameter(torch.zeros(code_width, width))
+        self.bias_out = nn.Parameter(torch.zeros(codebook_size))
+
+    def vectors_in(self, codebook: Float[Tensor, "k z"]) -> Float[Tensor, "k_extra d"]:
+        """Input vector of each code."""
+        return self.free_in + F.pad(self.entry_in(codebook), (0, 0, 0, self.extra))
+
+    def vectors_out(self, codebook: Float[Tensor, "k z"]) -> Float[Tensor, "k d"]:
+        """Weights of each code's logit."""
+        return self.free_out + codebook @ self.entry_out
+
+
+class CaptionGrid(nn.Module):
+    """The caption's part of every cell's input: a vector that all cells share, and a layout cell by cell.
+
+    Both are linear in the pooled embedding, so that unseen combinations stay near their parts. The layout's
+    bias is a learned embedding of the position.
+    """
+
+    def __init__(self, pooled_width: int, width: int, cells: int) -> None:
+        super().__init__()
+        self.shared = nn.Linear(pooled_width, width)
+        self.layout = nn.Linear(pooled_width, width * cells)
+        self.null_pooled = nn.Parameter(torch.zeros(pooled_width))
+
+    def forward(self, pooled: Float[Tensor, "b e"]) -> Float[Tensor, "b n d"]:
+        pooled = pooled * pooled.shape[1] ** 0.5  # unit vectors to unit variance
+        shared = self.shared(pooled)[:, None]  # (b, 1, d)
+        return shared + self.layout(pooled).unflatten(1, (-1, shared.shape[2]))
+
+    def drop(
+        self, pooled: Float[Tensor, "b e"], share: float, generator: torch.Generator
+    ) -> Float[Tensor, "b e"]:
+        """`pooled` with a random share replaced by the learned null caption."""
+        draws = torch.rand(len(pooled), generator=generator, device=generator.device).to(pooled.device)
+        return torch.where((draws < share)[:, None], self.null_pooled, pooled)
+
+    def with_null(self, pooled: Float[Tensor, "b e"], scale: float) -> Float[Tensor, "b2 n d"]:
+        """The inputs of the captions and, where guidance needs them, after them those of the null caption."""
+        if scale == 1:
+            return self(pooled)
+        return self(torch.cat([pooled, self.null_pooled.expand_as(pooled)]))
+
+
+def guide(logits: Float[Tensor, "b2 ..."], scale: float) -> Float[Tensor, "b ..."]:
+    """Guided logits from those of `CaptionGrid.with_null`."""
+    if scale == 1:
+        return logits
+    captioned, free = logits.chunk(2)
+    return free.lerp(captioned, scale)
+
+
+def gumbel(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Float[Tensor, "b ..."]:
+    """Gumbel noise, each picture's from its own generator."""
+    exponential = [torch.empty(*shape, device=g.device).exponential_(generator=g) for g in generators]
+    return torch.stack(exponential).log_().neg_()
+
+
+def need_codes(codec: Codec, family: str) -> DiscreteCodec:
+    """`codec`, if it gives codes.
+
+    Raises:
+        SalonError: its latents are no codes.
+    """
+    if not isinstance(codec, DiscreteCodec):
+        raise SalonError(f"{family} predicts codes, and this codec has none: set codec to vqvae or vqgan")
+    return codec
+
+
+def check_guidance(scale: float) -> float:
+    """`scale`, if it is in range.
+
+    Raises:
+        SalonError: it is not.
+    """
+    if not 1 <= scale <= MAX_GUIDANCE_SCALE:
+        raise SalonError(f"guidance_scale {scale} is out of range: 1 to {MAX_GUIDANCE_SCALE:g}")
+    return scale
+
+
+def as_codes(prepared: Tensor | None) -> Int[Tensor, "b n"]:
+    """Codes as `prepare` gave them."""
+    assert prepared is not None
+    return prepared

@@ -1,0 +1,119 @@
+"""The masked-token prior against cases with a known answer."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from colour_codes import WIDTH, colour_frozen, make_text, randomise
+from frozen_nets import pixel_frozen
+
+from salon.errors import SalonError
+from salon.methods.base import DataShape
+from salon.methods.vqvae import VqVaePrior, VqVaePriorConfig, num_masked, random_mask
+from salon.nn.tokens import gumbel
+from salon.training.grids import seeded_generators
+
+SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH)
+FROZEN = colour_frozen()
+
+
+def make_method(kind: type[VqVaePrior] = VqVaePrior, **settings: object) -> VqVaePrior:
+    torch.manual_seed(0)
+    config = VqVaePriorConfig(family="vqvae", width=32, layers=2, head_width=8, **settings)
+    return kind(config, SHAPE, FROZEN).eval()
+
+
+class Watched(VqVaePrior):
+    """Remembers the codes of every pass."""
+
+    def logits(self, codes: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        self.seen = [*getattr(self, "seen", []), codes.clone()]
+        return super().logits(codes, *others)
+
+
+def test_schedule_is_the_cosine() -> None:
+    assert [num_masked(i / 4, 64) for i in (1, 2, 3)] == [59, 45, 24]  # 64 cos(pi/8), cos(pi/4), cos(3 pi/8)
+    assert num_masked(0.999, 64) == 1
+
+
+def test_training_masks_by_the_same_schedule() -> None:
+    masked = random_mask(torch.Size((4000, 64)), torch.Generator().manual_seed(0))
+    assert masked.sum(dim=1).min() >= 1
+    shares = masked.float().mean(dim=1)
+    assert shares.mean().item() == pytest.approx(2 / math.pi, abs=0.02)  # mean of cos(pi u / 2)
+    assert (shares > math.cos(math.pi / 4)).float().mean().item() == pytest.approx(0.5, abs=0.03)
+    assert masked.float().mean(dim=0).std() < 0.02  # no cell is favoured
+
+
+@pytest.mark.parametrize("steps", [1, 4, 16])
+def test_passes_unmask_by_the_schedule_and_keep_what_they_kept(steps: int) -> None:
+    method = make_method(Watched)
+    randomise(method)
+    drawn = method.sample(
+        make_text(3), generator=seeded_generators(1, 3), guidance_scale=1, num_inference_steps=steps
+    )
+    mask = method.mask_code
+    masked = [(codes == mask).sum(dim=1).tolist() for codes in method.seen]
+    assert masked == [[16] * 3, *([num_masked(i / steps, 16)] * 3 for i in range(1, steps))]
+    for before, after in pairwise([*method.seen, method.codec.encode(drawn)]):
+        assert torch.equal(before[before != mask], after[before != mask])
+
+
+def test_one_pass_draws_every_code_from_the_guided_softmax() -> None:
+    method = make_method(temperature=0.7)
+    randomise(method)
+    text = make_text(3)
+    drawn = method.sample(text, generator=seeded_generators(1, 3), guidance_scale=3, num_inference_steps=1)
+    nothing = torch.full((3, 16), method.mask_code)
+    with torch.no_grad():
+        captioned = method.logits(nothing, method.caption(text.pooled))
+        free = method.logits(nothing, method.caption(method.caption.null_pooled.expand_as(text.pooled)))
+    noise = gumbel((16, 8), seeded_generators(1, 3))
+    scores = (free + 3 * (captioned - free)) / 0.7 + noise
+    assert torch.equal(method.codec.encode(drawn), scores.argmax(dim=2))
+    assert not torch.allclose(captioned, free, atol=0.1)
+
+
+def test_codes_kept_at_random_are_drawn_from_the_softmax() -> None:
+    """A network that knows only how common each code is; certainty, if it chose, would favour common ones."""
+    method = make_method(choice_temperature=1e6)
+    bias = torch.linspace(-1, 1, 8)
+    method.code.bias_out.data.copy_(bias)
+    drawn = method.sample(make_text(256), generator=seeded_generators(1, 256), num_inference_steps=4)
+    shares = torch.bincount(method.codec.encode(drawn).flatten(), minlength=8) / (256 * 16)
+    assert torch.allclose(shares, bias.softmax(0), atol=0.03)
+
+
+def test_the_first_loss_is_that_of_an_even_guess() -> None:
+    loss = (
+        make_method()
+        .losses(
+            torch.zeros(4, 3, 16, 16),
+            make_text(4),
+            prepared=torch.randint(8, (4, 16)),
+            objective="model",
+            step=0,
+            generator=torch.Generator().manual_seed(0),
+        )
+        .total
+    )
+    assert loss.item() == pytest.approx(math.log(8), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"guidance_scale": 0.5}, "guidance_scale 0.5 is out of range: 1 to 20"),
+        ({"num_inference_steps": 0}, "num_inference_steps 0 is out of range: 1 to 16"),
+        ({"num_inference_steps": 17}, "num_inference_steps 17 is out of range: 1 to 16"),
+    ],
+)
+def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(SalonError, match=message):
+        make_method().sample(make_text(1), generator=torch.Generator(), **arguments)
+
+
+def test_a_codec_without_codes_is_refused() -> None:
+    with pytest.raises(SalonError, match="vqvae predicts codes, and this codec has none"):
+        VqVaePrior(VqVaePriorConfig(family="vqvae"), SHAPE, pixel_frozen(WIDTH))
