@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from salon.judging.statistics import Estimate, bootstrap_mean, summarise
+from salon.judging.statistics import Estimate, bootstrap_mean, resample_means, summarise
 
 PRECISION_K = 3  # Kynkäänniemi 2019, sec. 3
 COVERAGE_K = 5  # Naeem 2020, sec. 3.3
@@ -142,4 +142,5 @@ def within_prompt_diversity(
         raise ValueError("diversity within a prompt needs at least two pictures of it")
     pairs: Bool[Tensor, "m m"] = torch.ones(m, m, dtype=torch.bool).triu(diagonal=1)
     distances = torch.cdist(features, features)[:, pairs].mean(dim=1)  # (p, m, m) -> (p,)
-    return bootstrap_mean(distances.numpy(), samples=bootstrap_samples, rng=np.random.default_rng(seed))
+    draws = resample_means([distances.numpy()], samples=bootstrap_samples, rng=np.random.default_rng(seed))
+    return summarise(distances.mean().item(), draws=draws[:, 0], n=len(features))
