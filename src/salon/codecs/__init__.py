@@ -38,9 +38,7 @@ def load_codec(folder: Path) -> Codec:
         SalonError: the folder holds no codec.
     """
     if not (folder / CONFIG).is_file():
-        raise SalonError(
-            f"{folder} holds no codec: run `python -m salon codec {folder.name}` first, or use {BUILTIN!r}"
-        )
+        raise SalonError(f"{folder} holds no codec: run `python -m salon codec {folder.name}` first")
     description = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if description["family"] == BUILTIN:
         return PixelCodec().eval().requires_grad_(False)
