@@ -85,7 +85,7 @@ def test_the_network_sees_the_noisy_embedding_or_the_null_one() -> None:
 
 
 def test_guidance_extrapolates_from_the_null_embedding() -> None:
-    method = make_clip()
+    method = make_clip(refinement=0)
     text = make_text(2)
     noise = torch.stack([torch.randn(3, 16, 16, generator=g) for g in generators(2)])
     with torch.no_grad():
@@ -95,6 +95,43 @@ def test_guidance_extrapolates_from_the_null_embedding() -> None:
     for scale in (1, 3):
         drawn = method.sample(text, generator=generators(2), guidance_scale=scale, num_inference_steps=1)
         assert torch.allclose(drawn, (free + scale * (steered - free)).clamp(-1, 1), atol=1e-5)
+
+
+def cosine(method: Clip, pictures: torch.Tensor, text: TextStates) -> torch.Tensor:
+    return (method.towers.encode_images(pictures) * text.pooled).sum(dim=1)
+
+
+def test_refinement_moves_by_a_fixed_length_and_towards_the_caption() -> None:
+    method = make_clip()
+    text = make_text(4)
+    pictures = torch.rand(4, 3, 16, 16) - 0.5
+    moved = method.towards(pictures, text.pooled, rms=0.01)
+    assert torch.allclose((moved - pictures).square().mean(dim=(1, 2, 3)).sqrt(), torch.full((4,), 0.01))
+    assert (cosine(method, moved, text) > cosine(method, pictures, text)).all()
+    assert not moved.requires_grad
+    alone = method.towards(pictures[2:3], text.pooled[2:3], rms=0.01)
+    assert torch.allclose(alone, moved[2:3], atol=1e-4)
+
+
+def test_refinement_works_only_between_its_noise_levels() -> None:
+    text = make_text(2)
+    drawn = {
+        interval: make_clip(refinement=0.1, refinement_interval=interval).sample(
+            text, generator=generators(2), num_inference_steps=4
+        )
+        for interval in ((0.0, 1.0), (0.9, 1.0), (0.8, 0.9))
+    }
+    plain = make_clip(refinement=0).sample(text, generator=generators(2), num_inference_steps=4)
+    assert torch.equal(drawn[0.8, 0.9], plain)  # the steps are at 1, 0.75, 0.5 and 0.25
+    assert not torch.equal(drawn[0.9, 1.0], plain)
+    always = cosine(make_clip(), drawn[0.0, 1.0], text)
+    assert (always > cosine(make_clip(), plain, text)).all()
+
+
+def test_captions_straight_from_the_text_tower_can_be_drawn() -> None:
+    with torch.inference_mode():
+        text = make_text(2)
+    make_clip().sample(text, generator=generators(2), num_inference_steps=2)
 
 
 @pytest.mark.parametrize(
