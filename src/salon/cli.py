@@ -70,6 +70,14 @@ def codec(name: Annotated[str, typer.Argument(help="A codec of params.yaml, e.g.
 
 
 @app.command()
+def sentinels() -> None:
+    """Judge picture sources whose place is known; fail when a metric puts one where it cannot stand."""
+    from salon.stages import sentinels as stage
+
+    stage.run(*workspace())
+
+
+@app.command()
 def train(method: MethodName) -> None:
     """Train one method within its budget; killed and started again, it goes on."""
     from salon.stages import train as stage

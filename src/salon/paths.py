@@ -99,6 +99,11 @@ class Paths:
         """The judged pictures of one method and the verdict on each."""
         return self.root / "reports" / "samples" / name
 
+    @property
+    def sentinels(self) -> Path:
+        """Whether every metric puts the sentinels where they belong."""
+        return self.root / "reports" / "sentinels.json"
+
     def registration(self, name: str) -> Path:
         return self.root / "reports" / "registered" / f"{name}.json"
 

@@ -1,0 +1,127 @@
+"""The jury: all witnesses set up once, the same for methods and sentinels.
+
+Real pictures play three parts that never overlap: training pictures (what may have been copied), the prompts'
+own pictures (never shown to a method; the `real` sentinel), and all other held-out pictures of known
+combinations (the reference of fidelity and the null of memorisation).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from salon.data.loader import CaptionedImages, load_split
+from salon.errors import SalonError
+from salon.judging.alignment import Judged, alignment
+from salon.judging.features import FeatureExtractor
+from salon.judging.fidelity import fidelity, within_prompt_diversity
+from salon.judging.memorisation import FALSE_ALARMS, CopyTest, Memorisation
+from salon.judging.scorer import AttributeScorer
+from salon.params import EvaluateParams
+from salon.paths import Paths
+
+REFERENCE = 1000  # real pictures that fidelity compares with; their features cost 5 ms each
+DIVERSITY_PROMPTS = 50
+DIVERSITY_PICTURES = 4  # of each such prompt, the judged one included
+
+
+class Jury:
+    """Scorer, features of the reference, and the copy test."""
+
+    def __init__(
+        self,
+        scorer: AttributeScorer,
+        *,
+        training: CaptionedImages,
+        held_out: UInt8[Tensor, "n 3 h w"],
+        settings: EvaluateParams,
+        device: str = "cpu",
+    ) -> None:
+        self.training = training
+        self._settings = settings
+        self._scorer = scorer.to(device)
+        self._eye = FeatureExtractor().to(device)
+        self._reference = self._eye.extract(held_out[:REFERENCE])
+        self._copies = CopyTest(training.images, held_out, seed=settings.seed)
+
+    @classmethod
+    def open(cls, paths: Paths, settings: EvaluateParams, *, device: str = "cpu") -> "Jury":
+        """Read the scorer and the real pictures of a workspace.
+
+        Raises:
+            SalonError: something is missing, or too few pictures are held out beside the prompts.
+        """
+        test, val = load_split(paths.interim, "test"), load_split(paths.interim, "val")
+        held_out = torch.cat([test.images[settings.pictures :], val.images])
+        if len(held_out) < 1 / FALSE_ALARMS:
+            raise SalonError(
+                f"{len(held_out)} real pictures of val and test are no prompts, {1 / FALSE_ALARMS:.0f} are "
+                "needed to know what is no copy: lower evaluate.pictures or hold out more pictures"
+            )
+        return cls(
+            AttributeScorer.from_pretrained(paths.scorer),
+            training=load_split(paths.interim, "train"),
+            held_out=held_out,
+            settings=settings,
+            device=device,
+        )
+
+    def look(self, prompts: CaptionedImages, images: UInt8[Tensor, "n 3 h w"]) -> list[Judged]:
+        """What the scorer sees in the picture of each prompt."""
+        return [
+            Judged(id=row_id, caption=caption, lang=lang, wanted=wanted, seen=seen)
+            for row_id, caption, lang, wanted, seen in zip(
+                prompts.ids,
+                prompts.captions,
+                prompts.langs,
+                prompts.attributes,
+                self._scorer.judge(images),
+                strict=True,
+            )
+        ]
+
+    def alignment(self, judged: Sequence[Judged]) -> dict[str, Any]:
+        """`alignment`, and `alignment_<lang>` for each language."""
+        return {
+            "alignment": self._align(judged),
+            **{
+                f"alignment_{lang}": self._align([picture for picture in judged if picture.lang == lang])
+                for lang in sorted({picture.lang for picture in judged})
+            },
+        }
+
+    def fidelity(
+        self, images: UInt8[Tensor, "n 3 h w"], further: Sequence[UInt8[Tensor, "p 3 h w"]] = ()
+    ) -> dict[str, Any]:
+        """`kid`, `precision`, `recall`, `density`, `coverage`, and `diversity` within a prompt.
+
+        Args:
+            images: One picture per prompt.
+            further: More pictures of the first `DIVERSITY_PROMPTS` prompts; without them no `diversity`.
+        """
+        options = {"bootstrap_samples": self._settings.bootstrap_samples, "seed": self._settings.seed}
+        features = self._eye.extract(images)
+        figures: dict[str, Any] = fidelity(features, self._reference, **options).to_json()
+        if further:
+            several = torch.stack(
+                [features[: len(further[0])], *(self._eye.extract(more) for more in further)], dim=1
+            )  # (p, m, d)
+            figures["diversity"] = within_prompt_diversity(several, **options).to_json()
+        return figures
+
+    def memorisation(self, images: UInt8[Tensor, "n 3 h w"]) -> Memorisation:
+        """The share of copies of training pictures, and the closest pairs."""
+        return self._copies.judge(images, bootstrap_samples=self._settings.bootstrap_samples)
+
+    def pair_up(self, images: UInt8[Tensor, "n 3 h w"], found: Memorisation) -> UInt8[Tensor, "n 3 h w"]:
+        """The closest pairs as one row of pictures, above their nearest training pictures."""
+        generated = images[[pair.generated for pair in found.closest]]
+        return torch.cat([generated, self.training.images[[pair.training for pair in found.closest]]])
+
+    def _align(self, judged: Sequence[Judged]) -> dict[str, Any]:
+        estimates = alignment(
+            judged, bootstrap_samples=self._settings.bootstrap_samples, seed=self._settings.seed
+        )
+        return {name: estimate.to_json() for name, estimate in estimates.items()}

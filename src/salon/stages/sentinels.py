@@ -1,0 +1,70 @@
+"""Judge the sentinels as if they were methods, and let nothing be judged by a metric that misplaces them."""
+
+import shutil
+
+import torch
+
+from salon.data.loader import to_float
+from salon.errors import GateError
+from salon.jsonfile import write_json
+from salon.judging.gate import check_rules
+from salon.judging.jury import DIVERSITY_PICTURES, DIVERSITY_PROMPTS, Jury
+from salon.judging.sentinels import NAMES, Sentinels
+from salon.params import Params
+from salon.paths import Paths
+from salon.stages.evaluate import choose_prompts, select_first
+from salon.training.grids import image_grid
+
+SHEET_PICTURES = 16
+
+
+def run(params: Params, paths: Paths) -> None:
+    """Write `reports/metrics/sentinel-<name>.json`, their pictures, and `reports/sentinels.json`.
+
+    Raises:
+        GateError: a metric puts a sentinel where it cannot stand; the figures are written nevertheless.
+    """
+    settings = params.evaluate
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    jury = Jury.open(paths, settings, device=device)
+    sentinels = Sentinels(jury.training)
+    prompts = choose_prompts(paths, settings.pictures)
+    repeated = select_first(prompts["test"], DIVERSITY_PROMPTS)
+
+    metrics: dict[str, dict[str, object]] = {}
+    for name in NAMES:
+        figures: dict[str, object] = {}
+        for split, asked in prompts.items():
+            images = sentinels.answer(name, asked, seed=settings.seed)
+            place, _, kind = split.partition("/")
+            found = jury.alignment(jury.look(asked, images))
+            if split == "test":
+                further = [
+                    sentinels.answer(name, repeated, seed=settings.seed, repeat=repeat)
+                    for repeat in range(1, DIVERSITY_PICTURES)
+                ]
+                found |= jury.fidelity(images, further)
+                figures["memorisation"] = jury.memorisation(images).to_json()
+                _save_sheet(paths, name, images)
+            if kind:
+                figures.setdefault(place, {})[kind] = found  # type: ignore[index]
+            else:
+                figures[place] = found
+        metrics[name] = figures
+        write_json(paths.metrics(f"sentinel-{name}"), figures)
+        print(f"sentinel {name}: judged")
+    try:
+        kept = check_rules(metrics)
+    except GateError as error:
+        write_json(paths.sentinels, {"passed": False, "broken": str(error), "rules": []})
+        raise
+    write_json(paths.sentinels, {"passed": True, "broken": "", "rules": kept})
+    print(f"sentinels: all {len(kept)} rules hold")
+
+
+def _save_sheet(paths: Paths, name: str, images: torch.Tensor) -> None:
+    folder = paths.samples(f"sentinel-{name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    zoom = max(1, 96 // images.shape[-1])
+    image_grid(to_float(images[:SHEET_PICTURES]), columns=8, zoom=zoom).save(folder / "test.png")

@@ -1,0 +1,104 @@
+"""The whole jury on a small ingested world: sentinels through every metric, and one metric broken on purpose."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from salon.data.loader import load_split
+from salon.errors import GateError, SalonError
+from salon.judging import jury as jury_module
+from salon.judging.jury import Jury
+from salon.judging.scorer import AttributeScorer
+from salon.params import Params, load_params
+from salon.paths import Paths
+from salon.stages import ingest, sentinels
+from salon.stages.evaluate import select_first
+from tiny import write_tiny_params
+
+FIGURES = {"value", "low", "high", "n"}
+
+
+class Oracle(AttributeScorer):
+    """A scorer that knows the answers: it stands in for one trained for minutes."""
+
+    def __init__(self, paths: Paths) -> None:
+        super().__init__({"concept": ["owl"]}, width=1)
+        self.answers: dict[bytes, dict[str, str]] = {}
+        for split in ("train", "val", "test", "novel"):
+            rows = load_split(paths.interim, split)
+            for picture, attributes in zip(rows.images, rows.attributes, strict=True):
+                self.answers[picture.numpy().tobytes()] = attributes
+
+    def judge(self, images: torch.Tensor, *, batch_size: int = 256) -> list[dict[str, str]]:
+        nothing = {"concept": "-", "style": "-", "background": "-"}
+        return [self.answers.get(picture.numpy().tobytes(), nothing) for picture in images]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Params, Paths]:
+    root = tmp_path_factory.mktemp("jury")
+    write_tiny_params(root, evaluate={"pictures": 60, "bootstrap_samples": 300})
+    text = (root / "params.yaml").read_text(encoding="utf-8")
+    for old, new in (("train: 240", "train: 900"), ("val: 60", "val: 120"), ("test: 60", "test: 120")):
+        assert old in text
+        text = text.replace(old, new)
+    (root / "params.yaml").write_text(text, encoding="utf-8")
+    params = load_params(root / "params.yaml")
+    ingest.run(params, Paths(root))
+    return params, Paths(root)
+
+
+@pytest.fixture(autouse=True)
+def oracle(world, monkeypatch) -> None:
+    scorer = Oracle(world[1])
+    monkeypatch.setattr(jury_module.AttributeScorer, "from_pretrained", lambda folder: scorer)
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_every_sentinel_stands_where_it_must_in_every_metric(world) -> None:
+    params, paths = world
+    sentinels.run(params, paths)
+    verdict = read(paths.sentinels)
+    assert verdict["passed"]
+    assert len(verdict["rules"]) >= 22
+    for name in ("real", "copycat", "retrieval", "shuffled", "noise"):
+        metrics = read(paths.metrics(f"sentinel-{name}"))
+        for metric in ("kid", "precision", "recall", "density", "coverage", "diversity"):
+            assert metrics["test"][metric].keys() == FIGURES
+        assert metrics["memorisation"]["copy_rate"].keys() == FIGURES
+        assert metrics["test"]["alignment"]["all"].keys() == FIGURES
+        assert {"alignment_en", "alignment_ru"} <= metrics["test"].keys()
+        assert all("alignment" in kind for kind in metrics["novel"].values())
+        assert (paths.samples(f"sentinel-{name}") / "test.png").is_file()
+
+
+def test_one_metric_broken_on_purpose_closes_the_gate(world, monkeypatch) -> None:
+    params, paths = world
+    blind = torch.Generator().manual_seed(0)
+    monkeypatch.setattr(
+        jury_module.FeatureExtractor,
+        "extract",
+        lambda self, images: torch.randn(len(images), 8, generator=blind),
+    )
+    with pytest.raises(GateError, match=r"test/kid: real .* must be below noise"):
+        sentinels.run(params, paths)
+    assert not read(paths.sentinels)["passed"]
+    assert read(paths.metrics("sentinel-noise"))["test"]["kid"]["value"] < 0.5  # the figures are there to see
+
+
+def test_too_few_pictures_beside_the_prompts_are_refused(world, monkeypatch) -> None:
+    params, paths = world
+    greedy = params.evaluate.model_copy(update={"pictures": 1000})
+    assert Jury.open(paths, greedy)  # every test picture is a prompt's; the 120 of val are enough
+
+    load = jury_module.load_split
+    monkeypatch.setattr(
+        jury_module, "load_split", lambda folder, split: select_first(load(folder, split), 50)
+    )
+    with pytest.raises(SalonError, match=r"50 real pictures .* lower evaluate\.pictures"):
+        Jury.open(paths, greedy)
