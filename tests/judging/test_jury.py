@@ -1,4 +1,4 @@
-"""The whole jury on a small ingested world: sentinels through every metric, and one metric broken on purpose."""
+"""The whole jury on a small ingested world: sentinels in every metric, one metric broken on purpose."""
 
 import json
 from pathlib import Path
