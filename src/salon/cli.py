@@ -102,6 +102,28 @@ def compare() -> None:
 
 
 @app.command()
+def recommend(
+    max_latency_ms: Annotated[float | None, typer.Option(help="Median of one picture alone.")] = None,
+    max_train_minutes: Annotated[float | None, typer.Option(help="Shared stages included.")] = None,
+    max_copy_rate: Annotated[float | None, typer.Option(help="Share of copies of training pictures.")] = None,
+    min_alignment: Annotated[float | None, typer.Option(help="Share of prompts drawn all right.")] = None,
+) -> None:
+    """Say which method to take under these constraints, and why; fail when none qualifies."""
+    from salon.report.recommend import Constraints
+    from salon.stages import recommend as stage
+
+    stage.run(
+        *workspace(),
+        Constraints(
+            max_latency_ms=max_latency_ms,
+            max_train_minutes=max_train_minutes,
+            max_copy_rate=max_copy_rate,
+            min_alignment=min_alignment,
+        ),
+    )
+
+
+@app.command()
 def register(
     method: MethodName,
     promote: Annotated[

@@ -1,0 +1,231 @@
+"""Which method to take, given what a team can afford, with the evidence for each step.
+
+Selection looks at `val`; the figures on `test`, which selected nothing, are what to expect. Methods that
+cannot be told apart from the best are ordered by latency: a difference that may not exist is not worth
+waiting for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from salon.errors import SalonError
+from salon.judging.statistics import Comparison, Estimate, bootstrap_mean, compare, probability_best
+from salon.report.wording import enumerate_words, interval, percent
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What must hold; `None` asks for nothing."""
+
+    max_latency_ms: float | None = None
+    """Median of one picture alone, on the machine that measured it."""
+    max_train_minutes: float | None = None
+    """Shared stages included."""
+    max_copy_rate: float | None = None
+    """Share of pictures that copy a training picture."""
+    min_alignment: float | None = None
+    """Share of validation prompts with everything right."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What the choice is made of."""
+
+    name: str
+    scores: Mapping[str, bool]
+    """Validation prompt -> whether the picture shows all that the caption says."""
+    test: Estimate
+    """Share with everything right on `test`."""
+    copy_rate: Estimate | None
+    """`None` where memorisation was not measured."""
+    latency_ms: float
+    train_minutes: float
+    train_flops: float
+
+    @property
+    def alignment(self) -> float:
+        return float(np.mean(list(self.scores.values())))
+
+
+@dataclass(frozen=True)
+class Place:
+    """One method in the ranking."""
+
+    contender: Contender
+    alignment: Estimate
+    """On `val`."""
+    probability_best: float
+    """Among those that qualify."""
+    behind: Comparison | None
+    """The method of the highest alignment against this one; `None` for that method itself."""
+
+    @property
+    def tied(self) -> bool:
+        """Whether nothing tells it from the method of the highest alignment."""
+        return self.behind is None or not self.behind.distinguishable
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Those that qualify, the one to take first, and why the others do not."""
+
+    ranking: list[Place]
+    rejected: dict[str, list[str]]
+
+    @property
+    def choice(self) -> Contender:
+        return self.ranking[0].contender
+
+    def sentences(self) -> list[str]:
+        """The recommendation and its evidence in plain words."""
+        tied = [place for place in self.ranking if place.tied]
+        highest = next(place for place in self.ranking if place.behind is None)
+        return [
+            *(f"{name} does not qualify: {'; '.join(why)}." for name, why in self.rejected.items()),
+            *(_describe(place) for place in self.ranking),
+            *(_tie(place, highest) for place in tied if place.behind is not None),
+            *(_lag(place, highest) for place in self.ranking if not place.tied),
+            _conclude(self.choice, [place.contender.name for place in tied]),
+        ]
+
+
+def recommend(
+    contenders: Sequence[Contender],
+    constraints: Constraints,
+    *,
+    budget_tolerance: float,
+    bootstrap_samples: int,
+    seed: int,
+) -> Recommendation:
+    """Rank those that keep the constraints.
+
+    Raises:
+        SalonError: nothing qualifies, or the methods cannot be compared (other prompts, other budgets).
+    """
+    _check_comparable(contenders, budget_tolerance)
+    rejected = {
+        contender.name: why for contender in contenders if (why := violations(contender, constraints))
+    }
+    fit = [contender for contender in contenders if contender.name not in rejected]
+    if not fit:
+        reasons = " ".join(f"{name}: {'; '.join(why)}." for name, why in rejected.items())
+        raise SalonError(f"nothing qualifies. {reasons} Relax a constraint, or train longer")
+    rng = np.random.default_rng(seed)
+    prompts = sorted(fit[0].scores)
+    tables = [np.array([contender.scores[prompt] for prompt in prompts]) for contender in fit]
+    chances = probability_best(tables, samples=bootstrap_samples, rng=rng)
+    top = max(range(len(fit)), key=lambda i: (fit[i].alignment, -fit[i].latency_ms))
+    places = [
+        Place(
+            contender=contender,
+            alignment=bootstrap_mean(table, samples=bootstrap_samples, rng=rng),
+            probability_best=float(chance),
+            behind=None if i == top else compare(tables[top], table, samples=bootstrap_samples, rng=rng),
+        )
+        for i, (contender, table, chance) in enumerate(zip(fit, tables, chances, strict=True))
+    ]
+    places.sort(
+        key=lambda place: (
+            not place.tied,
+            place.contender.latency_ms if place.tied else -place.alignment.value,
+            place.contender.name,
+        )
+    )
+    return Recommendation(places, rejected)
+
+
+def violations(contender: Contender, constraints: Constraints) -> list[str]:
+    """What a method breaks, each as a clause. Written so that a figure that is no number does not pass."""
+    found = []
+    limit = constraints.max_latency_ms
+    if limit is not None and not contender.latency_ms <= limit:
+        found.append(f"a picture takes {contender.latency_ms:.0f} ms, at most {limit:g} are allowed")
+    limit = constraints.max_train_minutes
+    if limit is not None and not contender.train_minutes <= limit:
+        found.append(f"training took {contender.train_minutes:.1f} minutes, at most {limit:g} are allowed")
+    limit = constraints.max_copy_rate
+    if limit is not None:
+        copies = contender.copy_rate
+        if copies is None:
+            found.append("whether it copies training pictures was not measured")
+        elif not copies.value <= limit:
+            found.append(
+                f"{percent(copies.value)} of its pictures are copies ({interval(copies)}), at most "
+                f"{percent(limit)} are allowed"
+            )
+    limit = constraints.min_alignment
+    if limit is not None and not contender.alignment >= limit:
+        found.append(
+            f"everything is right in {percent(contender.alignment)} of val, {percent(limit)} are needed"
+        )
+    return found
+
+
+def _check_comparable(contenders: Sequence[Contender], budget_tolerance: float) -> None:
+    if not contenders:
+        raise SalonError("no method was judged yet: run `dvc repro`")
+    for contender in contenders:
+        if not contender.scores or set(contender.scores) != set(contenders[0].scores):
+            raise SalonError(
+                f"{contender.name} and {contenders[0].name} were judged on different prompts: run "
+                "`dvc repro --force` on their evaluate stages"
+            )
+    least = min(contenders, key=lambda contender: contender.train_flops)
+    most = max(contenders, key=lambda contender: contender.train_flops)
+    if most.train_flops > least.train_flops * (1 + budget_tolerance):
+        raise SalonError(
+            f"{most.name} was trained with {most.train_flops:.4g} FLOPs, {least.name} with "
+            f"{least.train_flops:.4g}: more than budget.tolerance = {budget_tolerance:.0%} apart, so they "
+            "cannot be ranked"
+        )
+
+
+def _describe(place: Place) -> str:
+    contender = place.contender
+    copies = contender.copy_rate
+    return (
+        f"{contender.name}: everything right in {percent(place.alignment.value)} of val "
+        f"({interval(place.alignment)}), {percent(contender.test.value)} of test "
+        f"({interval(contender.test)}); {contender.latency_ms:.0f} ms a picture; "
+        f"{contender.train_minutes:.1f} minutes of training; "
+        + (f"copies {percent(copies.value)} ({interval(copies)})" if copies else "copies not measured")
+        + f"; best with probability {place.probability_best:.2f}."
+    )
+
+
+def _tie(place: Place, highest: Place) -> str:
+    assert place.behind is not None
+    more = place.behind.more_prompts
+    remedy = (
+        f"about {more:,} more prompts would, if the difference is as large as it looks"
+        if more
+        else "they are equally often right, so that no number of prompts is known to"
+    )
+    return (
+        f"{place.contender.name} and {highest.contender.name} cannot be told apart by "
+        f"{place.behind.difference.n} prompts ({_points(place.behind)}): {remedy}."
+    )
+
+
+def _lag(place: Place, highest: Place) -> str:
+    assert place.behind is not None
+    return f"{place.contender.name} is behind {highest.contender.name} ({_points(place.behind)})."
+
+
+def _points(comparison: Comparison) -> str:
+    difference = comparison.difference
+    return (
+        f"difference {100 * difference.value:.1f} points, 95\N{NO-BREAK SPACE}% interval "
+        f"{100 * difference.low:.1f} to {100 * difference.high:.1f}"
+    )
+
+
+def _conclude(choice: Contender, tied: Sequence[str]) -> str:
+    if len(tied) == 1:
+        return f"Take {choice.name}: no other that qualifies is as often right."
+    return (
+        f"Take {choice.name}: of {enumerate_words(tied)}, which cannot be told apart, it is the fastest "
+        f"({choice.latency_ms:.0f} ms)."
+    )

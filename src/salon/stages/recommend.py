@@ -1,0 +1,53 @@
+"""Say which method to take under given constraints."""
+
+from salon.errors import SalonError
+from salon.jsonfile import read_json
+from salon.judging.alignment import ALL
+from salon.judging.statistics import Estimate
+from salon.params import Params
+from salon.paths import Paths
+from salon.report.recommend import Constraints, Contender, recommend
+
+
+def run(params: Params, paths: Paths, constraints: Constraints) -> None:
+    """Print the ranking with its evidence.
+
+    Raises:
+        SalonError: nothing qualifies, a method was not judged, or the sentinels closed the gate.
+    """
+    if not paths.sentinels.is_file():
+        raise SalonError(f"{paths.sentinels} does not exist: run `dvc repro sentinels`")
+    gate = read_json(paths.sentinels)
+    if not gate["passed"]:
+        raise SalonError(f"no method can be recommended: {gate['broken']}")
+    found = recommend(
+        [_read_contender(name, paths) for name in params.methods],
+        constraints,
+        budget_tolerance=params.budget.tolerance,
+        bootstrap_samples=params.evaluate.bootstrap_samples,
+        seed=params.evaluate.seed,
+    )
+    print("\n".join(found.sentences()))
+
+
+def _read_contender(name: str, paths: Paths) -> Contender:
+    try:
+        metrics = read_json(paths.metrics(name))
+        samples = read_json(paths.samples(name) / "val.json")
+        copies = metrics.get("memorisation", {}).get("copy_rate")
+        return Contender(
+            name=name,
+            scores={sample["id"]: bool(sample[ALL]) for sample in samples},
+            test=Estimate(**metrics["test"]["alignment"][ALL]),
+            copy_rate=Estimate(**copies) if copies else None,
+            latency_ms=metrics["cost"]["latency_ms_p50"],
+            train_minutes=metrics["cost"]["train_minutes"],
+            train_flops=metrics["cost"]["train_flops"],
+        )
+    except FileNotFoundError as error:
+        raise SalonError(f"{error.filename} does not exist: run `dvc repro evaluate@{name}`") from None
+    except (KeyError, TypeError) as error:
+        raise SalonError(
+            f"{paths.metrics(name)} is not what its stage writes ({type(error).__name__}: {error}): run "
+            f"`dvc repro --force evaluate@{name}`"
+        ) from None

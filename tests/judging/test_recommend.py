@@ -1,0 +1,164 @@
+"""The recommendation on cases whose right answer is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from salon.cli import app
+from salon.errors import SalonError
+from salon.jsonfile import write_json
+from salon.judging.statistics import Estimate
+from salon.params import Params
+from salon.paths import Paths
+from salon.report.recommend import Constraints, Contender, Recommendation, recommend
+from salon.stages import recommend as stage
+from tiny import write_tiny_params
+
+PROMPTS = 400
+
+
+def make_contender(
+    name: str,
+    right: float | np.ndarray,
+    *,
+    latency_ms: float = 50,
+    train_minutes: float = 6,
+    copies: float | None = 0.0,
+    train_flops: float = 2.4e13,
+) -> Contender:
+    scores = np.arange(PROMPTS) < right * PROMPTS if isinstance(right, float) else right
+    return Contender(
+        name=name,
+        scores={f"p{i:03}": bool(score) for i, score in enumerate(scores)},
+        test=Estimate(float(np.mean(scores)), 0.0, 1.0, PROMPTS),
+        copy_rate=None if copies is None else Estimate(copies, max(0, copies - 0.01), copies + 0.01, PROMPTS),
+        latency_ms=latency_ms,
+        train_minutes=train_minutes,
+        train_flops=train_flops,
+    )
+
+
+def choose(*contenders: Contender, **constraints: float) -> Recommendation:
+    return recommend(
+        contenders, Constraints(**constraints), budget_tolerance=0.05, bootstrap_samples=1000, seed=0
+    )
+
+
+def names(found: Recommendation) -> list[str]:
+    return [place.contender.name for place in found.ranking]
+
+
+def test_the_dominating_method_is_taken_whatever_its_latency() -> None:
+    found = choose(
+        make_contender("gan", 0.6, latency_ms=2),
+        make_contender("diffusion", 0.95),
+        make_contender("clip", 0.8),
+    )
+    assert names(found) == ["diffusion", "clip", "gan"]
+    assert [place.probability_best for place in found.ranking] == [1, 0, 0]
+    assert found.sentences()[-1] == "Take diffusion: no other that qualifies is as often right."
+    assert any(s.startswith("gan is behind diffusion (difference 35.0 points") for s in found.sentences())
+
+
+def test_of_two_that_cannot_be_told_apart_the_faster_is_taken_and_prompts_are_counted() -> None:
+    rng = np.random.default_rng(0)
+    slow, fast = rng.permutation(PROMPTS) < 320, rng.permutation(PROMPTS) < 316  # 80 and 79 %, independent
+    found = choose(
+        make_contender("slow", slow, latency_ms=200),
+        make_contender("fast", fast, latency_ms=10),
+        make_contender("bad", 0.3, latency_ms=1),
+    )
+    assert names(found) == ["fast", "slow", "bad"]
+    (tie,) = [sentence for sentence in found.sentences() if "cannot be told apart by" in sentence]
+    spread = (slow.astype(float) - fast).std()
+    needed = int(np.ceil((2.8016 * spread / 0.01) ** 2)) - PROMPTS
+    assert f"about {needed:,} more prompts would" in tie
+    assert found.sentences()[-1].startswith("Take fast: of fast and slow, which cannot be told apart")
+
+
+def test_an_exact_tie_says_that_no_number_of_prompts_is_known_to_help() -> None:
+    found = choose(make_contender("a", 0.8, latency_ms=30), make_contender("b", 0.8, latency_ms=20))
+    assert names(found) == ["b", "a"]
+    assert any("no number of prompts is known to" in sentence for sentence in found.sentences())
+
+
+@pytest.mark.parametrize(
+    ("constraint", "reason"),
+    [
+        ({"max_latency_ms": 40}, "best does not qualify: a picture takes 90 ms, at most 40 are allowed."),
+        (
+            {"max_train_minutes": 5},
+            "best does not qualify: training took 9.0 minutes, at most 5 are allowed.",
+        ),
+        ({"max_copy_rate": 0.02}, "10.0\N{NO-BREAK SPACE}% of its pictures are copies (9.0 to 11.0"),
+    ],
+)
+def test_the_best_that_breaks_a_constraint_is_passed_over_with_the_reason(constraint, reason) -> None:
+    best = make_contender("best", 0.99, latency_ms=90, train_minutes=9, copies=0.1)
+    second = make_contender("second", 0.7, latency_ms=20, train_minutes=4)
+    assert names(choose(best, second)) == ["best", "second"]
+    found = choose(best, second, **constraint)
+    assert names(found) == ["second"]
+    assert reason in found.sentences()[0]
+
+
+def test_when_nothing_is_feasible_every_reason_is_given() -> None:
+    with pytest.raises(SalonError) as refused:
+        choose(make_contender("a", 0.8), make_contender("b", 0.6), min_alignment=0.9, max_latency_ms=10)
+    message = str(refused.value)
+    assert message.startswith("nothing qualifies. a: a picture takes 50 ms")
+    assert "b: " in message
+    assert "90.0\N{NO-BREAK SPACE}% are needed" in message
+
+
+def test_what_was_not_measured_does_not_pass() -> None:
+    with pytest.raises(SalonError, match="copies training pictures was not measured"):
+        choose(make_contender("a", 0.9, copies=None), max_copy_rate=0.5)
+    with pytest.raises(SalonError, match="nothing qualifies"):
+        choose(make_contender("a", 0.9, latency_ms=float("nan")), max_latency_ms=100)
+
+
+def test_unequal_budgets_and_other_prompts_are_not_ranked() -> None:
+    with pytest.raises(SalonError, match=r"b was trained with 3e\+13 FLOPs"):
+        choose(make_contender("a", 0.9), make_contender("b", 0.8, train_flops=3e13))
+    with pytest.raises(SalonError, match="different prompts"):
+        choose(make_contender("a", 0.9), make_contender("b", np.ones(10, dtype=bool)))
+
+
+def write_workspace(root: Path, *, passed: bool = True) -> Params:
+    params = write_tiny_params(root)
+    paths = Paths(root)
+    share = {"value": 0.9, "low": 0.85, "high": 0.95, "n": 20}
+    for name in params.methods:
+        write_json(
+            paths.metrics(name),
+            {
+                "test": {"alignment": {"all": share}},
+                "memorisation": {"copy_rate": share | {"value": 0.0, "low": 0.0}},
+                "cost": {"latency_ms_p50": 50.0, "train_minutes": 6.0, "train_flops": 1e12},
+            },
+        )
+        samples = [{"id": f"{i}", "all": i % 10 > 0} for i in range(20)]
+        write_json(paths.samples(name) / "val.json", samples)
+    write_json(
+        paths.sentinels, {"passed": passed, "broken": "" if passed else "test/kid: noise", "rules": []}
+    )
+
+
+def test_the_command_prints_the_choice_and_fails_when_there_is_none(tmp_path, monkeypatch) -> None:
+    write_workspace(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(app, ["recommend", "--max-latency-ms", "60"])
+    assert shown.exit_code == 0, shown.output
+    assert "Take " in shown.output
+    refused = CliRunner().invoke(app, ["recommend", "--max-latency-ms", "40"])
+    assert refused.exit_code != 0
+    assert isinstance(refused.exception, SalonError)
+
+
+def test_broken_sentinels_recommend_nothing(tmp_path) -> None:
+    params = write_workspace(tmp_path, passed=False)
+    with pytest.raises(SalonError, match="test/kid: noise"):
+        stage.run(params, Paths(tmp_path), Constraints())
