@@ -53,11 +53,14 @@ def fit_codec(name: str, pictures: torch.Tensor) -> Codec:
         return PixelCodec().eval()
     torch.manual_seed(0)
     family, config = read_codec_config(name, {"max_steps": CODEC_STEPS})
-    task = family(config).task()
+    codec = family(config)
+    if config.start != "pixels":
+        codec.start_from(fit_codec(config.start, pictures))
+    task = codec.task()
     train_codec(
         task, to_uint8(pictures), seed=0, name=name, log=lambda metrics, step: None, log_every_steps=100
     )
-    codec = task.codec.eval().requires_grad_(False)
+    codec.eval().requires_grad_(False)
     assert (codec.decode(codec.encode(pictures)) - pictures).square().mean() < 0.02
     return codec
 
