@@ -30,7 +30,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Bound:
-    """One sentinel's figure lies within known limits."""
+    """One sentinel's figure lies within known limits, as far as its interval can tell."""
 
     metric: str
     sentinel: str
@@ -38,8 +38,8 @@ class Bound:
     at_most: float = float("inf")
 
     def broken_by(self, figure: Mapping[str, float]) -> bool:
-        """Whether the value lies outside, or is no number."""
-        return not self.at_least <= figure["value"] <= self.at_most
+        """Whether the whole interval lies outside, or is no number."""
+        return not (figure["high"] >= self.at_least and figure["low"] <= self.at_most)
 
 
 RULES: tuple[Rule | Bound, ...] = (
