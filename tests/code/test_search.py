@@ -15,7 +15,7 @@ from salon.params import ClipParams
 from salon.paths import Paths
 from salon.stages import search
 from salon.text.search import EmbeddingCache, embed_pictures, nearest
-from salon.text.tokenizer import known_words, train_tokenizer
+from salon.text.tokenizer import train_tokenizer
 from salon.text.tower import ClipTower, build_towers
 
 PARAMS = ClipParams(
@@ -32,7 +32,7 @@ def world(ingested_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     captions = load_split(paths.interim, "train").captions
     torch.manual_seed(0)
     tokenizer = train_tokenizer(captions, vocab_size=PARAMS.vocab_size, max_tokens=PARAMS.max_tokens)
-    ClipTower(build_towers(PARAMS, tokenizer), tokenizer, frozenset(known_words(captions))).save(paths.clip)
+    ClipTower.after_training(build_towers(PARAMS, tokenizer), tokenizer, captions).save(paths.clip)
     return paths
 
 

@@ -12,7 +12,7 @@ from salon.errors import SalonError
 from salon.params import ClipParams
 from salon.text.contrastive import HardNegatives, info_nce, probe_attributes
 from salon.text.states import TextStateCache
-from salon.text.tokenizer import known_words, train_tokenizer, unknown_words
+from salon.text.tokenizer import train_tokenizer, unknown_words
 from salon.text.tower import ClipTower, build_towers
 
 CAPTIONS = [
@@ -36,7 +36,7 @@ PARAMS = ClipParams(
 def tower() -> ClipTower:
     torch.manual_seed(0)
     tokenizer = train_tokenizer(CAPTIONS, vocab_size=PARAMS.vocab_size, max_tokens=PARAMS.max_tokens)
-    return ClipTower(build_towers(PARAMS, tokenizer), tokenizer, frozenset(known_words(CAPTIONS)))
+    return ClipTower.after_training(build_towers(PARAMS, tokenizer), tokenizer, CAPTIONS)
 
 
 @pytest.mark.parametrize("caption", [*CAPTIONS, "漢字 and ✨", "ёж"])

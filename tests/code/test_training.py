@@ -122,10 +122,13 @@ def test_averaged_weights_follow_the_decay(ingested_world, monkeypatch) -> None:
     captions = sorted(set(data.captions))
     n = len(captions)
     cache = TextStateCache(
-        captions, TextStates(torch.randn(n, 2, 8), torch.ones(n, 2, dtype=torch.bool), torch.randn(n, 8))
+        captions,
+        TextStates(
+            torch.randn(n, 2, 8), torch.ones(n, 2, dtype=torch.bool), torch.randn(n, 8), torch.randn(n, 8)
+        ),
     )
     method_class, config = read_config("diffusion", {"ema_decay": 0.9})
-    shape = DataShape(image_size=32, text_width=8, pooled_width=8)
+    shape = DataShape(image_size=32, text_width=8, pooled_width=8, words_width=8)
     method = method_class(config, shape, Frozen(PixelCodec(), nn.Identity()))
     module = MethodModule(method, data, cache, total_steps=3, seed=0)
     name, parameter = next(iter(method.named_parameters()))

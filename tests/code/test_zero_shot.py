@@ -27,7 +27,7 @@ class KnownTower:
         pooled = torch.stack(
             [embed(dict(zip(("colour", "shape"), text.split(), strict=True))) for text in captions]
         )
-        return TextStates(pooled[:, None], torch.ones(len(pooled), 1, dtype=torch.bool), pooled)
+        return TextStates(pooled[:, None], torch.ones(len(pooled), 1, dtype=torch.bool), pooled, pooled)
 
     def encode_images(self, images: torch.Tensor) -> torch.Tensor:
         numbers = images[:, 0, 0, 0].add(1).mul(127.5).round().int().tolist()
@@ -79,7 +79,7 @@ def test_works_on_ingested_pictures(ingested_world: Path, split: str) -> None:
         def encode_text(self, captions: list[str]) -> TextStates:
             colour = torch.stack([means[of_caption[caption]["background"]] for caption in captions])
             pooled = torch.nn.functional.normalize(colour, dim=1)
-            return TextStates(pooled[:, None], torch.ones(len(pooled), 1, dtype=torch.bool), pooled)
+            return TextStates(pooled[:, None], torch.ones(len(pooled), 1, dtype=torch.bool), pooled, pooled)
 
         def encode_images(self, images: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.normalize(images[:, :, 0].mean(dim=2), dim=1)

@@ -56,6 +56,7 @@ def make_text(count: int) -> TextStates:
         torch.randn(count, 4, WIDTH, generator=generator),
         torch.ones(count, 4, dtype=torch.bool),
         torch.nn.functional.normalize(torch.randn(count, WIDTH, generator=generator), dim=1),
+        torch.randn(count, WIDTH, generator=generator),
     )
 
 

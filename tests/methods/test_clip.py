@@ -9,7 +9,7 @@ from salon.methods.base import DataShape
 from salon.methods.clip import Clip, ClipConfig, with_noise
 from salon.text.states import TextStates
 
-SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8)
+SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, words_width=8)
 
 
 def make_clip(**settings: object) -> Clip:
@@ -27,6 +27,7 @@ def make_text(count: int, *, seed: int = 0) -> TextStates:
         torch.randn(count, 4, SHAPE.text_width, generator=generator),
         torch.ones(count, 4, dtype=torch.bool),
         torch.nn.functional.normalize(torch.randn(count, SHAPE.pooled_width, generator=generator), dim=1),
+        torch.randn(count, SHAPE.words_width, generator=generator),
     )
 
 
@@ -150,4 +151,4 @@ def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
 
 def test_a_size_that_cannot_be_halved_is_refused() -> None:
     with pytest.raises(SalonError, match="make the side a multiple of 8"):
-        Clip(ClipConfig(family="clip"), DataShape(20, 8, 8), pixel_frozen(8))
+        Clip(ClipConfig(family="clip"), DataShape(20, 8, 8, 8), pixel_frozen(8))

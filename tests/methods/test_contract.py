@@ -22,7 +22,7 @@ from salon.training.grids import seeded_generators
 IMAGE_SIZE = 16
 PICTURES = 8
 OVERFIT_STEPS = 300
-SHAPE = DataShape(image_size=IMAGE_SIZE, text_width=24, pooled_width=32)
+SHAPE = DataShape(image_size=IMAGE_SIZE, text_width=24, pooled_width=32, words_width=28)
 
 
 @pytest.fixture(scope="module", params=families())
@@ -56,7 +56,8 @@ def captions() -> TextStates:
         torch.randn(PICTURES, SHAPE.pooled_width, generator=generator), dim=1
     )
     mask = torch.arange(6)[None] < 3 + torch.arange(PICTURES)[:, None] % 4
-    return TextStates(torch.randn(PICTURES, 6, SHAPE.text_width, generator=generator), mask, pooled)
+    tokens = torch.randn(PICTURES, 6, SHAPE.text_width, generator=generator)
+    return TextStates(tokens, mask, pooled, torch.randn(PICTURES, SHAPE.words_width, generator=generator))
 
 
 @pytest.fixture(scope="module")

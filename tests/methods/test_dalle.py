@@ -13,7 +13,7 @@ from salon.methods.dalle import Dalle, DalleConfig
 from salon.nn.tokens import gumbel
 from salon.training.grids import seeded_generators
 
-SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH)
+SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH, words_width=WIDTH)
 FROZEN = colour_frozen()
 
 
@@ -27,14 +27,14 @@ def make_method(shape: DataShape = SHAPE, **settings: object) -> Dalle:
 @pytest.mark.parametrize("image_size", [16, 24])
 def test_what_is_drawn_with_the_cache_follows_from_the_whole_sequence(image_size: int) -> None:
     """Each code is argmax(guided logits / T + noise), the logits being those of one uncached pass."""
-    method = make_method(DataShape(image_size, WIDTH, WIDTH), temperature=0.7)
+    method = make_method(DataShape(image_size, WIDTH, WIDTH, WIDTH), temperature=0.7)
     randomise(method)
     text = make_text(3)
     drawn = method.sample(text, generator=seeded_generators(1, 3), guidance_scale=3)
     codes = method.codec.encode(drawn)
     with torch.no_grad():
-        captioned = method.logits(codes, text.pooled)
-        free = method.logits(codes, method.caption.null_pooled.expand_as(text.pooled))
+        captioned = method.logits(codes, text.words)
+        free = method.logits(codes, method.caption.null_words.expand_as(text.words))
     noise = gumbel((method.cells, 8), seeded_generators(1, 3))
     scores = (free + 3 * (captioned - free)) / 0.7 + noise
     assert torch.equal(scores.argmax(dim=2), codes)
@@ -48,7 +48,7 @@ def test_a_code_is_predicted_from_those_before_it() -> None:
     changed = codes.clone()
     changed[0, 6] = 3
     with torch.no_grad():
-        before, after = (method.logits(c, make_text(1).pooled)[0] for c in (codes, changed))
+        before, after = (method.logits(c, make_text(1).words)[0] for c in (codes, changed))
     differs = (before - after).abs().amax(dim=1) > 1e-5
     assert differs.tolist() == [False] * 7 + [True] * 9
 

@@ -11,7 +11,7 @@ from salon.methods.base import DataShape, load_method, read_config
 from salon.methods.diffusion import Diffusion, DiffusionConfig, make_scheduler
 from salon.text.states import TextStates
 
-SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8)
+SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, words_width=8)
 FROZEN = pixel_frozen(8)
 SOLVERS = ("euler", "heun", "unipc", "dpm++")
 
@@ -22,6 +22,7 @@ def make_text(count: int) -> TextStates:
         torch.randn(count, 4, 8, generator=generator),
         torch.ones(count, 4, dtype=torch.bool),
         torch.nn.functional.normalize(torch.randn(count, 8, generator=generator), dim=1),
+        torch.randn(count, 8, generator=generator),
     )
 
 
@@ -78,7 +79,7 @@ def test_euler_is_the_hand_written_integral() -> None:
 def test_guidance_extrapolates_from_the_null_caption() -> None:
     method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE, FROZEN).eval()
     torch.nn.init.normal_(method.unet.head.weight, std=0.05)
-    torch.nn.init.normal_(method.null_pooled)
+    torch.nn.init.normal_(method.null_words)
     for block in method.unet.modules():
         if hasattr(block, "conv_out"):
             torch.nn.init.normal_(block.conv_out.weight, std=0.05)
@@ -115,7 +116,7 @@ def test_null_captions_replace_every_trace_of_the_caption() -> None:
     method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE, FROZEN)
     one = method.with_null_captions(make_text(3), torch.tensor([True, False, True]))
     other = method.with_null_captions(make_text(6)[3:], torch.tensor([True, True, True]))
-    assert torch.equal(one.pooled[0], other.pooled[0])
+    assert torch.equal(one.words[0], other.words[0])
     assert torch.equal(one.tokens[0][one.mask[0]], other.tokens[0][other.mask[0]])
     assert torch.equal(one.tokens[1], make_text(3).tokens[1])
 
@@ -161,7 +162,7 @@ def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
 
 def test_a_size_that_cannot_be_halved_is_refused() -> None:
     with pytest.raises(SalonError, match="multiple of 8"):
-        Diffusion(DiffusionConfig(family="diffusion"), DataShape(20, 8, 8), FROZEN)
+        Diffusion(DiffusionConfig(family="diffusion"), DataShape(20, 8, 8, 8), FROZEN)
 
 
 def test_a_level_that_does_not_exist_is_refused() -> None:

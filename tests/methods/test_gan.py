@@ -9,11 +9,11 @@ from frozen_nets import pixel_frozen
 from salon.codecs.pixels import PixelCodec
 from salon.errors import SalonError
 from salon.methods.base import DataShape, Frozen
-from salon.methods.gan import GAN, GANConfig, diversity, matching_loss, same_captions, unit_variance
+from salon.methods.gan import GAN, GANConfig, diversity, matching_loss, same_captions
 from salon.text.states import TextStates
 from salon.training.budget import count_step_flops
 
-SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8)
+SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, words_width=8)
 FROZEN = pixel_frozen(SHAPE.pooled_width)
 LOG2 = math.log(2)
 
@@ -29,6 +29,7 @@ def make_text(count: int) -> TextStates:
         torch.randn(count, 4, 8, generator=generator),
         torch.ones(count, 4, dtype=torch.bool),
         torch.nn.functional.normalize(torch.randn(count, 8, generator=generator), dim=1),
+        torch.randn(count, 8, generator=generator),
     )
 
 
@@ -54,11 +55,11 @@ class SumDiscriminator(torch.nn.Module):
     def features(self, images: torch.Tensor) -> torch.Tensor:
         return self.slope * images.flatten(1).sum(dim=1, keepdim=True)
 
-    def logits(self, features: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
-        return features.expand(-1, len(pooled))
+    def logits(self, features: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        return features.expand(-1, len(words))
 
-    def forward(self, images: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
-        return self.logits(self.features(images), pooled).diagonal()
+    def forward(self, images: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        return self.logits(self.features(images), words).diagonal()
 
 
 def test_the_penalty_is_the_squared_gradient() -> None:
@@ -72,16 +73,28 @@ def test_the_penalty_is_the_squared_gradient() -> None:
 
 def test_both_losses_are_relativistic() -> None:
     """For D = slope * sum(x) they are softplus of the difference of the sums, with opposite signs."""
-    method = make_gan(gamma=0.0, matching_weight=0.0)
+    method = make_gan(gamma=0.0, matching_weight=0.0, reconstruction_weight=2.0)
     method.discriminator = SumDiscriminator(0.01)
     reals, fakes = torch.full((2, 3, 16, 16), 0.5), torch.full((2, 3, 16, 16), -0.25)
-    pooled = unit_variance(make_text(2).pooled)
+    words, same = make_text(2).words, torch.eye(2, dtype=torch.bool)
     difference = torch.tensor(0.01 * 0.75 * 3 * 16 * 16)
-    told_apart = method.discriminator_losses(reals, fakes, pooled)
+    told_apart = method.discriminator_losses(reals, fakes, words, same)
     assert told_apart.total.item() == pytest.approx(torch.nn.functional.softplus(-difference).item())
     assert told_apart.terms["margin"].item() == pytest.approx(difference.item())
-    fooled = method.generator_losses(reals, fakes, pooled)
-    assert fooled.total.item() == pytest.approx(torch.nn.functional.softplus(difference).item())
+    fooled = method.generator_losses(reals, fakes, words)
+    assert fooled.terms["fooling"].item() == pytest.approx(torch.nn.functional.softplus(difference).item())
+    assert fooled.total.item() == pytest.approx(fooled.terms["fooling"].item() + 2 * 0.75)
+
+
+def test_the_reconstruction_leaves_free_what_a_block_averages_away() -> None:
+    method = make_gan(reconstruction_block=4)
+    reals = torch.rand(2, 3, 16, 16)
+    shuffled = reals.unfold(2, 4, 4).unfold(3, 4, 4).transpose(4, 5)  # each block transposed
+    shuffled = shuffled.permute(0, 1, 2, 4, 3, 5).reshape(reals.shape)
+    pooled = unit_variance(make_text(2).pooled)
+    assert not torch.equal(shuffled, reals)
+    free = method.generator_losses(reals, shuffled, pooled).terms["reconstruction"].item()
+    assert free == pytest.approx(0, abs=1e-6)
 
 
 def test_a_discriminator_that_cannot_tell_starts_at_log_two() -> None:
@@ -92,7 +105,7 @@ def test_a_discriminator_that_cannot_tell_starts_at_log_two() -> None:
     assert start.terms["adversarial"].item() == pytest.approx(LOG2)
     assert start.terms["matching"].item() == pytest.approx(math.log(6))
     assert start.terms["penalty"].item() == 0
-    assert losses(method, "generator").total.item() == pytest.approx(LOG2)
+    assert losses(method, "generator").terms["fooling"].item() == pytest.approx(LOG2)
 
 
 def test_each_objective_trains_its_own_network_alone() -> None:
@@ -172,7 +185,7 @@ def test_neutral_settings_are_accepted() -> None:
 
 def test_a_size_that_cannot_be_halved_is_refused() -> None:
     with pytest.raises(SalonError, match="multiple of 8"):
-        GAN(GANConfig(family="gan"), DataShape(20, 8, 8), FROZEN)
+        GAN(GANConfig(family="gan"), DataShape(20, 8, 8, 8), FROZEN)
 
 
 def test_a_codec_of_codes_is_refused() -> None:

@@ -14,7 +14,7 @@ from salon.methods.vqvae import VqVaePrior, VqVaePriorConfig, num_masked, random
 from salon.nn.tokens import gumbel
 from salon.training.grids import seeded_generators
 
-SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH)
+SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH, words_width=WIDTH)
 FROZEN = colour_frozen()
 
 
@@ -67,8 +67,8 @@ def test_one_pass_draws_every_code_from_the_guided_softmax() -> None:
     drawn = method.sample(text, generator=seeded_generators(1, 3), guidance_scale=3, num_inference_steps=1)
     nothing = torch.full((3, 16), method.mask_code)
     with torch.no_grad():
-        captioned = method.logits(nothing, method.caption(text.pooled))
-        free = method.logits(nothing, method.caption(method.caption.null_pooled.expand_as(text.pooled)))
+        captioned = method.logits(nothing, method.caption(text.words))
+        free = method.logits(nothing, method.caption(method.caption.null_words.expand_as(text.words)))
     noise = gumbel((16, 8), seeded_generators(1, 3))
     scores = (free + 3 * (captioned - free)) / 0.7 + noise
     assert torch.equal(method.codec.encode(drawn), scores.argmax(dim=2))

@@ -17,7 +17,7 @@ from salon.params import ClipParams
 from salon.paths import SPLITS
 from salon.stages import evaluate, validate
 from salon.text.states import TextStateCache
-from salon.text.tokenizer import known_words, train_tokenizer
+from salon.text.tokenizer import train_tokenizer
 from salon.text.tower import ClipTower, build_towers
 
 CLIP = ClipParams(
@@ -68,7 +68,7 @@ def judged_world(ingested_world: Path, tmp_path_factory: pytest.TempPathFactory)
     captions = sorted({caption for split in splits.values() for caption in split.captions})
     torch.manual_seed(0)
     tokenizer = train_tokenizer(captions, vocab_size=CLIP.vocab_size, max_tokens=CLIP.max_tokens)
-    tower = ClipTower(build_towers(CLIP, tokenizer), tokenizer, frozenset(known_words(captions)))
+    tower = ClipTower.after_training(build_towers(CLIP, tokenizer), tokenizer, captions)
     tower.save(paths.clip)
     write_json(paths.codec("pixels") / "config.json", {"family": "pixels"})
     TextStateCache(captions, tower.encode_text(captions)).save(paths.text_states)

@@ -13,6 +13,7 @@ from salon.methods.diffusion import Diffusion, DiffusionConfig
 from salon.params import Params, load_params
 from salon.paths import Paths
 from salon.stages import register
+from salon.text.states import TextStateCache
 from salon.tracking import runs
 
 NAME = "diffusion"
@@ -77,7 +78,9 @@ def write_method(paths: Paths, *, seed: int) -> None:
     """An untrained flow and the ledger that the train stage would leave."""
     torch.manual_seed(seed)
     frozen = Frozen.load(codec=paths.codec(CONFIG.codec), clip=paths.clip)
-    method = Diffusion(CONFIG, DataShape(image_size=32, text_width=32, pooled_width=16), frozen)
+    words_width = TextStateCache.load(paths.text_states).states.words.shape[1]
+    shape = DataShape(image_size=32, text_width=32, pooled_width=16, words_width=words_width)
+    method = Diffusion(CONFIG, shape, frozen)
     with torch.no_grad():
         for parameter in method.parameters():  # zero-initialised layers would draw the same for every prompt
             parameter.add_(0.02 * torch.randn_like(parameter))

@@ -72,6 +72,8 @@ class DataShape:
     """Width of `TextStates.tokens`."""
     pooled_width: int
     """Width of `TextStates.pooled`."""
+    words_width: int
+    """Width of `TextStates.words`."""
 
 
 @dataclass(frozen=True)

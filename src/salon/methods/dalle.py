@@ -4,8 +4,9 @@ p(codes | caption) = prod_t p(code_t | code_<t, caption), eq. 1 without the text
 cross-entropy. Captions are dropped at random for guidance on the logits (Ho 2022; for tokens Gafni 2022,
 sec. 3.4). Keys and values of what is written are kept, so that a new code costs one position.
 
-Departures: the caption is not a string of tokens before the picture but the frozen tower's pooled
-embedding: it is the first position, and it is added at all others together with a layout painted from it.
+Departures: the caption is not a string of tokens before the picture but the mean of its words
+(`salon.text.words`): it is the first position, and it is added at all others together with a layout painted
+from it.
 Position t reads code t - 1 and predicts code t. Codes enter and leave through their codebook entries
 (`salon.nn.tokens`), which takes a third of the steps that free embeddings take.
 """
@@ -72,7 +73,7 @@ class Dalle(Method):
         codec = need_codes(self.codec, "dalle")
         side = codec.grid_side(shape.image_size)
         self.cells, self.codebook_size = side**2, codec.codebook_size
-        self.caption = CaptionGrid(shape.pooled_width, config.width, self.cells)
+        self.caption = CaptionGrid(shape.words_width, config.width, self.cells)
         self.code = CodeMaps(codec.codebook, config.width)
         self.transformer = Transformer(width=config.width, layers=config.layers, head_width=config.head_width)
         self.register_buffer("rotation", rope_2d(side, config.head_width), persistent=False)
@@ -82,10 +83,10 @@ class Dalle(Method):
         """The codec's entries."""
         return need_codes(self.codec, "dalle").codebook
 
-    def logits(self, codes: Int[Tensor, "b n"], pooled: Float[Tensor, "b e"]) -> Float[Tensor, "b n k"]:
+    def logits(self, codes: Int[Tensor, "b n"], words: Float[Tensor, "b w"]) -> Float[Tensor, "b n k"]:
         """Logits of every code given those before it."""
         written = F.embedding(codes[:, :-1], self.code.vectors_in(self.codebook))  # (b, n-1, d)
-        x = self.caption(pooled) + F.pad(written, (0, 0, 1, 0))  # nothing is before the first
+        x = self.caption(words) + F.pad(written, (0, 0, 1, 0))  # nothing is before the first
         h = self.transformer(x, self.rotation, is_causal=True)  # (b, n, d)
         return F.linear(h, self.code.vectors_out(self.codebook), self.code.bias_out)
 
@@ -105,8 +106,8 @@ class Dalle(Method):
     ) -> Losses:
         """Cross-entropy of every code given those before it, in nats per code."""
         codes = as_codes(prepared)
-        pooled = self.caption.drop(text.pooled, self.config.caption_dropout, generator)
-        loss = F.cross_entropy(self.logits(codes, pooled).flatten(0, 1).float(), codes.flatten())
+        words = self.caption.drop(text.words, self.config.caption_dropout, generator)
+        loss = F.cross_entropy(self.logits(codes, words).flatten(0, 1).float(), codes.flatten())
         return Losses(total=loss, terms={"nll": loss.detach()})
 
     def generate(
@@ -124,7 +125,7 @@ class Dalle(Method):
                 f"num_inference_steps {num_inference_steps}: dalle writes a picture in exactly {self.cells} "
                 "steps; leave it out"
             )
-        caption = self.caption.with_null(text.pooled, scale)  # (b or 2b, n, d)
+        caption = self.caption.with_null(text.words, scale)  # (b or 2b, n, d)
         noise = gumbel((self.cells, self.codebook_size), generators).to(caption.device)
         cache = self.transformer.new_cache(len(caption), self.cells, like=caption)
         codes = torch.empty(len(text), self.cells, dtype=torch.long, device=caption.device)

@@ -5,7 +5,7 @@ predicts the picture and the loss compares velocities, since a network this smal
 has to predict noise itself. Noise levels are drawn logit-normally (Esser 2024, eq. 19). Captions are dropped
 at random, so that one network gives the guided and the unguided velocity (Ho 2022).
 
-Departures: FiLM by a linear map of the frozen tower's pooled embedding, and a layout painted from it;
+Departures: FiLM by a linear map of the caption's words, and a layout painted from it;
 guidance only at middle noise levels (Kynkäänniemi 2024), which saves the second network pass elsewhere.
 At inference the solver is a scheduler of diffusers, chosen by name.
 """
@@ -88,8 +88,8 @@ class Diffusion(Method):
             FourierEmbedding(128), nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width)
         )
         # linear: what the caption's parts add up to, so that unseen combinations stay near their parts
-        self.caption = nn.Linear(shape.pooled_width, width)
-        self.null_pooled = nn.Parameter(torch.zeros(shape.pooled_width))
+        self.caption = nn.Linear(shape.words_width, width)
+        self.null_words = nn.Parameter(torch.zeros(shape.words_width))
         # without attention nothing reads the tokens, and there is no null token to learn
         self.null_token = nn.Parameter(
             torch.zeros(shape.text_width), requires_grad=bool(config.attention_levels)
@@ -110,8 +110,7 @@ class Diffusion(Method):
         self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, "b"], text: TextStates
     ) -> Float[Tensor, "b c h w"]:
         """E[x | x_sigma, caption]."""
-        pooled = text.pooled * text.pooled.shape[1] ** 0.5  # unit vectors to unit variance
-        condition = nn.functional.silu(self.time(sigma) + self.caption(pooled))
+        condition = nn.functional.silu(self.time(sigma) + self.caption(text.words))
         return self.unet(x, condition, text.tokens, text.mask)
 
     def velocity(
@@ -127,7 +126,8 @@ class Diffusion(Method):
         return TextStates(
             tokens=torch.where(dropped[:, None, None], self.null_token, text.tokens),
             mask=torch.where(dropped[:, None], first, text.mask),
-            pooled=torch.where(dropped[:, None], self.null_pooled, text.pooled),
+            pooled=text.pooled,
+            words=torch.where(dropped[:, None], self.null_words, text.words),
         )
 
     def losses(

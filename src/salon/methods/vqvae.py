@@ -6,7 +6,7 @@ begins with everything masked. Pass i of S draws all masked codes and masks agai
 certain (sec. 3.2), by log p + tau (1 - i / S) g with Gumbel noise g. Guidance is on the logits (Muse,
 sec. 2.7).
 
-Departures: the caption is the frozen tower's pooled embedding, added at every cell together with a layout
+Departures: the mean of the caption's words (`salon.text.words`) is added at every cell together with a layout
 painted from it, in place of cross-attention. Codes enter and leave through their codebook entries
 (`salon.nn.tokens`).
 """
@@ -78,7 +78,7 @@ class VqVaePrior(Method):
         side = codec.grid_side(shape.image_size)
         self.cells, self.codebook_size = side**2, codec.codebook_size
         self.mask_code = self.codebook_size  # one more than the codes
-        self.caption = CaptionGrid(shape.pooled_width, config.width, self.cells)
+        self.caption = CaptionGrid(shape.words_width, config.width, self.cells)
         self.code = CodeMaps(codec.codebook, config.width, extra=1)
         self.transformer = Transformer(width=config.width, layers=config.layers, head_width=config.head_width)
         self.register_buffer("rotation", rope_2d(side, config.head_width), persistent=False)
@@ -117,7 +117,7 @@ class VqVaePrior(Method):
         """Cross-entropy of the masked codes, in nats per code."""
         codes = as_codes(prepared)
         masked = random_mask(codes.shape, generator).to(codes.device)
-        caption = self.caption(self.caption.drop(text.pooled, self.config.caption_dropout, generator))
+        caption = self.caption(self.caption.drop(text.words, self.config.caption_dropout, generator))
         logits = self.logits(codes.masked_fill(masked, self.mask_code), caption, masked)
         loss = F.cross_entropy(logits.float(), codes[masked])
         return Losses(total=loss, terms={"nll": loss.detach()})
@@ -140,7 +140,7 @@ class VqVaePrior(Method):
         )
         if not 1 <= steps <= self.cells:
             raise SalonError(f"num_inference_steps {steps} is out of range: 1 to {self.cells}")
-        caption = self.caption.with_null(text.pooled, scale)  # (b or 2b, n, d)
+        caption = self.caption.with_null(text.words, scale)  # (b or 2b, n, d)
         shape = (self.cells, self.codebook_size)
         codes = torch.full((len(text), self.cells), self.mask_code, device=caption.device)
         for i in range(1, steps + 1):

@@ -25,7 +25,7 @@ class Generator(nn.Module):
         self,
         *,
         latent_width: int,
-        pooled_width: int,
+        words_width: int,
         condition_width: int,
         channels: Sequence[int],
         blocks_per_level: int,
@@ -42,7 +42,7 @@ class Generator(nn.Module):
         self.patch = patch
         self.latent = nn.Linear(latent_width, condition_width)
         # linear: what the caption's parts add up to, so that unseen combinations stay near their parts
-        self.caption = nn.Linear(pooled_width, condition_width)
+        self.caption = nn.Linear(words_width, condition_width)
         self.levels = nn.ModuleList()
         self.painters = nn.ModuleList()
         deepest = len(channels) - 1
@@ -63,8 +63,8 @@ class Generator(nn.Module):
             assert self.head.bias is not None
             self.head.bias.zero_()
 
-    def forward(self, z: Float[Tensor, "b z"], pooled: Float[Tensor, "b e"]) -> Float[Tensor, "b 3 h w"]:
-        condition = F.silu(self.latent(z) + self.caption(pooled))
+    def forward(self, z: Float[Tensor, "b z"], words: Float[Tensor, "b w"]) -> Float[Tensor, "b 3 h w"]:
+        condition = F.silu(self.latent(z) + self.caption(words))
         h = z.new_zeros(len(z), *self.coarsest).contiguous(memory_format=torch.channels_last)
         for depth, blocks in enumerate(self.levels):
             if depth:

@@ -49,33 +49,32 @@ class CodeMaps(nn.Module):
 class CaptionGrid(nn.Module):
     """The caption's part of every cell's input: a vector that all cells share, and a layout cell by cell.
 
-    Both are linear in the pooled embedding, so that unseen combinations stay near their parts. The layout's
+    Both are linear in the caption's words, so that unseen combinations stay near their parts. The layout's
     bias is a learned embedding of the position.
     """
 
-    def __init__(self, pooled_width: int, width: int, cells: int) -> None:
+    def __init__(self, words_width: int, width: int, cells: int) -> None:
         super().__init__()
-        self.shared = nn.Linear(pooled_width, width)
-        self.layout = nn.Linear(pooled_width, width * cells)
-        self.null_pooled = nn.Parameter(torch.zeros(pooled_width))
+        self.shared = nn.Linear(words_width, width)
+        self.layout = nn.Linear(words_width, width * cells)
+        self.null_words = nn.Parameter(torch.zeros(words_width))
 
-    def forward(self, pooled: Float[Tensor, "b e"]) -> Float[Tensor, "b n d"]:
-        pooled = pooled * pooled.shape[1] ** 0.5  # unit vectors to unit variance
-        shared = self.shared(pooled)[:, None]  # (b, 1, d)
-        return shared + self.layout(pooled).unflatten(1, (-1, shared.shape[2]))
+    def forward(self, words: Float[Tensor, "b w"]) -> Float[Tensor, "b n d"]:
+        shared = self.shared(words)[:, None]  # (b, 1, d)
+        return shared + self.layout(words).unflatten(1, (-1, shared.shape[2]))
 
     def drop(
-        self, pooled: Float[Tensor, "b e"], share: float, generator: torch.Generator
-    ) -> Float[Tensor, "b e"]:
-        """`pooled` with a random share replaced by the learned null caption."""
-        draws = torch.rand(len(pooled), generator=generator, device=generator.device).to(pooled.device)
-        return torch.where((draws < share)[:, None], self.null_pooled, pooled)
+        self, words: Float[Tensor, "b w"], share: float, generator: torch.Generator
+    ) -> Float[Tensor, "b w"]:
+        """`words` with a random share replaced by the learned null caption."""
+        draws = torch.rand(len(words), generator=generator, device=generator.device).to(words.device)
+        return torch.where((draws < share)[:, None], self.null_words, words)
 
-    def with_null(self, pooled: Float[Tensor, "b e"], scale: float) -> Float[Tensor, "b2 n d"]:
+    def with_null(self, words: Float[Tensor, "b w"], scale: float) -> Float[Tensor, "b2 n d"]:
         """The inputs of the captions and, where guidance needs them, after them those of the null caption."""
         if scale == 1:
-            return self(pooled)
-        return self(torch.cat([pooled, self.null_pooled.expand_as(pooled)]))
+            return self(words)
+        return self(torch.cat([words, self.null_words.expand_as(words)]))
 
 
 def guide(logits: Float[Tensor, "b2 ..."], scale: float) -> Float[Tensor, "b ..."]:

@@ -58,7 +58,8 @@ class Block(nn.Module):
     ) -> Float[Tensor, "b n d"]:
         """With a `cache`, the n tokens of `x` stand at `start` and also see everything before them."""
         qkv = self.qkv(self.norm_attention(x)).unflatten(-1, (3, -1, self.head_width))  # (b, n, 3, heads, w)
-        qk, v = qkv[:, :, :2], qkv[:, :, 2].transpose(1, 2)
+        qk, v = qkv.split((2, 1), dim=2)
+        v = v[:, :, 0].transpose(1, 2)  # (b, heads, n, w)
         qk = F.layer_norm(qk, (self.head_width,)) * self.qk_scale
         qk = torch.view_as_real(torch.view_as_complex(qk.float().unflatten(-1, (-1, 2))) * rotation)
         q, k = qk.flatten(-2).to(v.dtype).permute(2, 0, 3, 1, 4)  # (b, heads, n, w) each

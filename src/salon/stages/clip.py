@@ -10,7 +10,7 @@ from salon.params import Params
 from salon.paths import SPLITS, Paths
 from salon.text.contrastive import HardNegatives, info_nce, probe_attributes
 from salon.text.states import TextStateCache
-from salon.text.tokenizer import known_words, train_tokenizer
+from salon.text.tokenizer import train_tokenizer
 from salon.text.tower import ClipTower, TwoTowers, build_towers, tokenize
 from salon.text.zero_shot import zero_shot_accuracy
 from salon.training.budget import count_step_flops
@@ -31,7 +31,7 @@ def run(params: Params, paths: Paths) -> None:
     step_flops = count_step_flops(towers, lambda twin: contrast.loss(twin, 0))
     report = fit(towers, contrast.loss, name="train_clip", total_steps=settings.max_steps, lr=settings.lr)
 
-    tower = ClipTower(towers, tokenizer, frozenset(known_words(train.captions)))
+    tower = ClipTower.after_training(towers, tokenizer, train.captions)
     probe = probe_attributes(tower, splits["val"], train)
     zero_shot = {split: zero_shot_accuracy(tower, splits[split], train) for split in ("val", "novel")}
     captions = sorted({caption for split in splits.values() for caption in split.captions})

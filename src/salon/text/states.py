@@ -23,15 +23,19 @@ class TextStates:
     """True where a token is real, False where it pads."""
     pooled: Float[Tensor, "b e"]
     """Projected embedding in the shared image-text space, of unit length."""
+    words: Float[Tensor, "b w"]
+    """Whitened mean of the words' embeddings (`salon.text.words`): additive, of about unit variance."""
 
     def __len__(self) -> int:
         return self.tokens.shape[0]
 
     def __getitem__(self, index: slice | Tensor) -> "TextStates":
-        return TextStates(self.tokens[index], self.mask[index], self.pooled[index])
+        return TextStates(self.tokens[index], self.mask[index], self.pooled[index], self.words[index])
 
     def to(self, device: torch.device | str) -> "TextStates":
-        return TextStates(self.tokens.to(device), self.mask.to(device), self.pooled.to(device))
+        return TextStates(
+            self.tokens.to(device), self.mask.to(device), self.pooled.to(device), self.words.to(device)
+        )
 
     def concat(self, other: "TextStates") -> "TextStates":
         """Both batches, one after the other. Both must be padded to the same number of tokens."""
@@ -39,6 +43,7 @@ class TextStates:
             torch.cat([self.tokens, other.tokens]),
             torch.cat([self.mask, other.mask]),
             torch.cat([self.pooled, other.pooled]),
+            torch.cat([self.words, other.words]),
         )
 
 
@@ -65,10 +70,7 @@ class TextStateCache:
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {"tokens": self.states.tokens, "mask": self.states.mask, "pooled": self.states.pooled},
-            folder / "states.safetensors",
-        )
+        save_file(vars(self.states), folder / "states.safetensors")
         (folder / "captions.json").write_text(
             json.dumps(self.captions, ensure_ascii=False, indent=0), encoding="utf-8"
         )
@@ -84,4 +86,4 @@ class TextStateCache:
             raise SalonError(f"{folder} holds no text states: run the train_clip stage first")
         tensors = load_file(folder / "states.safetensors")
         captions = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
-        return cls(captions, TextStates(tensors["tokens"], tensors["mask"], tensors["pooled"]))
+        return cls(captions, TextStates(**tensors))

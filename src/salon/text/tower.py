@@ -25,9 +25,11 @@ from salon.errors import SalonError
 from salon.jsonfile import read_json, write_json
 from salon.params import ClipParams
 from salon.text.states import TextStates
-from salon.text.tokenizer import unknown_words
+from salon.text.tokenizer import known_words, unknown_words
+from salon.text.words import WordMeans
 
 TOWERS = "towers.json"
+WORDS = "words.safetensors"
 INITIAL_LOGIT_SCALE = 1 / 0.07  # Radford 2021, sec. 2.4
 MAX_LOGIT_SCALE = 100.0  # Radford 2021, sec. 2.5
 
@@ -45,6 +47,11 @@ class TwoTowers(nn.Module):
     def logit_scale(self) -> Float[Tensor, ""]:
         return self.log_scale.exp().clamp(max=MAX_LOGIT_SCALE)
 
+    @property
+    def word_embeddings(self) -> Float[Tensor, "v d"]:
+        """The text tower's embedding of each token."""
+        return self.text.text_model.embeddings.token_embedding.weight
+
     def encode_text(
         self, input_ids: Int[Tensor, "b n"], attention_mask: Int[Tensor, "b n"]
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b e"]]:
@@ -61,11 +68,26 @@ class ClipTower:
     """Frozen towers with their tokenizer."""
 
     def __init__(
-        self, towers: TwoTowers, tokenizer: PreTrainedTokenizerFast, known: frozenset[str] = frozenset()
+        self,
+        towers: TwoTowers,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        words: WordMeans,
+        known_words: frozenset[str],
     ) -> None:
         self.towers = towers.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.known_words = known
+        self.words = words
+        self.known_words = known_words
+
+    @classmethod
+    def after_training(
+        cls, towers: TwoTowers, tokenizer: PreTrainedTokenizerFast, captions: Sequence[str]
+    ) -> "ClipTower":
+        """The tower of trained networks, with what it keeps of the training captions."""
+        batch = tokenize(tokenizer, captions, max_tokens=towers.text.config.max_position_embeddings)
+        words = WordMeans.fit(towers.word_embeddings, batch["input_ids"], batch["attention_mask"])
+        return cls(towers, tokenizer, words=words, known_words=frozenset(known_words(captions)))
 
     @property
     def max_tokens(self) -> int:
@@ -77,22 +99,24 @@ class ClipTower:
 
     def to(self, device: torch.device | str) -> "ClipTower":
         self.towers.to(device)
+        self.words = self.words.to(device)
         return self
 
     @torch.inference_mode()
     def encode_text(self, captions: Sequence[str], *, batch_size: int = 512) -> TextStates:
         """Encode captions, padded to the longest of them."""
         batch = tokenize(self.tokenizer, captions, max_tokens=self.max_tokens)
-        tokens, pooled = [], []
+        tokens, pooled, words = [], [], []
         for ids, mask in zip(
             batch["input_ids"].split(batch_size), batch["attention_mask"].split(batch_size), strict=True
         ):
-            hidden, embedding = self.towers.encode_text(ids.to(self.device), mask.to(self.device))
+            ids, mask = ids.to(self.device), mask.to(self.device)
+            hidden, embedding = self.towers.encode_text(ids, mask)
             tokens.append(hidden)
             pooled.append(embedding)
-        return TextStates(
-            torch.cat(tokens), batch["attention_mask"].bool().to(self.device), torch.cat(pooled)
-        )
+            words.append(self.words(ids, mask))
+        mask = batch["attention_mask"].bool().to(self.device)
+        return TextStates(torch.cat(tokens), mask, torch.cat(pooled), torch.cat(words))
 
     @torch.inference_mode()
     def encode_images(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
@@ -108,10 +132,11 @@ class ClipTower:
         return len(self.tokenizer(caption)["input_ids"]) > self.max_tokens
 
     def save(self, folder: Path) -> None:
-        """Write `text/`, `image/` and `towers.json`."""
+        """Write `text/`, `image/`, `words.safetensors` and `towers.json`."""
         self.towers.text.save_pretrained(folder / "text")
         self.tokenizer.save_pretrained(folder / "text")
         self.towers.image.save_pretrained(folder / "image")
+        self.words.save(folder / WORDS)
         description = {
             "logit_scale": float(self.towers.logit_scale),
             "known_words": sorted(self.known_words),
@@ -134,7 +159,8 @@ class ClipTower:
         )
         towers.log_scale.data.fill_(math.log(description["logit_scale"]))
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "text")
-        return cls(towers, tokenizer, frozenset(description["known_words"]))
+        words = WordMeans.load(folder / WORDS, table=towers.word_embeddings)
+        return cls(towers, tokenizer, words=words, known_words=frozenset(description["known_words"]))
 
 
 def build_towers(params: ClipParams, tokenizer: PreTrainedTokenizerFast) -> TwoTowers:
