@@ -1,4 +1,4 @@
-"""Judge one method: alignment on captions it never saw drawn, and what a picture costs."""
+"""Judge one method on captions it never saw drawn, by every witness of the jury, and what a picture costs."""
 
 import shutil
 import statistics
@@ -12,8 +12,10 @@ import torch
 from salon.data.loader import CaptionedImages, load_split, to_float, to_uint8
 from salon.data.splits import novelty_kind, seen_pairs
 from salon.jsonfile import read_json, write_json
-from salon.judging.alignment import Judged, alignment
-from salon.judging.scorer import AttributeScorer, select
+from salon.judging.alignment import Judged
+from salon.judging.firewall import refuse_leaks
+from salon.judging.jury import DIVERSITY_PICTURES, DIVERSITY_PROMPTS, Jury
+from salon.judging.scorer import select
 from salon.methods.base import Frozen, Method, load_method, read_config
 from salon.params import EvaluateParams, Params
 from salon.paths import Paths
@@ -33,29 +35,27 @@ def run(params: Params, paths: Paths, name: str) -> None:
     frozen = Frozen.load(codec=paths.codec(config.codec), clip=paths.clip)
     frozen.to(device)
     method = load_method(paths.method(name), frozen).to(device)
-    jury = _Jury(
-        method,
-        AttributeScorer.from_pretrained(paths.scorer).to(device),
-        TextStateCache.load(paths.text_states),
-        settings,
-        device,
-    )
     ledger = read_json(paths.method(name) / "training.json")
+    refuse_leaks(ledger, method=name)
+    jury = Jury.open(paths, settings, device=device)
+    studio = _Studio(method, jury, TextStateCache.load(paths.text_states), settings, device)
     folder = paths.samples(name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
     metrics: dict[str, object] = {}
     for split, prompts in choose_prompts(paths, settings.pictures).items():
-        judged, images = jury.judge(prompts)
+        images = studio.draw(prompts)
+        judged = jury.look(prompts, images)
         _save_samples(folder / split.replace("/", "-"), judged, images)
-        figures = {
-            "alignment": jury.align(judged),
-            **{
-                f"alignment_{lang}": jury.align([j for j in judged if j.lang == lang])
-                for lang in sorted({j.lang for j in judged})
-            },
-        }
+        figures = jury.alignment(judged)
+        if split == "test":
+            few = select_first(prompts, DIVERSITY_PROMPTS)
+            further = [studio.draw(few, repeat=repeat) for repeat in range(1, DIVERSITY_PICTURES)]
+            figures |= jury.fidelity(images, further)
+            copies = jury.memorisation(images)
+            metrics["memorisation"] = copies.to_json()
+            _save_pairs(folder / "memorisation.png", jury.pair_up(images, copies))
         _nest(metrics, split, figures)
         print(
             f"{name} on {split}: "
@@ -68,10 +68,10 @@ def run(params: Params, paths: Paths, name: str) -> None:
         "parameters": ledger["parameters"],
         "images_seen": ledger["own"]["images_seen"],
         "peak_memory_gb": round(ledger["own"]["peak_memory_gb"], 3),
-        **jury.time_sampling(),
+        **studio.time_sampling(),
     }
     write_json(paths.metrics(name), metrics)
-    dial = jury.turn_dial(select_first(load_split(paths.interim, "val"), settings.dial_pictures))
+    dial = studio.turn_dial(select_first(load_split(paths.interim, "val"), settings.dial_pictures))
     write_json(paths.dial(name), dial)
 
 
@@ -91,46 +91,25 @@ def select_first(data: CaptionedImages, count: int) -> CaptionedImages:
     return select(data, [i < count for i in range(len(data))])
 
 
-class _Jury:
-    def __init__(
-        self,
-        method: Method,
-        scorer: AttributeScorer,
-        cache: TextStateCache,
-        settings: EvaluateParams,
-        device: str,
-    ) -> None:
-        self.method, self.scorer, self.settings, self.device = method, scorer, settings, device
-        self.cache = cache
+class _Studio:
+    """The method at work: pictures as a user would get them, and how long they take."""
 
-    def judge(
-        self, prompts: CaptionedImages, dial: Mapping[str, int] | None = None
-    ) -> tuple[list[Judged], torch.Tensor]:
-        """Sample one picture per prompt, as a user would get it (uint8), and ask the scorer."""
+    def __init__(
+        self, method: Method, jury: Jury, cache: TextStateCache, settings: EvaluateParams, device: str
+    ) -> None:
+        self.method, self.jury, self.cache, self.settings, self.device = method, jury, cache, settings, device
+
+    def draw(
+        self, prompts: CaptionedImages, dial: Mapping[str, int] | None = None, *, repeat: int = 0
+    ) -> torch.Tensor:
+        """One picture per prompt (uint8); `repeat` numbers further pictures of the same prompts."""
         states = self.cache.states[self.cache.indices(prompts.captions)]
+        first = repeat * self.settings.pictures  # noise that no judged picture has started from
         parts = [
-            self._sample(states[start : start + self.settings.batch_size], start, dial)
+            self._sample(states[start : start + self.settings.batch_size], first + start, dial)
             for start in range(0, len(prompts), self.settings.batch_size)
         ]
-        images = torch.cat(parts)
-        judged = [
-            Judged(id=row_id, caption=caption, lang=lang, wanted=wanted, seen=seen)
-            for row_id, caption, lang, wanted, seen in zip(
-                prompts.ids,
-                prompts.captions,
-                prompts.langs,
-                prompts.attributes,
-                self.scorer.judge(images),
-                strict=True,
-            )
-        ]
-        return judged, images
-
-    def align(self, judged: Sequence[Judged]) -> dict[str, dict[str, float | int]]:
-        estimates = alignment(
-            judged, bootstrap_samples=self.settings.bootstrap_samples, seed=self.settings.seed
-        )
-        return {name: estimate.to_json() for name, estimate in estimates.items()}
+        return torch.cat(parts)
 
     def time_sampling(self) -> dict[str, float]:
         """Latency of one picture alone, and pictures per second in batches of 16."""
@@ -158,8 +137,8 @@ class _Jury:
         table: list[dict[str, Any]] = []
         name = self.method.dial
         for value in getattr(self.settings.dial, name):
-            judged, _ = self.judge(prompts, {name: value})
-            all_right = self.align(judged)["all"]
+            judged = self.jury.look(prompts, self.draw(prompts, {name: value}))
+            all_right = self.jury.alignment(judged)["alignment"]["all"]
             latency = round(1000 * statistics.median(self.time_batches(1, {name: value})), 2)
             table.append({"dial": name, "setting": value, "latency_ms_p50": latency, **all_right})
             print(f"{name} {value}: {all_right['value']:.1%} all right, {latency} ms")
@@ -185,3 +164,9 @@ def _save_samples(stem: Path, judged: Sequence[Judged], images: torch.Tensor) ->
     write_json(stem.with_suffix(".json"), [picture.to_json() for picture in judged])
     zoom = max(1, 96 // images.shape[-1])
     image_grid(to_float(images[:GRID_PICTURES]), columns=8, zoom=zoom).save(stem.with_suffix(".png"))
+
+
+def _save_pairs(path: Path, pairs: torch.Tensor) -> None:
+    """Generated pictures above the training pictures they are nearest to."""
+    zoom = max(1, 96 // pairs.shape[-1])
+    image_grid(to_float(pairs), columns=len(pairs) // 2, zoom=zoom).save(path)
