@@ -32,7 +32,12 @@ def world(ingested_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     captions = load_split(paths.interim, "train").captions
     torch.manual_seed(0)
     tokenizer = train_tokenizer(captions, vocab_size=PARAMS.vocab_size, max_tokens=PARAMS.max_tokens)
-    ClipTower.after_training(build_towers(PARAMS, tokenizer), tokenizer, captions).save(paths.clip)
+    ClipTower.after_training(
+        build_towers(PARAMS, tokenizer),
+        tokenizer,
+        captions,
+        embeddings=torch.randn(len(captions), PARAMS.projection_dim),
+    ).save(paths.clip)
     return paths
 
 

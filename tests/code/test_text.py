@@ -36,7 +36,12 @@ PARAMS = ClipParams(
 def tower() -> ClipTower:
     torch.manual_seed(0)
     tokenizer = train_tokenizer(CAPTIONS, vocab_size=PARAMS.vocab_size, max_tokens=PARAMS.max_tokens)
-    return ClipTower.after_training(build_towers(PARAMS, tokenizer), tokenizer, CAPTIONS)
+    return ClipTower.after_training(
+        build_towers(PARAMS, tokenizer),
+        tokenizer,
+        CAPTIONS,
+        embeddings=torch.randn(len(CAPTIONS), PARAMS.projection_dim),
+    )
 
 
 @pytest.mark.parametrize("caption", [*CAPTIONS, "漢字 and ✨", "ёж"])

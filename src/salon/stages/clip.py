@@ -13,7 +13,7 @@ from salon.text.states import TextStateCache
 from salon.text.tokenizer import train_tokenizer
 from salon.text.tower import ClipTower, TwoTowers, build_towers, tokenize
 from salon.text.zero_shot import zero_shot_accuracy
-from salon.training.budget import count_step_flops
+from salon.training.budget import count_forward_flops, count_step_flops
 from salon.training.fit import fit
 
 
@@ -31,7 +31,9 @@ def run(params: Params, paths: Paths) -> None:
     step_flops = count_step_flops(towers, lambda twin: contrast.loss(twin, 0))
     report = fit(towers, contrast.loss, name="train_clip", total_steps=settings.max_steps, lr=settings.lr)
 
-    tower = ClipTower.after_training(towers, tokenizer, train.captions)
+    embeddings = _encode_all(towers, train.images)
+    embedding_flops = count_forward_flops(lambda: towers.encode_images(to_float(train.images[:1])))
+    tower = ClipTower.after_training(towers, tokenizer, train.captions, embeddings=embeddings)
     probe = probe_attributes(tower, splits["val"], train)
     zero_shot = {split: zero_shot_accuracy(tower, splits[split], train) for split in ("val", "novel")}
     captions = sorted({caption for split in splits.values() for caption in split.captions})
@@ -49,9 +51,10 @@ def run(params: Params, paths: Paths) -> None:
             for split, accuracy in zero_shot.items()
         },
         "loss": round(report.loss, 4),
+        "directions_of_words": tower.words.directions.shape[1],
         "truncated_captions": sum(tower.is_truncated(caption) for caption in captions),
         "cost": {
-            "train_flops": step_flops * report.steps,
+            "train_flops": step_flops * report.steps + embedding_flops * len(train),
             "train_minutes": round(report.minutes, 3),
             "images_seen": report.steps * settings.batch_size,
             "parameters": sum(p.numel() for p in towers.parameters()),
@@ -59,6 +62,14 @@ def run(params: Params, paths: Paths) -> None:
     }
     write_json(paths.clip_metrics, metrics)
     print(f"contrastive towers: {metrics}")
+
+
+@torch.inference_mode()
+def _encode_all(towers: TwoTowers, images: torch.Tensor, *, batch_size: int = 512) -> torch.Tensor:
+    """Embeddings (n, e) of uint8 pictures."""
+    device = towers.log_scale.device
+    parts = [towers.encode_images(to_float(batch.to(device))).cpu() for batch in images.split(batch_size)]
+    return torch.cat(parts)
 
 
 class _Contrast:

@@ -24,7 +24,7 @@ class TextStates:
     pooled: Float[Tensor, "b e"]
     """Projected embedding in the shared image-text space, of unit length."""
     words: Float[Tensor, "b w"]
-    """Whitened mean of the words' embeddings (`salon.text.words`): additive, of about unit variance."""
+    """Mean of the words' embeddings, turned to what pictures show (`salon.text.words`)."""
 
     def __len__(self) -> int:
         return self.tokens.shape[0]

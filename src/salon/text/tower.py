@@ -82,11 +82,22 @@ class ClipTower:
 
     @classmethod
     def after_training(
-        cls, towers: TwoTowers, tokenizer: PreTrainedTokenizerFast, captions: Sequence[str]
+        cls,
+        towers: TwoTowers,
+        tokenizer: PreTrainedTokenizerFast,
+        captions: Sequence[str],
+        *,
+        embeddings: Float[Tensor, "n e"],
     ) -> "ClipTower":
-        """The tower of trained networks, with what it keeps of the training captions."""
+        """The tower of trained networks, with what it keeps of the training captions.
+
+        Args:
+            embeddings: Of the captions' pictures, by the image tower.
+        """
         batch = tokenize(tokenizer, captions, max_tokens=towers.text.config.max_position_embeddings)
-        words = WordMeans.fit(towers.word_embeddings, batch["input_ids"], batch["attention_mask"])
+        words = WordMeans.fit(
+            towers.word_embeddings, batch["input_ids"], batch["attention_mask"], images=embeddings
+        )
         return cls(towers, tokenizer, words=words, known_words=frozenset(known_words(captions)))
 
     @property

@@ -3,8 +3,11 @@
 A contrastive embedding packs captions into the few dimensions that tell its pictures apart (here twenty
 concepts into about five), and for a combination that it never saw it may point at another concept. The mean
 of the words' own embeddings is additive (Arora 2017, "A simple but tough-to-beat baseline for sentence
-embeddings"), and whitening gives rare distinctions the weight of frequent ones (Su 2021, "Whitening sentence
-representations"). It knows no word order; what needs that reads `TextStates.tokens`.
+embeddings"), but most of its variance is language and phrasing. Canonical correlation with the embeddings of
+the captions' pictures (Hotelling 1936) finds the directions that a picture shows: in the default world just
+as many as its attributes have degrees of freedom, 19 + 3 + 5, and a gap below them.
+
+It knows no word order; what needs that reads `TextStates.tokens`.
 """
 
 from pathlib import Path
@@ -14,40 +17,46 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-FLOOR = 0.1  # share of the largest standard deviation that is added to each: noise is not blown up
-NEGLIGIBLE = 0.01  # share of it below which a direction is dropped
+RIDGE = 1e-4  # share of the largest variance that is added to each: no direction without variance is inverted
+FEWEST = 8  # directions that are kept at least
 
 
 class WordMeans:
-    """Whitened mean of word embeddings, fitted to the training captions."""
+    """Mean of the word embeddings, turned to the directions that pictures show."""
 
     def __init__(
-        self, *, table: Float[Tensor, "v d"], mean: Float[Tensor, "d"], whitening: Float[Tensor, "d w"],
+        self,
+        *,
+        table: Float[Tensor, "v d"],
+        mean: Float[Tensor, "d"],
+        directions: Float[Tensor, "d w"],
         longest: float,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`table` embeds each token; `longest` is the length of the longest training caption's vector."""
-        self.table, self.mean, self.whitening, self.longest = table, mean, whitening, longest
+        self.table, self.mean, self.directions, self.longest = table, mean, directions, longest
 
     @classmethod
     def fit(
-        cls, table: Float[Tensor, "v d"], input_ids: Int[Tensor, "b n"], attention_mask: Int[Tensor, "b n"]
+        cls,
+        table: Float[Tensor, "v d"],
+        input_ids: Int[Tensor, "b n"],
+        attention_mask: Int[Tensor, "b n"],
+        *,
+        images: Float[Tensor, "b e"],
     ) -> "WordMeans":
-        """Mean and principal directions of the training captions (each as often as it occurs in training)."""
+        """Canonical directions of the training captions, given the embeddings of their pictures."""
         table = table.detach().clone().cpu()
         means = _mean_words(table, input_ids, attention_mask)
         mean = means.mean(dim=0)
-        _, sizes, directions = torch.linalg.svd(means - mean, full_matrices=False)
-        deviations = sizes / len(means) ** 0.5
-        kept = deviations > NEGLIGIBLE * deviations[0]
-        whitening = directions[kept].T / (deviations[kept] + FLOOR * deviations[0])
-        longest = ((means - mean) @ whitening).norm(dim=1).max().item()
-        return cls(table=table, mean=mean, whitening=whitening, longest=longest)
+        directions = canonical_directions(means - mean, images - images.mean(dim=0))
+        longest = ((means - mean) @ directions).norm(dim=1).max().item()
+        return cls(table=table, mean=mean, directions=directions, longest=longest)
 
     def __call__(
         self, input_ids: Int[Tensor, "b n"], attention_mask: Int[Tensor, "b n"]
     ) -> Float[Tensor, "b w"]:
-        """Elements of about unit variance; a stranger caption is no longer than the longest seen."""
-        words = (_mean_words(self.table, input_ids, attention_mask) - self.mean) @ self.whitening
+        """Elements of at most about unit variance; a stranger caption is no longer than the longest seen."""
+        words = (_mean_words(self.table, input_ids, attention_mask) - self.mean) @ self.directions
         length = words.norm(dim=1, keepdim=True).clamp(min=1e-6)
         return words * (self.longest / length).clamp(max=1)
 
@@ -55,13 +64,13 @@ class WordMeans:
         return WordMeans(
             table=self.table.to(device),
             mean=self.mean.to(device),
-            whitening=self.whitening.to(device),
+            directions=self.directions.to(device),
             longest=self.longest,
         )
 
     def save(self, path: Path) -> None:
-        """Write mean, whitening and length; the table is the text tower's own."""
-        tensors = {"mean": self.mean, "whitening": self.whitening, "longest": torch.tensor(self.longest)}
+        """Write mean, directions and length; the table is the text tower's own."""
+        tensors = {"mean": self.mean, "directions": self.directions, "longest": torch.tensor(self.longest)}
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, path)
 
     @classmethod
@@ -71,9 +80,28 @@ class WordMeans:
         return cls(
             table=table.detach(),
             mean=tensors["mean"],
-            whitening=tensors["whitening"],
+            directions=tensors["directions"],
             longest=tensors["longest"].item(),
         )
+
+
+def canonical_directions(x: Float[Tensor, "n d"], y: Float[Tensor, "n e"]) -> Float[Tensor, "d w"]:
+    """Directions of `x` that `y` explains, each scaled to unit variance times its canonical correlation rho.
+
+    Those are kept whose rho exceeds what unrelated data of these sizes reach, sqrt(d/n) + sqrt(e/n) (the edge
+    of Wachter 1980 for n far above d and e). Both must have mean zero.
+    """
+    n, x, y = len(x), x.double(), y.double()
+    whiten_x, whiten_y = _inverse_root(x.T @ x / n), _inverse_root(y.T @ y / n)
+    left, rho, _ = torch.linalg.svd(whiten_x @ (x.T @ y / n) @ whiten_y)
+    edge = (x.shape[1] / n) ** 0.5 + (y.shape[1] / n) ** 0.5
+    kept = min(max(FEWEST, int((rho > edge).sum())), len(rho))
+    return (whiten_x @ left[:, :kept] * rho[:kept]).float()
+
+
+def _inverse_root(covariance: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * (values.clamp(min=0) + RIDGE * values[-1]).rsqrt() @ vectors.T
 
 
 def _mean_words(table: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Float[Tensor, "b d"]:
