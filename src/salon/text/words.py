@@ -17,8 +17,9 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-RIDGE = 1e-4  # share of the largest variance that is added to each: no direction without variance is inverted
+RIDGE = 1e-5  # share of the largest variance that is added to each: no direction without variance is inverted
 FEWEST = 8  # directions that are kept at least
+STRETCH = 1.5  # a caption's vector may be so much longer than the longest of the training captions
 
 
 class WordMeans:
@@ -32,7 +33,7 @@ class WordMeans:
         directions: Float[Tensor, "d w"],
         longest: float,
     ) -> None:
-        """`table` embeds each token; `longest` is the length of the longest training caption's vector."""
+        """`table` embeds each token; no caption's vector is made longer than `longest`."""
         self.table, self.mean, self.directions, self.longest = table, mean, directions, longest
 
     @classmethod
@@ -49,13 +50,13 @@ class WordMeans:
         means = _mean_words(table, input_ids, attention_mask)
         mean = means.mean(dim=0)
         directions = canonical_directions(means - mean, images - images.mean(dim=0))
-        longest = ((means - mean) @ directions).norm(dim=1).max().item()
+        longest = STRETCH * ((means - mean) @ directions).norm(dim=1).max().item()
         return cls(table=table, mean=mean, directions=directions, longest=longest)
 
     def __call__(
         self, input_ids: Int[Tensor, "b n"], attention_mask: Int[Tensor, "b n"]
     ) -> Float[Tensor, "b w"]:
-        """Elements of at most about unit variance; a stranger caption is no longer than the longest seen."""
+        """Elements of at most about unit variance; a stranger caption is held to `longest`."""
         words = (_mean_words(self.table, input_ids, attention_mask) - self.mean) @ self.directions
         length = words.norm(dim=1, keepdim=True).clamp(min=1e-6)
         return words * (self.longest / length).clamp(max=1)
