@@ -6,9 +6,8 @@ sec. 3.4). Keys and values of what is written are kept, so that a new code costs
 
 Departures: the caption is not a string of tokens before the picture but the mean of its words
 (`salon.text.words`): it is the first position, and it is added at all others together with a layout painted
-from it.
-Position t reads code t - 1 and predicts code t. Codes enter and leave through their codebook entries
-(`salon.nn.tokens`), which takes a third of the steps that free embeddings take.
+from it. Position t reads code t - 1 and predicts code t. Codes enter and leave through their codebook entries
+(`salon.nn.tokens`), which halves the steps to a given likelihood.
 """
 
 from collections.abc import Sequence
