@@ -26,7 +26,8 @@ def test_directions_are_what_both_sides_show() -> None:
     assert found.shape[1] == 10
     rest = hidden - found @ torch.linalg.lstsq(found, hidden).solution
     assert rest.var() < 0.02 * hidden.var()
-    assert torch.allclose(found.std(dim=0), torch.ones(10), atol=0.05)
+    assert found.std(dim=0).max() < 1.01  # unit variance times rho
+    assert found.std(dim=0).median() > 0.98
 
 
 def test_unrelated_sides_leave_the_fewest_directions_and_little_in_them() -> None:
