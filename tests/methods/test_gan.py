@@ -7,11 +7,13 @@ import torch
 from frozen_nets import pixel_frozen
 
 from salon.codecs.pixels import PixelCodec
+from salon.data.loader import CaptionedImages
 from salon.errors import SalonError
 from salon.methods.base import DataShape, Frozen
 from salon.methods.gan import GAN, GANConfig, diversity, matching_loss, same_captions
-from salon.text.states import TextStates
+from salon.text.states import TextStateCache, TextStates
 from salon.training.budget import count_step_flops
+from salon.training.module import MethodModule
 
 SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, words_width=8)
 FROZEN = pixel_frozen(SHAPE.pooled_width)
@@ -159,6 +161,33 @@ def test_diversity_is_a_share_of_that_of_real_pictures() -> None:
     assert diversity(0.5 * reals, reals).item() == pytest.approx(0.5)
     assert diversity(reals[:1].expand(5, -1, -1, -1), reals).item() == 0
     assert diversity(reals[:1], reals[:1]).item() == 1  # one picture tells nothing
+
+
+@pytest.mark.parametrize(
+    ("averages", "message"),
+    [
+        ({"diversity": 0.2, "adversarial": 0.4}, "mode collapse"),
+        ({"diversity": 0.9, "adversarial": 1e-4}, "the discriminator knows every fake"),
+    ],
+)
+def test_a_training_that_went_wrong_is_told(averages: dict[str, float], message: str) -> None:
+    (warning,) = make_gan().warnings(averages)
+    assert message in warning
+
+
+def test_a_warning_is_given_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = CaptionedImages(["0"], torch.zeros(1, 3, 16, 16, dtype=torch.uint8), ["a cat"], ["en"], [{}])
+    module = MethodModule(make_gan(), data, TextStateCache(["a cat"], make_text(1)), total_steps=1, seed=0)
+    monkeypatch.setattr(module.method, "warnings", lambda averages: ["mode collapse"])
+    with pytest.warns(UserWarning, match="step 0: mode collapse"):
+        module.check_health()
+    module.check_health()  # not again: a second warning would be an error
+    assert module.warnings == ["mode collapse"]
+
+
+def test_a_healthy_training_is_not() -> None:
+    assert make_gan().warnings({"diversity": 0.9, "adversarial": 0.4}) == []
+    assert {"diversity", "adversarial"} <= losses(make_gan(), "discriminator").terms.keys()
 
 
 @pytest.mark.parametrize(

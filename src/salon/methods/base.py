@@ -164,6 +164,10 @@ class Method(nn.Module, ABC):
     ) -> Losses:
         """The loss of `objective` on one batch; `prepared` is what `prepare` gave for its pictures."""
 
+    def warnings(self, averages: Mapping[str, float]) -> list[str]:
+        """What is wrong with a training whose loss terms average to these; empty when nothing is."""
+        return []
+
     @abstractmethod
     def generate(
         self,

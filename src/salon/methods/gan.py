@@ -16,7 +16,7 @@ Departures: many small updates of small networks; the penalties are taken in eve
 batch, which costs what taking them every few steps on all of it does and is steadier; no augmentation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -34,7 +34,8 @@ from salon.params import Fraction
 from salon.text.states import TextStates
 
 SAME_CAPTION = 0.99  # cosine above which another caption of the batch is no mismatch
-COLLAPSED = 0.5  # diversity of fakes, as a share of that of real pictures, below which a warning is due
+COLLAPSED = 0.5  # diversity of fakes, as a share of that of real pictures, below which it is mode collapse
+OVERPOWERED = 0.01  # L_D without its other terms below which fakes are told from reals without a doubt
 
 
 class GANConfig(MethodConfig):
@@ -176,6 +177,17 @@ class GAN(Method):
             total=adversarial + self.config.reconstruction_weight * reconstruction,
             terms={"fooling": adversarial.detach(), "reconstruction": reconstruction.detach()},
         )
+
+    def warnings(self, averages: Mapping[str, float]) -> list[str]:
+        """Mode collapse, and a discriminator that the generator cannot follow."""
+        found = []
+        if averages["diversity"] < COLLAPSED:
+            found.append(
+                "mode collapse: fakes are far more alike than real pictures; raise gamma or lower lr"
+            )
+        if averages["adversarial"] < OVERPOWERED:
+            found.append("the discriminator knows every fake, so that it teaches nothing; raise gamma")
+        return found
 
     def gradient_penalty(
         self, images: Float[Tensor, "n 3 h w"], words: Float[Tensor, "n w"]

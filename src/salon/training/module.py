@@ -4,6 +4,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -13,6 +14,8 @@ from salon.text.states import TextStateCache
 from salon.training.schedule import warmup_hold_decay
 
 PREPARE_BATCH = 256  # pictures
+CHECK_EVERY_STEPS = 200  # between two looks at the health of a training
+TERMS_DECAY = 0.98  # of the running averages that are looked at, per step
 
 
 class MethodModule(L.LightningModule):
@@ -40,6 +43,9 @@ class MethodModule(L.LightningModule):
         self._captions = cache.indices(data.captions)
         self._states = cache.states
         self._prepared: Tensor | None = None
+        self._averages: dict[str, Tensor] = {}
+        self.warnings: list[str] = []
+        """What the method found wrong with its own training, each once."""
 
     @property
     def averaged(self) -> Method:
@@ -111,9 +117,21 @@ class MethodModule(L.LightningModule):
             self.log(f"train/{objective}", losses.total.detach(), prog_bar=True)
             if len(losses.terms) > 1:
                 self.log_dict({f"train/{name}": term for name, term in losses.terms.items()})
+            for name, term in losses.terms.items():
+                self._averages[name] = torch.lerp(term, self._averages.get(name, term), TERMS_DECAY)
         self.ema.update_parameters(self.method)
         self.steps_done += 1
         self.log("train/lr", _as_list(optimisers)[0].param_groups[0]["lr"])
+        if int(self.steps_done) % CHECK_EVERY_STEPS == 0:
+            self.check_health()
+
+    def check_health(self) -> None:
+        """Tell once of each thing that the method finds wrong with the averages of its loss terms."""
+        found = self.method.warnings({name: float(term) for name, term in self._averages.items()})
+        for warning in found:
+            if warning not in self.warnings:
+                self.warnings.append(warning)
+                rank_zero_warn(f"step {int(self.steps_done)}: {warning}")
 
     def _noise_seed(self, step: int) -> int:
         return (self.seed * 1_000_003 + step) * 4096 + self.global_rank

@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,8 @@ class Ledger:
     peak_memory_gb: float
     precision: str
     device: str
+    warnings: list[str] = field(default_factory=list)
+    """What the method found wrong with its own training."""
 
 
 def resolve_precision(precision: str) -> Any:
@@ -164,6 +166,7 @@ def train(
         peak_memory_gb=peak_memory_gb(),
         precision=str(precision),
         device=_device_name(trainer.strategy.root_device),
+        warnings=module.warnings,
     )
     return module.averaged.cpu().eval(), ledger
 
