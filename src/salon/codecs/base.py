@@ -18,6 +18,7 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from salon.errors import SalonError
 from salon.params import Fraction, Section
 
 WEIGHTS = "model.safetensors"
@@ -150,6 +151,17 @@ class DiscreteCodec(Codec):
             "config": self.config.model_dump(mode="json"),
         }
         (folder / CONFIG).write_text(json.dumps(description, indent=2), encoding="utf-8")
+
+
+def need_codes(codec: Codec, family: str) -> DiscreteCodec:
+    """`codec`, if it gives codes.
+
+    Raises:
+        SalonError: its latents are no codes.
+    """
+    if not isinstance(codec, DiscreteCodec):
+        raise SalonError(f"{family} predicts codes, and this codec has none: set codec to vqvae or vqgan")
+    return codec
 
 
 class CodecTask(nn.Module, ABC):

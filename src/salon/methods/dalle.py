@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from salon.codecs.base import need_codes
 from salon.errors import SalonError
 from salon.methods.base import DataShape, Dial, Frozen, Losses, Method, MethodConfig
 from salon.nn.tokens import (
@@ -29,7 +30,6 @@ from salon.nn.tokens import (
     check_guidance,
     guide,
     gumbel,
-    need_codes,
 )
 from salon.nn.transformer import Transformer, rope_2d
 from salon.params import Fraction

@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from salon.codecs.base import Codec, DiscreteCodec
 from salon.errors import SalonError
 
 MAX_GUIDANCE_SCALE = 20.0
@@ -90,17 +89,6 @@ def gumbel(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Float
     # torch's own exponential draws take thirty times as long on a CPU
     uniform = torch.stack([torch.rand(*shape, generator=g, device=g.device) for g in generators])
     return uniform.log_().neg_().log_().neg_()
-
-
-def need_codes(codec: Codec, family: str) -> DiscreteCodec:
-    """`codec`, if it gives codes.
-
-    Raises:
-        SalonError: its latents are no codes.
-    """
-    if not isinstance(codec, DiscreteCodec):
-        raise SalonError(f"{family} predicts codes, and this codec has none: set codec to vqvae or vqgan")
-    return codec
 
 
 def check_guidance(scale: float) -> float:
