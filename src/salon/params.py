@@ -208,6 +208,10 @@ class RegisterParams(Section):
 
     max_latency_ms: float = Field(gt=0)
     """Guardrail: latency p50 per picture at batch 1."""
+    max_copy_rate: Fraction = 0.05
+    """Guardrail: share of pictures that are copies of training pictures, by the copy test's estimate."""
+    max_parameters: int = Field(20_000_000, gt=0)
+    """Guardrail: parameters of the method, without codec and towers."""
     min_probability_better: Fraction = 0.95
     """Paired-bootstrap probability with which a challenger must beat the champion."""
 

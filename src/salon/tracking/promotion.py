@@ -1,7 +1,8 @@
 """Champion against challenger: a pure decision.
 
-The mean difference of paired 0/1 scores is resampled over prompts (paired bootstrap: Efron & Tibshirani 1993,
-ch. 16). Both models were judged on the same prompts, so that hard prompts cancel out.
+Guardrails first, each of which every version must keep, the first of all included; then a paired bootstrap
+over validation prompts (`salon.judging.statistics.compare`). Both models were judged on the same prompts by
+the same judge, so that hard prompts cancel out; where they were not, nothing is compared.
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from salon.judging.statistics import compare
 from salon.params import RegisterParams
 
 BOOTSTRAP_SAMPLES = 10_000
@@ -23,8 +25,14 @@ class Evidence:
     """Selection metric per validation prompt: 1 where all attributes are right, else 0."""
     latency_ms_p50: float
     """Per picture at batch 1."""
+    copy_rate: float
+    """Share of pictures that are copies of training pictures."""
+    parameters: int
+    """Of the method, without codec and towers."""
     data_valid: bool
     """Whether its training data passed validation."""
+    sentinels_passed: bool
+    """Whether every metric put the sentinels where they belong when it was judged."""
     evaluation_set: str
     """Digest of the judge and of the prompts; scores of two sets cannot be compared."""
 
@@ -43,56 +51,52 @@ class Decision:
 
 def decide(challenger: Evidence, champion: Evidence | None, rule: RegisterParams) -> Decision:
     """Promote only what keeps the guardrails and, where there is a champion, is better with confidence."""
-    broken = broken_guardrail(challenger, rule)
-    if broken:
-        return Decision(False, broken)
+    if broken := broken_guardrails(challenger, rule):
+        return Decision(False, "; ".join(broken))
     if champion is None:
         return Decision(True, f"first champion: all attributes right in {challenger.mean:.1%} of val")
-    if challenger.evaluation_set != champion.evaluation_set or set(challenger.scores) != set(champion.scores):
-        return Decision(False, "not comparable: the champion was judged on other prompts or by another judge")
-    probability = probability_better(challenger.scores, champion.scores)
+    if not comparable(challenger, champion):
+        return Decision(
+            False,
+            "not comparable: the champion was judged on other prompts or by another judge, and must be "
+            "judged again on these",
+        )
+    prompts = sorted(challenger.scores)
+    found = compare(
+        np.array([challenger.scores[prompt] for prompt in prompts]),
+        np.array([champion.scores[prompt] for prompt in prompts]),
+        samples=BOOTSTRAP_SAMPLES,
+        rng=np.random.default_rng(BOOTSTRAP_SEED),
+    )
     comparison = (
         f"all attributes right in {challenger.mean:.1%} of val against the champion's {champion.mean:.1%}, "
-        f"better with probability {probability:.3f}"
+        f"better with probability {found.probability_better:.3f}"
     )
-    if probability >= rule.min_probability_better and challenger.mean > champion.mean:
+    if found.probability_better >= rule.min_probability_better and found.difference.value > 0:
         return Decision(True, comparison)
     return Decision(False, f"{comparison}; {rule.min_probability_better:g} is needed")
 
 
-def broken_guardrail(evidence: Evidence, rule: RegisterParams) -> str | None:
-    """The first guardrail that does not hold, as a sentence."""
-    if not evidence.data_valid:
-        return "the data did not pass validation"
-    if not evidence.scores:
-        return "no validation prompt was judged"
-    # written so that a latency that is not a number does not pass
-    if not evidence.latency_ms_p50 <= rule.max_latency_ms:
-        return (
-            f"latency p50 {evidence.latency_ms_p50:.0f} ms per picture is above "
-            f"register.max_latency_ms = {rule.max_latency_ms:g}"
-        )
-    return None
+def comparable(challenger: Evidence, champion: Evidence) -> bool:
+    """Whether the same judge judged both on the same prompts."""
+    return (
+        challenger.evaluation_set == champion.evaluation_set
+        and challenger.scores.keys() == champion.scores.keys()
+    )
 
 
-def probability_better(
-    challenger: Mapping[str, float],
-    champion: Mapping[str, float],
-    *,
-    samples: int = BOOTSTRAP_SAMPLES,
-    seed: int = BOOTSTRAP_SEED,
-) -> float:
-    """Share of resamples of the prompts in which the challenger's mean is strictly higher.
-
-    Raises:
-        ValueError: the scores are not of the same prompts.
-    """
-    if set(challenger) != set(champion) or not challenger:
-        raise ValueError("both models must be judged on the same prompts, at least one")
-    differences = np.array([challenger[prompt] - champion[prompt] for prompt in sorted(challenger)])
-    values, counts = np.unique(differences, return_counts=True)
-    n = differences.size
-    # resampling n prompts with replacement = drawing how often each distinct difference occurs
-    draws = np.random.default_rng(seed).multinomial(n, counts / n, size=samples)  # (samples, distinct values)
-    means = draws @ values / n
-    return float((means > 1e-12).mean())  # 0.1 + 0.2 - 0.3 is a tie, not a win
+def broken_guardrails(evidence: Evidence, rule: RegisterParams) -> list[str]:
+    """Every guardrail that does not hold, as a sentence."""
+    # written so that what is not a number does not pass
+    guardrails = {
+        "the data did not pass validation": evidence.data_valid,
+        "a metric puts a sentinel where it cannot stand (reports/sentinels.json)": evidence.sentinels_passed,
+        "no validation prompt was judged": bool(evidence.scores),
+        f"latency p50 {evidence.latency_ms_p50:.0f} ms per picture is above register.max_latency_ms = "
+        f"{rule.max_latency_ms:g}": evidence.latency_ms_p50 <= rule.max_latency_ms,
+        f"{evidence.copy_rate:.1%} of the pictures are copies of training pictures, more than "
+        f"register.max_copy_rate = {rule.max_copy_rate:.1%}": evidence.copy_rate <= rule.max_copy_rate,
+        f"{evidence.parameters:,} parameters are more than register.max_parameters = "
+        f"{rule.max_parameters:,}": evidence.parameters <= rule.max_parameters,
+    }
+    return [sentence for sentence, holds in guardrails.items() if not holds]

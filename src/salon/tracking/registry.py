@@ -14,7 +14,7 @@ from salon.errors import SalonError
 from salon.params import Params, RegisterParams
 from salon.paths import Paths
 from salon.tracking import runs
-from salon.tracking.promotion import Decision, Evidence, broken_guardrail, decide
+from salon.tracking.promotion import Decision, Evidence, broken_guardrails, decide
 from salon.tracking.runs import Store
 from salon.tracking.submission import Submission, registered_name
 from salon.tracking.versions import (
@@ -135,8 +135,8 @@ def _decide(
     store: Store, challenger: Evidence, champion: ModelVersion | None, rule: RegisterParams, *, promote: bool
 ) -> Decision:
     if promote:
-        broken = broken_guardrail(challenger, rule)
-        return Decision(not broken, broken or "promoted by hand")
+        broken = broken_guardrails(challenger, rule)
+        return Decision(not broken, "; ".join(broken) or "promoted by hand")
     if champion is None:
         return decide(challenger, None, rule)
     if not has_files(store.client, champion):

@@ -76,13 +76,17 @@ def read_submission(paths: Paths, method: str) -> Submission:
     metrics = _read(paths.metrics(method), stage="evaluate")
     verdicts = _read(paths.samples(method) / f"{SELECTION_SPLIT}.json", stage="evaluate")
     validation = _read(paths.validation, stage="validate")
+    sentinels = _read(paths.sentinels, stage="sentinels")
     if not paths.scorer.is_dir():
         raise SalonError(f"{paths.scorer} does not exist: run the scorer stage first")
     try:
         evidence = Evidence(
             scores={verdict["id"]: int(verdict["all"]) for verdict in verdicts},
             latency_ms_p50=float(metrics["cost"]["latency_ms_p50"]),
+            copy_rate=float(metrics["memorisation"]["copy_rate"]["value"]),
+            parameters=int(metrics["cost"]["parameters"]),
             data_valid=validation["verdict"] == "passed",
+            sentinels_passed=sentinels["passed"] is True,
             evaluation_set=_digest(
                 [*sorted(verdict["id"] for verdict in verdicts), *file_digests(paths.scorer).values()]
             ),
