@@ -1,0 +1,177 @@
+"""How fast does each method train and draw, and how much of the machine does it use?
+
+For each method of params.yaml, with random pictures and captions of the default world's shapes (speed does
+not depend on what the weights know): training pictures/s and GFLOP/s of the real loop (Lightning, averaged
+weights and all), the share of the machine's matmul peak measured in the same run, and the share of the loop's
+time that is neither loss, backward pass nor optimiser ("rest"); then sampling with the config's defaults,
+alone and in batches of 16.
+
+    python benchmarks/training.py --threads 2
+    python benchmarks/training.py --device cuda          # bf16 there, as in training
+"""
+
+import argparse
+import logging
+import time
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import before_torch  # noqa: F401
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from random_world import World
+from stopwatch import Spread, describe_machine, finish, interleave, matmul_peak, ratio
+
+from salon.data.loader import TrainingBatches, to_uint8
+from salon.methods.base import Method
+from salon.training.grids import seeded_generators
+from salon.training.module import MethodModule
+from salon.training.trainer import count_cost, resolve_precision
+
+SEED = 0
+SAMPLE_BATCH = 16
+WARMUP_STEPS = 5
+HEADER = (
+    f"{'method':<10} {'batch':>5} {'GFLOP/step':>10} {'pictures/s':>10} {'GFLOP/s':>8} {'of peak':>7} "
+    f"{'rest':>5} {'ms at 1':>8} {'per s at 16':>11} {'16 against 1':>20}"
+)
+
+
+class Stopwatch(Callback):
+    """Times whole steps from the end of the warm-up until the time is over."""
+
+    def __init__(self, seconds: float, device: torch.device) -> None:
+        self.limit, self.device = seconds, device
+        self.steps, self.seconds = 0, 0.0
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        step = trainer.fit_loop.epoch_loop.batch_progress.current.completed + 1
+        if step < WARMUP_STEPS:
+            return
+        finish(self.device)
+        if step == WARMUP_STEPS:
+            self._started = time.perf_counter()
+            return
+        self.steps, self.seconds = step - WARMUP_STEPS, time.perf_counter() - self._started
+        trainer.should_stop = self.seconds >= self.limit
+
+
+def time_loop(method: Method, world: World, *, seconds: float, device: torch.device) -> float:
+    """Seconds per step of the loop that `salon train` runs, logger and checkpoints apart."""
+    total_steps = 1_000_000
+    module = MethodModule(method, world.data, world.cache, total_steps=total_steps, seed=SEED)
+    clock = Stopwatch(seconds, device)
+    trainer = L.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision=resolve_precision("auto") if device.type == "cuda" else "32-true",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        callbacks=[clock],
+    )
+    batches = TrainingBatches(
+        size=len(world.data), batch_size=method.config.batch_size, total_steps=total_steps, seed=SEED
+    )
+    trainer.fit(module, batches)
+    return clock.seconds / clock.steps
+
+
+def time_arithmetic(method: Method, world: World, *, repeats: int, device: torch.device) -> float:
+    """Seconds per step of nothing but losses, backward passes and optimisers, on a batch that lies ready."""
+    rows = torch.arange(method.config.batch_size) % len(world.data)
+    images = (world.data.images[rows].float() / 127.5 - 1).to(device)
+    text = world.cache.states[world.cache.indices([world.data.captions[row] for row in rows.tolist()])]
+    text = text.to(device)
+    with torch.no_grad():
+        prepared = method.prepare(images)
+    generator = torch.Generator(device).manual_seed(SEED)
+    optimisers = [
+        torch.optim.AdamW(method.parameters_of(objective), lr=1e-5, betas=method.config.betas, fused=True)
+        for objective in method.objectives
+    ]
+
+    def step() -> None:
+        for objective, optimiser in zip(method.objectives, optimisers, strict=True):
+            with autocast(device):
+                losses = method.losses(
+                    images, text, prepared=prepared, objective=objective, step=0, generator=generator
+                )
+            optimiser.zero_grad(set_to_none=True)
+            losses.total.backward()
+            torch.nn.utils.clip_grad_norm_(method.parameters_of(objective), 1.0)
+            optimiser.step()
+
+    return Spread.of(interleave({"step": step}, repeats=repeats, device=device)["step"]).median
+
+
+def time_sampling(
+    method: Method, world: World, *, repeats: int, device: torch.device
+) -> tuple[float, float, Spread]:
+    """Seconds per picture alone and in a batch, and how many times as many pictures/s the batch gives."""
+    method.eval()
+
+    def sample(count: int) -> torch.Tensor:
+        text = world.cache.states[torch.arange(count) % len(world.cache.captions)].to(device)
+        with autocast(device):
+            images = method.sample(text, generator=seeded_generators(SEED, count))
+        return to_uint8(images).cpu()
+
+    runs = {"one": lambda: sample(1), "many": lambda: sample(SAMPLE_BATCH)}
+    seconds = interleave(runs, repeats=repeats, device=device)
+    each = [value / SAMPLE_BATCH for value in seconds["many"]]
+    return Spread.of(seconds["one"]).median, Spread.of(each).median, ratio(seconds["one"], each)
+
+
+def autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """bf16 on GPUs, as training has it."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+def main() -> None:
+    """Print a line per method."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--methods", nargs="+", help="all of params.yaml when not given")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--seconds", type=float, default=5.0, help="of training per method")
+    parser.add_argument("--repeats", type=int, default=7)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # each Trainer tells what it has not found
+    warnings.filterwarnings("ignore", module="lightning")
+    device = torch.device(arguments.device)
+
+    world = World.draw()
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    peak = matmul_peak(device, dtype)
+    print(f"{describe_machine(device)}; matmul peak {peak / 1e9:.0f} GFLOP/s, {dtype}")
+    print(HEADER)
+    for name in arguments.methods or world.params.methods:
+        method = world.method(name)
+        step_flops = count_cost(method, world.data, world.cache, seed=SEED).step_flops
+        loop = time_loop(method, world, seconds=arguments.seconds, device=device)
+        method.frozen.to(device)
+        method.to(device)
+        arithmetic = time_arithmetic(method, world, repeats=arguments.repeats, device=device)
+        one, each, gain = time_sampling(method, world, repeats=arguments.repeats, device=device)
+        print(
+            f"{name:<10} {method.config.batch_size:>5} {step_flops / 1e9:>10.2f} "
+            f"{method.config.batch_size / loop:>10.0f} {step_flops / loop / 1e9:>8.1f} "
+            f"{step_flops / loop / peak:>7.0%} {max(0.0, 1 - arithmetic / loop):>5.0%} "
+            f"{1000 * one:>8.1f} {1 / each:>11.1f} {gain!s:>20}",
+            flush=True,
+        )
+    again = matmul_peak(device, dtype)
+    print(f"matmul peak once more: {again / 1e9:.0f} GFLOP/s; when the two differ, the machine was not quiet")
+
+
+if __name__ == "__main__":
+    main()
