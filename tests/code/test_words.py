@@ -22,19 +22,24 @@ def factors(*, noise: float, unrelated: int = 12) -> tuple[torch.Tensor, torch.T
 def test_directions_are_what_both_sides_show() -> None:
     """The large variance that only `x` has is left out, and every factor can be read from what remains."""
     x, y, hidden = factors(noise=0.1)
-    found = x @ canonical_directions(x, y)
+    directions, counterparts = canonical_directions(x, y)
+    found = x @ directions
     assert found.shape[1] == 10
     rest = hidden - found @ torch.linalg.lstsq(found, hidden).solution
     assert rest.var() < 0.02 * hidden.var()
     assert found.std(dim=0).max() < 1.01  # unit variance times rho
     assert found.std(dim=0).median() > 0.98
+    assert torch.allclose((y @ counterparts).std(dim=0), torch.ones(10), atol=0.02)
+    guess = torch.linalg.lstsq(found, y @ counterparts).solution
+    assert (guess - guess.diag().diag()).abs().max() < 0.01  # each is guessed from its own counterpart,
+    assert guess.diag().median().item() == pytest.approx(1, abs=0.01)  # as it stands
 
 
 def test_unrelated_sides_leave_the_fewest_directions_and_little_in_them() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(PICTURES, 30, generator=generator)
     y = torch.randn(PICTURES, 40, generator=generator)
-    found = x @ canonical_directions(x - x.mean(dim=0), y - y.mean(dim=0))
+    found = x @ canonical_directions(x - x.mean(dim=0), y - y.mean(dim=0))[0]
     assert found.shape[1] == FEWEST
     assert found.std(dim=0).max() < (30 / PICTURES) ** 0.5 + (40 / PICTURES) ** 0.5
 
@@ -57,6 +62,14 @@ def test_an_unseen_combination_lies_where_its_parts_put_it(words: WordMeans) -> 
     ids = torch.tensor([[1, 5, 8], [1, 6, 8], [2, 5, 8], [2, 6, 8]])
     unseen, a, b, ab = words(ids, torch.ones_like(ids))
     assert torch.allclose(unseen, a + b - ab, atol=1e-4)
+
+
+def test_a_picture_shows_its_words(words: WordMeans) -> None:
+    ids = torch.tensor([[2, 6, 8], [3, 7, 9], [4, 5, 8]])
+    embeddings = torch.nn.functional.one_hot(ids[:, :2], 10).float().sum(dim=1)
+    shown = words.of_pictures()(embeddings)
+    said = words(ids, torch.ones_like(ids))
+    assert torch.cdist(shown, said).argmin(dim=1).tolist() == [0, 1, 2]
 
 
 def test_phrasing_hardly_counts(words: WordMeans) -> None:

@@ -1,6 +1,7 @@
 """Frozen networks for tests of methods: small, and fitted to the test's own pictures in seconds."""
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 from transformers import (
     CLIPTextConfig,
@@ -13,6 +14,7 @@ from salon.codecs import Codec, read_codec_config
 from salon.codecs.pixels import PixelCodec
 from salon.data.loader import to_uint8
 from salon.methods.base import Frozen
+from salon.text.states import TextStates
 from salon.text.tower import TwoTowers
 from salon.training.codec import train_codec
 
@@ -32,9 +34,10 @@ def build_towers(width: int) -> TwoTowers:
     return TwoTowers(CLIPTextModelWithProjection(text), ResNetForImageClassification(image)).eval()
 
 
-def fit_towers(pictures: torch.Tensor, embeddings: torch.Tensor) -> TwoTowers:
-    """Towers whose image side gives the pictures (n, 3, h, w) the embeddings (n, e) of their captions."""
+def fit_towers(pictures: torch.Tensor, captions: TextStates) -> TwoTowers:
+    """Towers whose image side gives the pictures (n, 3, h, w) the embeddings and words of their captions."""
     torch.manual_seed(0)
+    embeddings = captions.pooled
     towers = build_towers(embeddings.shape[1])
     optimiser = torch.optim.Adam(towers.image.parameters(), lr=3e-3)
     for _ in range(TOWER_STEPS):
@@ -43,7 +46,10 @@ def fit_towers(pictures: torch.Tensor, embeddings: torch.Tensor) -> TwoTowers:
         (1 - similarity).mean().backward()
         optimiser.step()
     with torch.no_grad():
-        assert F.cosine_similarity(towers.encode_images(pictures), embeddings).min() > 0.9
+        shown = towers.encode_images(pictures)
+        assert F.cosine_similarity(shown, embeddings).min() > 0.9
+        towers.to_words = nn.Linear(*(side.shape[1] for side in (shown, captions.words)), bias=False)
+        towers.to_words.weight.data = torch.linalg.lstsq(shown, captions.words).solution.T.contiguous()
     return towers.requires_grad_(False)
 
 

@@ -64,7 +64,7 @@ def captions() -> TextStates:
 def frozen(family: str, pictures: torch.Tensor, captions: TextStates) -> Frozen:
     """The family's default codec, and towers in which these pictures and captions belong together."""
     _, config = read_config(family, {"family": family})
-    return Frozen(fit_codec(config.codec, pictures), fit_towers(pictures, captions.pooled))
+    return Frozen(fit_codec(config.codec, pictures), fit_towers(pictures, captions))
 
 
 @pytest.fixture(scope="module")

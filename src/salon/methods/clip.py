@@ -1,17 +1,17 @@
-"""Generation steered by the contrastive model: a decoder of CLIP image embeddings.
+"""Generation steered by the contrastive model: a decoder of what the image tower sees.
 
 unCLIP (Ramesh 2022, sec. 2.1) inverts the image tower: a network draws a picture from its embedding. It
-learns from pictures alone; no caption is ever read. Since contrastive towers put a caption where its pictures
-are, the caption's embedding can take the picture's place at inference (LAFITE, Zhou 2022, sec. 3). The two do
-not quite coincide (the modality gap, Liang 2022); noise on the embedding in training covers what is left:
+learns from pictures alone; no caption is ever read. At inference a caption takes the picture's place, since
+contrastive towers put it where its pictures are (LAFITE, Zhou 2022, sec. 3).
 
-    h' = h + xi |h| eps / |eps|,   h' / |h'|     (Zhou 2022, eq. 5)
+What is decoded is the embedding along the canonical directions that captions share with pictures
+(`salon.text.words`), each of unit variance. There a caption's words are the best linear guess of its picture,
+so that no noise on the embedding and no prior network has to bridge the modality gap (Liang 2022), and the
+guess is additive: an unseen combination lies where its parts put it.
 
 The decoder is a rectified flow (`salon.nn.flow`). Embeddings are dropped at random for classifier-free
-guidance (Ho 2022). At inference each predicted picture may also be moved along the gradient of its cosine
-with the caption (CLIP guidance, Nichol 2022, sec. 2.3; on the prediction, Bansal 2023, eq. 4).
-
-Departures: no prior network between caption and picture, and no loss through the image tower in training;
+guidance (Ho 2022). At inference each predicted picture is also moved along the gradient of its cosine with
+the caption (CLIP guidance, Nichol 2022, sec. 2.3; on the prediction, Bansal 2023, eq. 4). Departures there:
 the gradient does not run through the decoder, has a fixed length, and leaves the last steps alone, in which
 it would draw a pattern that pleases the tower and nobody else.
 """
@@ -49,8 +49,6 @@ class ClipConfig(MethodConfig):
     """Width of the vector of noise level and embedding that modulates every block."""
     patch: int = Field(2, ge=1)
     """Pixels are folded into channels in patch x patch blocks; higher is cheaper and coarser."""
-    embedding_noise: float = Field(0.3, ge=0)
-    """Length of the noise on the embedding in training (xi); raise it for a wider modality gap."""
     embedding_dropout: Fraction = 0.1
     """Share of embeddings replaced by the null embedding, for classifier-free guidance."""
     logit_mean: float = 0.8
@@ -61,14 +59,14 @@ class ClipConfig(MethodConfig):
     """Default number of solver steps."""
     guidance_scale: float = Field(2.0, ge=1, le=MAX_GUIDANCE_SCALE)
     """Default strength of classifier-free guidance; 1 is none."""
-    refinement: float = Field(0.07, ge=0)
+    refinement: float = Field(0.15, ge=0)
     """How far CLIP guidance moves each predicted picture (RMS, pictures in [-1, 1]); 0 is none."""
     refinement_interval: tuple[Fraction, Fraction] = (0.2, 1.0)
     """Noise levels sigma between which CLIP guidance is applied."""
 
 
 class Clip(Method):
-    """Decoder of CLIP image embeddings, driven by the caption's embedding."""
+    """Decoder of image embeddings, driven by the words of a caption."""
 
     config_class: ClassVar[type[MethodConfig]] = ClipConfig
     config: ClipConfig
@@ -86,8 +84,8 @@ class Clip(Method):
         self.time = nn.Sequential(
             FourierEmbedding(128), nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width)
         )
-        self.embedding = nn.Linear(shape.pooled_width, width)
-        self.null_embedding = nn.Parameter(torch.zeros(shape.pooled_width))
+        self.embedding = nn.Linear(shape.words_width, width)
+        self.null_embedding = nn.Parameter(torch.zeros(shape.words_width))
         self.unet = UNet(
             in_channels=channels,
             channels=config.channels,
@@ -96,22 +94,21 @@ class Clip(Method):
             layout_levels=list(range(len(config.channels)))[-2:],
             side=side,
             condition_width=width,
-            text_width=shape.pooled_width,
+            text_width=shape.words_width,
             patch=config.patch,
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def predict(
-        self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, "b"], embedding: Float[Tensor, "b e"]
+        self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, "b"], embedding: Float[Tensor, "b w"]
     ) -> Float[Tensor, "b c h w"]:
         """E[x | x_sigma, embedding]."""
-        unit = embedding * embedding.shape[1] ** 0.5  # unit vectors to unit variance
-        condition = F.silu(self.time(sigma) + self.embedding(unit))
+        condition = F.silu(self.time(sigma) + self.embedding(embedding))
         # without attention the network reads no token
         return self.unet(x, condition, embedding[:, None], sigma.new_ones(len(x), 1, dtype=torch.bool))
 
-    def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
-        """The picture's own embedding, by the image tower."""
-        return self.towers.encode_images(images)
+    def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b w"]:
+        """What the image tower sees in each picture, in the directions of words."""
+        return self.towers.encode_words(images)
 
     def losses(
         self,
@@ -123,12 +120,11 @@ class Clip(Method):
         step: int,
         generator: torch.Generator,
     ) -> Losses:
-        """Squared error of the velocity, given the noisy embedding of the picture; `text` is not read."""
+        """Squared error of the velocity, given the embedding of the picture; `text` is not read."""
         assert prepared is not None
-        embedding = with_noise(prepared, self.config.embedding_noise, generator)
         drawn = torch.rand(len(images), generator=generator, device=generator.device).to(images.device)
         dropped = drawn < self.config.embedding_dropout
-        embedding = torch.where(dropped[:, None], self.null_embedding, embedding)
+        embedding = torch.where(dropped[:, None], self.null_embedding, prepared)
         loss = velocity_loss(
             lambda x, sigma: self.predict(x, sigma, embedding),
             self.codec.encode(images),
@@ -157,7 +153,7 @@ class Clip(Method):
         guidance_scale: float | None,
         num_inference_steps: int | None,
     ) -> Float[Tensor, "b 3 h w"]:
-        """Decode the caption's embedding as if it were a picture's."""
+        """Decode the caption's words as if they were seen in a picture."""
         config = self.config
         scale = config.guidance_scale if guidance_scale is None else guidance_scale
         steps = config.num_inference_steps if num_inference_steps is None else num_inference_steps
@@ -165,8 +161,9 @@ class Clip(Method):
             raise SalonError(f"guidance_scale {scale} is out of range: 1 to {MAX_GUIDANCE_SCALE:g}")
         if not 1 <= steps <= MAX_INFERENCE_STEPS:
             raise SalonError(f"num_inference_steps {steps} is out of range: 1 to {MAX_INFERENCE_STEPS}")
-        embedding = text.pooled.clone()  # a tensor from inference mode cannot take part in a gradient
+        embedding = text.words
         both = torch.cat([embedding, self.null_embedding.expand_as(embedding)])
+        target = text.pooled.clone()  # a tensor from inference mode cannot take part in a gradient
 
         low, high = config.refinement_interval
 
@@ -177,18 +174,10 @@ class Clip(Method):
                 steered, free = self.predict(x.repeat(2, 1, 1, 1), sigma.repeat(2), both).chunk(2)
                 predicted = free + scale * (steered - free)
             if config.refinement and low <= float(sigma[0]) <= high:
-                predicted = self.towards(predicted, embedding, rms=config.refinement)
+                predicted = self.towards(predicted, target, rms=config.refinement)
             return predicted
 
         shape = self.codec.latent_shape(self.shape.image_size)
         noise = torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators])
         x = euler(guided, noise.to(embedding.device), num_steps=steps)
         return self.codec.decode(x).clamp(-1, 1)
-
-
-def with_noise(
-    embedding: Float[Tensor, "b e"], xi: float, generator: torch.Generator
-) -> Float[Tensor, "b e"]:
-    """Unit vectors moved by `xi` in a random direction, and back to unit length (Zhou 2022, eq. 5)."""
-    eps = torch.randn(embedding.shape, generator=generator, device=generator.device).to(embedding.device)
-    return F.normalize(embedding + xi * F.normalize(eps, dim=1), dim=1)

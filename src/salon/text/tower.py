@@ -42,6 +42,7 @@ class TwoTowers(nn.Module):
         self.text = text
         self.image = image
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE).log())
+        self.to_words: nn.Module = nn.Identity()  # fitted once the towers are trained
 
     @property
     def logit_scale(self) -> Float[Tensor, ""]:
@@ -63,6 +64,10 @@ class TwoTowers(nn.Module):
         """Embeddings of unit length of pictures in [-1, 1]."""
         return F.normalize(self.image(pixel_values=images).logits, dim=-1)
 
+    def encode_words(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b w"]:
+        """What pictures show of the words of a caption: where `TextStates.words` is expected to be."""
+        return self.to_words(self.encode_images(images))
+
 
 class ClipTower:
     """Frozen towers with their tokenizer."""
@@ -75,6 +80,7 @@ class ClipTower:
         words: WordMeans,
         known_words: frozenset[str],
     ) -> None:
+        towers.to_words = words.of_pictures().to(towers.log_scale.device)
         self.towers = towers.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.words = words
