@@ -61,7 +61,7 @@ class ClipConfig(MethodConfig):
     """Default strength of classifier-free guidance; 1 is none."""
     refinement: float = Field(0.15, ge=0)
     """How far CLIP guidance moves each predicted picture (RMS, pictures in [-1, 1]); 0 is none."""
-    refinement_interval: tuple[Fraction, Fraction] = (0.2, 1.0)
+    refinement_interval: tuple[Fraction, Fraction] = (0.2, 0.8)
     """Noise levels sigma between which CLIP guidance is applied."""
 
 
