@@ -104,6 +104,11 @@ class Paths:
         """Whether every metric puts the sentinels where they belong."""
         return self.root / "reports" / "sentinels.json"
 
+    @property
+    def seeds(self) -> Path:
+        """Every method trained with several seeds: no stage of the pipeline, made when somebody asks."""
+        return self.root / "reports" / "seeds.json"
+
     def registration(self, name: str) -> Path:
         return self.root / "reports" / "registered" / f"{name}.json"
 

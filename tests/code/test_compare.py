@@ -1,27 +1,29 @@
 """The comparison page: every figure is in the files, and nothing on it comes from elsewhere."""
 
+import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
+from comparison_workspace import GFLOP, PICTURES, figures, make_workspace, real_colour, samples
 from PIL import Image
 
 from salon.errors import SalonError
 from salon.jsonfile import read_json, write_json
-from salon.params import Params, load_params
+from salon.params import Params
 from salon.paths import Paths
-from salon.report.compare import render_comparison
-from salon.report.figures import SHEET_COLUMNS, SHEET_GAP, read_evidence
-from salon.report.wording import enumerate_words, paired_lead, percent, split_title
+from salon.report.compare import rank, render_comparison
+from salon.report.figures import FIDELITY, SENTINELS, SHEET_COLUMNS
+from salon.report.plot import linear_ticks, log_ticks, plot_dials, plot_rates, plot_training
+from salon.report.reading import read_evidence
+from salon.report.wall import build_wall, find_worst
+from salon.report.wording import decimal, percent
 from salon.stages import compare as stage
 
-REPOSITORY = Path(__file__).parents[2]
-ATTRIBUTES = ("concept", "style", "background")
-TILE = 96
-HOSTILE = """<script src="http://evil.example/x.js"></script>'"><img src=x onerror=alert(1)>"""
+HOSTILE = """<script src="http://evil.example/x.js></script>'"><img src=x onerror=alert(1)>"""
 
 
 class Page(HTMLParser):
@@ -32,9 +34,10 @@ class Page(HTMLParser):
         self.words: list[str] = []
         self.tags: set[str] = set()
         self.links: list[str] = []
+        self.ids: list[str] = []
         self.labels: list[str] = []
         self.handlers: list[str] = []
-        self._in_style = False
+        self._silent = False
         self.feed(html)
 
     @property
@@ -43,150 +46,23 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        self._in_style = tag == "style"
+        self._silent = tag in ("style", "text")  # the marks of a plot's axes are no figures
         for name, value in attrs:
             if name in ("src", "href", "srcset", "action", "data"):
                 self.links.append(value or "")
             if name == "aria-label":
                 self.labels.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
             if name.startswith("on"):
                 self.handlers.append(name)
 
+    def handle_endtag(self, tag: str) -> None:
+        self._silent = False
+
     def handle_data(self, data: str) -> None:
-        if not self._in_style:
+        if not self._silent:
             self.words.append(data)
-
-
-def estimate(value: float, *, n: int = 200) -> dict[str, float]:
-    return {"value": value, "low": round(value - 0.0213, 4), "high": round(min(1, value + 0.0187), 4), "n": n}
-
-
-def figures(all_right: float) -> dict[str, Any]:
-    alignment = {
-        "concept": estimate(min(1, all_right + 0.0131)),
-        "style": estimate(min(1, all_right + 0.0057)),
-        "background": estimate(min(1, all_right + 0.0222)),
-        "all": estimate(all_right),
-    }
-    return {
-        "alignment": alignment,
-        "alignment_en": {name: {**value, "n": 90} for name, value in alignment.items()},
-        "alignment_ru": {name: {**value, "n": 110} for name, value in alignment.items()},
-    }
-
-
-def samples(count: int = 30) -> list[dict[str, Any]]:
-    rows = []
-    for i in range(count):
-        wanted = {"concept": ("owl", "crown")[i % 2], "style": "noto", "background": "blue"}
-        seen = {**wanted, "concept": "penguin" if i % 6 == 0 else wanted["concept"]}
-        right = {name: seen[name] == value for name, value in wanted.items()}
-        rows.append(
-            {
-                "id": f"{i:016x}",
-                "caption": f"caption {i}",
-                "lang": ("en", "ru")[i % 2],
-                "wanted": wanted,
-                "seen": seen,
-                "right": right,
-                "all": all(right.values()),
-            }
-        )
-    return rows
-
-
-def draw_sheet(path: Path, count: int) -> None:
-    rows = -(-count // SHEET_COLUMNS)
-    size = (SHEET_COLUMNS * (TILE + SHEET_GAP) - SHEET_GAP, rows * (TILE + SHEET_GAP) - SHEET_GAP)
-    Image.new("RGB", size, (90, 140, 200)).save(path)
-
-
-def write_method(paths: Paths, name: str, *, all_right: float, flops: float) -> None:
-    metrics = {
-        "val": figures(all_right),
-        "test": figures(all_right),
-        "novel": {
-            "concept_x_background": figures(all_right - 0.0101),
-            "concept_x_style": figures(0.1834),
-        },
-        "cost": {
-            "train_flops": flops,
-            "train_minutes": 5.437,
-            "parameters": 1234567,
-            "images_seen": 98765,
-            "peak_memory_gb": 1.234,
-            "latency_ms_p50": 31.41,
-            "latency_ms_p95": 44.02,
-            "images_per_second_b16": 77.7,
-        },
-    }
-    write_json(paths.metrics(name), metrics)
-    write_json(
-        paths.dial(name),
-        [
-            {
-                "dial": "num_inference_steps",
-                "setting": steps,
-                "latency_ms_p50": 4.5 * steps,
-                **estimate(value),
-            }
-            for steps, value in ((2, 0.7123), (4, 0.9456), (8, 0.9512))
-        ],
-    )
-    own = {
-        "steps": 4321,
-        "train_flops": flops - 5.4e12,
-        "train_minutes": 4.222,
-        "images_seen": 98765,
-        "parameters": 1234567,
-        "peak_memory_gb": 1.234,
-        "precision": "32-true",
-        "device": "cpu",
-    }
-    shared = {"clip": {"train_flops": 5.4e12, "train_minutes": 1.215}}
-    write_json(paths.method(name) / "training.json", {"own": own, "shared": shared})
-    folder = paths.samples(name)
-    for split in ("val", "test", "novel-concept_x_background", "novel-concept_x_style"):
-        write_json(folder / f"{split}.json", samples())
-        draw_sheet(folder / f"{split}.png", 30)
-
-
-def write_shared(paths: Paths) -> None:
-    right = {"concept": 0.9991, "style": 0.9983, "background": 1.0, "all": 0.9974}
-    write_json(
-        paths.scorer_metrics,
-        {
-            "held_out_accuracy": {"test": right, "novel": right},
-            "held_out_pictures": {"test": 1000, "novel": 618},
-        },
-    )
-    write_json(
-        paths.clip_metrics,
-        {
-            "cost": {
-                "train_flops": 5.4e12,
-                "train_minutes": 1.215,
-                "images_seen": 28800,
-                "parameters": 1198785,
-            },
-            "probe": {"concept": 0.9944, "style": 0.9877, "background": 1.0},
-            "probe_trials": 1800,
-            "truncated_captions": 0,
-        },
-    )
-    counts = {"train": 24000, "val": 600, "test": 1000, "novel": 1200}
-    write_json(paths.ingest_report, {"ingested": 26800, "splits": counts})
-
-
-def make_workspace(root: Path, **all_right: float) -> tuple[Params, Paths]:
-    """A workspace whose stages have run, with the given methods."""
-    paths = Paths(root)
-    default = load_params(REPOSITORY / "params.yaml")
-    params = default.model_copy(update={"methods": {name: {} for name in all_right}})
-    write_shared(paths)
-    for number, (name, value) in enumerate(all_right.items()):
-        write_method(paths, name, all_right=value, flops=3.3e13 * (1 + 0.01 * number))
-    return params, paths
 
 
 def render(params: Params, paths: Paths) -> Page:
@@ -198,11 +74,18 @@ def test_every_figure_of_the_files_is_on_the_page(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, diffusion=0.9512)
     text = render(params, paths).text
     metrics = read_json(paths.metrics("diffusion"))
-    splits = [metrics["test"], *metrics["novel"].values()]
-    for split in splits:
-        for value in split["alignment"].values():
-            assert percent(value["value"]) in text
-            assert f"{100 * value['low']:.1f}–{100 * value['high']:.1f}" in text
+    for source in (metrics, *(read_json(paths.metrics(f"sentinel-{name}")) for name in SENTINELS)):
+        for split in (source["test"], *source["novel"].values()):
+            for value in split["alignment"].values():
+                assert percent(value["value"]) in text
+                assert f"{100 * value['low']:.1f}–{100 * value['high']:.1f}" in text
+        assert percent(source["memorisation"]["copy_rate"]["value"]) in text
+        for name in FIDELITY:
+            value = source["test"][name]["value"]
+            share = name in ("precision", "recall", "coverage")
+            assert (percent(value) if share else decimal(value)) in text
+    for name in ("flagged", "false_alarms", "power", "detectable_rate"):
+        assert percent(metrics["memorisation"][name]) in text
     for row in read_json(paths.dial("diffusion")):
         assert f"{row['setting']} steps {percent(row['value'])}" in text
         assert f" {row['latency_ms_p50']} " in text
@@ -215,24 +98,34 @@ def test_every_figure_of_the_files_is_on_the_page(tmp_path: Path) -> None:
         "77.7",
         "33,000",
         "27,600",
+        "5,400",
+        "1.215",
         "4,321",
         "1.234",
     ):
         assert f" {shown} " in text
     for value in read_json(paths.scorer_metrics)["held_out_accuracy"]["test"].values():
         assert percent(value) in text
+    codec = read_json(paths.codec_metrics("vqvae"))["test"]
+    assert "PSNR 22.5 dB at 0.562 bits a pixel; 498 codes in use, perplexity 374, on 1000 pictures" in text
+    assert all(percent(codec["accuracy"][name]) in text for name in ("concept", "style", "background"))
     assert "24,000 train, 600 val, 1,000 test, 1,200 novel" in text
     assert "1800 trials: concept 99.4\xa0%" in text
+    assert "on val concept 97.1\xa0%; on novel concept 94.3\xa0%" in text
+    assert all(rule in text for rule in read_json(paths.sentinels)["rules"])
 
 
-def test_every_percentage_on_the_page_is_in_the_files(tmp_path: Path) -> None:
+def test_every_number_on_the_page_is_in_the_files(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, diffusion=0.9512)
-    shown = set(re.findall(r"(\d+\.\d)\xa0%", render(params, paths).text))
-    files = [*paths.metrics("x").parent.glob("*.json"), paths.dial("diffusion")]
-    known = {
-        f"{100 * float(number):.1f}" for file in files for number in re.findall(r"\d+\.\d+", file.read_text())
-    }
-    assert shown
+    text = render(params, paths).text.replace(",", "").replace("\N{MINUS SIGN}", "-")
+    shown = set(re.findall(r"-?\d+\.\d+", text))
+    known: set[str] = set()
+    for file in [*tmp_path.glob("reports/**/*.json"), *tmp_path.glob("models/**/*.json")]:
+        for number in re.findall(r"-?\d+\.?\d*", file.read_text()):
+            value = float(number)
+            known |= {number, f"{100 * value:.1f}", decimal(value).replace("\N{MINUS SIGN}", "-")}
+            known |= {f"{value:.1f}"}
+    assert len(shown) > 100
     assert shown <= known
 
 
@@ -251,25 +144,14 @@ def test_confusions_are_counted_from_the_samples(tmp_path: Path) -> None:
     assert "no confusion in 30 pictures" in text
 
 
-def test_methods_are_ranked_by_test_and_the_lead_is_paired(tmp_path: Path) -> None:
-    params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
-    rows = samples()
-    for row in rows[::3]:
-        row["all"] = False
-    write_json(paths.samples("gan") / "test.json", rows)
-    text = render(params, paths).text
-    assert "the order on known combinations is diffusion (95.1\xa0%), gan (80.0\xa0%)." in text
-    diffusion, gan = sorted(read_evidence(params, paths).methods, key=lambda method: method.name)
-    lead = paired_lead(diffusion, gan, samples=500)
-    assert lead is not None
-    # of the ten rows made wrong for gan, five were wrong for both
-    assert lead.value == pytest.approx(5 / 30)
-    assert "diffusion leads gan by 16.7 points" in text
-
-
-def test_equal_methods_are_too_close_to_call(tmp_path: Path) -> None:
-    params, paths = make_workspace(tmp_path, gan=0.95, diffusion=0.9512)
-    assert "too close to call" in render(params, paths).text
+def test_the_worst_pictures_come_first(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, diffusion=0.9512)
+    write_json(paths.samples("diffusion") / "test.json", samples(wrong=[7, 25]))
+    evidence = read_evidence(params, paths)
+    worst = find_worst(evidence.methods[0], evidence, most=4)
+    assert [card.caption for card in worst[:3]] == ["caption 7", "caption 25", "caption 0"]
+    assert worst[0].tiles[0].wrong == {"concept": "rocket", "style": "twemoji", "background": "pink"}
+    assert "Nothing is wrong" not in render(params, paths).text
 
 
 def test_unequal_budgets_are_refused(tmp_path: Path) -> None:
@@ -286,10 +168,16 @@ def test_unequal_budgets_are_refused(tmp_path: Path) -> None:
     ("victim", "remedy"),
     [
         ("reports/metrics/diffusion.json", "dvc repro evaluate@diffusion"),
+        ("reports/metrics/sentinel-noise.json", "dvc repro sentinels"),
+        ("reports/sentinels.json", "dvc repro sentinels"),
+        ("reports/metrics/codec-vqvae.json", "dvc repro codec@vqvae"),
+        ("reports/codecs/vqvae/rate_distortion.json", "dvc repro codec@vqvae"),
+        ("reports/codecs/vqvae/reconstructions.png", "dvc repro codec@vqvae"),
         ("reports/metrics/scorer.json", "dvc repro scorer"),
         ("reports/metrics/clip_tower.json", "dvc repro train_clip"),
         ("reports/dial/diffusion.json", "dvc repro evaluate@diffusion"),
         ("reports/samples/diffusion/test.png", "dvc repro evaluate@diffusion"),
+        ("reports/samples/diffusion/memorisation.png", "dvc repro evaluate@diffusion"),
         ("models/methods/diffusion/training.json", "dvc repro train@diffusion"),
     ],
 )
@@ -303,7 +191,13 @@ def test_a_missing_file_is_named_with_what_to_do(tmp_path: Path, victim: str, re
 
 
 @pytest.mark.parametrize(
-    "content", ["{", '{"test": {}, "cost": {}}', "[]", '{"test": {"alignment": {"all": 3}}, "cost": {}}']
+    "content",
+    [
+        "{",
+        '{"test": {}, "cost": {}}',
+        "[]",
+        '{"test": {"alignment": {"all": 3}}, "memorisation": {}, "cost": {}}',
+    ],
 )
 def test_a_broken_file_is_an_error_and_leaves_the_old_page(tmp_path: Path, content: str) -> None:
     params, paths = make_workspace(tmp_path, diffusion=0.9512)
@@ -323,9 +217,13 @@ def test_hostile_captions_and_values_stay_text(tmp_path: Path) -> None:
     rows[1] |= {"seen": {**rows[1]["seen"], "style": HOSTILE}, "lang": '"><b>'}
     rows[1]["right"]["style"] = False
     write_json(paths.samples("diffusion") / "test.json", rows)
+    ledger = read_json(paths.method("diffusion") / "training.json")
+    ledger["own"]["warnings"] = [HOSTILE]
+    write_json(paths.method("diffusion") / "training.json", ledger)
     page = render(params, paths)
     assert HOSTILE in page.text
     assert f"diffusion: {HOSTILE}" in page.labels
+    assert f"diffusion in training: {HOSTILE}" in page.text
     assert not page.tags & {"script", "img", "iframe", "object", "link"}
     assert not page.handlers
 
@@ -334,7 +232,8 @@ def test_the_page_needs_no_network(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.9, diffusion=0.9512)
     page = render(params, paths)
     html = (paths.compare / "index.html").read_text(encoding="utf-8")
-    assert all(link == "../data_docs/index.html" for link in page.links)
+    inside = {f"#{name}" for name in page.ids}
+    assert {link for link in page.links if link not in inside} == {"../data_docs/index.html"}
     assert all(target.startswith("data:") for target in re.findall(r"url\(([^)]*)\)", html))
     assert not re.search(r"https?://|@import", html)
 
@@ -343,6 +242,79 @@ def test_the_page_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.9, diffusion=0.9512)
     evidence = read_evidence(params, paths)
     assert render_comparison(evidence, params) == render_comparison(read_evidence(params, paths), params)
+
+
+def test_the_wall_ends_in_the_real_pictures_of_the_prompts(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, vqvae=0.7, clip=0.6, diffusion=0.9512, dalle=0.75)
+    evidence = read_evidence(params, paths)
+    ranked = rank(evidence.methods)
+    assert [method.name for method in ranked] == ["diffusion", "gan", "dalle", "vqvae", "clip"]
+    for split in ("test", "novel/concept_x_style"):
+        cards = build_wall(split, evidence, ranked)
+        assert len(cards) == PICTURES
+        assert [tile.method for tile in cards[0].tiles] == [*(method.name for method in ranked), "real"]
+        sheet = evidence.real[split]
+        assert (sheet.tile, sheet.rows) == (32, 4)
+        picture = Image.open(io.BytesIO(base64.b64decode(sheet.base64_png)))
+        for place in (0, 11, PICTURES - 1):
+            tile = cards[place].tiles[-1]
+            # where CSS puts the window: per cent of what the sheet is larger than one picture
+            left = tile.x_percent / 100 * (sheet.width - sheet.tile)
+            top = tile.y_percent / 100 * (sheet.height - sheet.tile)
+            assert picture.getpixel((round(left) + 16, round(top) + 16)) == real_colour(place)
+
+
+def test_prompts_that_are_no_longer_in_the_data_are_an_error(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, diffusion=0.9512)
+    rows = samples()
+    rows[3]["id"] = "gone"
+    write_json(paths.samples("diffusion") / "test.json", rows)
+    with pytest.raises(SalonError, match="holds no row gone of test"):
+        stage.run(params, paths)
+
+
+def test_seeds_are_shown_when_somebody_trained_them(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, diffusion=0.9512)
+    assert "Each method was trained once" in render(params, paths).text
+    study = {"all_right": [0.8765, 0.9012], "minutes": [3.21, 3.33], "diverged": 1}
+    write_json(paths.seeds, {"profile": "smoke", "seeds": [1, 2, 3], "methods": {"diffusion": study}})
+    text = render(params, paths).text
+    assert "seeds 1, 2 and 3" in text
+    assert "87.6\xa0%, 90.1\xa0% 87.6\xa0% – 90.1\xa0% 3.21, 3.33 1 of 3" in text
+
+
+def test_plots_hold_what_was_measured(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.9, diffusion=0.9512)
+    ranked = rank(read_evidence(params, paths).methods)
+    dials, training = plot_dials(ranked), plot_training(ranked)
+    assert dials is not None
+    assert training is not None
+    assert plot_training(ranked[:1]) is None
+    assert [(line.name, len(line.points)) for line in dials.lines] == [("diffusion", 3), ("gan", 3)]
+    first = dials.lines[0].points
+    assert [point.x for point in first] == sorted(point.x for point in first)
+    assert all(point.y_low > point.y > point.y_high for point in first)  # y grows downwards
+    better, worse = (line.points[0].y for line in training.lines)
+    assert better < worse
+    # the same JPEG files were measured for each codec: they are drawn once
+    codec = read_evidence(params, paths).codecs[0]
+    rates = plot_rates([codec, codec])
+    assert rates is not None
+    assert [(line.name, line.dashed) for line in rates.lines] == [
+        ("vqvae", False),
+        ("jpeg", True),
+        ("jpeg sheet", False),
+    ]
+    assert rates.lines[1].hue == rates.lines[2].hue != rates.lines[0].hue
+    assert plot_rates([]) is None
+
+
+def test_axes_reach_around_the_data() -> None:
+    assert log_ticks(3, 40) == [2, 5, 10, 20, 50]
+    assert log_ticks(0.07, 0.07) == [0.05, 0.1]
+    assert linear_ticks(7.1, 8.3) == [7, 7.5, 8, 8.5]
+    assert linear_ticks(52, 100) == [50, 60, 70, 80, 90, 100]
+    assert len(linear_ticks(5, 5)) == 2
 
 
 def test_sheets_are_cut_as_the_evaluate_stage_lays_them_out(tmp_path: Path) -> None:
@@ -363,11 +335,11 @@ def test_sheets_are_cut_as_the_evaluate_stage_lays_them_out(tmp_path: Path) -> N
     assert (sheet.tile, sheet.rows, sheet.capacity) == (96, GRID_PICTURES // SHEET_COLUMNS, GRID_PICTURES)
 
 
-def test_words() -> None:
-    assert enumerate_words(["a"]) == "a"
-    assert enumerate_words(["a", "b", "c"]) == "a, b and c"
-    assert split_title("novel/concept_x_style") == "Never seen together: concept and style"
-    assert (
-        split_title("novel/concept_x_background+concept_x_style")
-        == "Never seen together: concept and background; concept and style"
-    )
+def test_the_ledger_names_every_shared_stage(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.9, dalle=0.8)
+    ledger = read_json(paths.method("dalle") / "training.json")
+    ledger["shared"]["codec-vqgan"] = {"train_flops": 1_111 * GFLOP, "train_minutes": 0.777}
+    write_json(paths.method("dalle") / "training.json", ledger)
+    text = render(params, paths).text
+    assert "shared: codec-vqgan – 1,111" in text
+    assert "shared: codec-vqgan – 0.777" in text

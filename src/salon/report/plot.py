@@ -1,18 +1,42 @@
-"""Quality against latency, as coordinates of a small SVG."""
+"""Coordinates of small SVG plots: points with intervals over a logarithmic or a linear axis."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from salon.report.figures import DialRow
+from salon.judging.alignment import ALL
+from salon.report.figures import CodecFigures, MethodFigures
 
 WIDTH, HEIGHT = 360, 220  # small units, so that the labels stay readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 38, 12, 12, 34  # margins
+MOST_GAPS = 6  # between the marks of a linear axis
+LADDER = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 5)]
+
+
+@dataclass(frozen=True)
+class Datum:
+    """One point as it was measured."""
+
+    x: float
+    y: float
+    y_low: float
+    y_high: float
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is drawn in one colour."""
+
+    name: str
+    data: list[Datum]
+    hue: int
+    """Number of its colour."""
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
 class Point:
-    """One value of the dial."""
+    """One point in SVG units."""
 
     x: float
     y: float
@@ -22,10 +46,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """One method."""
+    """One series in SVG units."""
 
     name: str
     points: list[Point]
+    hue: int
+    dashed: bool
 
     @property
     def path(self) -> str:
@@ -36,10 +62,9 @@ class Line:
 class Plot:
     """Positions in SVG units, ready to be drawn."""
 
-    x_ticks: list[tuple[float, int]]
-    """Position and milliseconds."""
-    y_ticks: list[tuple[float, int]]
-    """Position and per cent."""
+    x_title: str
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
     lines: list[Line]
     width: int = WIDTH
     height: int = HEIGHT
@@ -48,52 +73,133 @@ class Plot:
     bottom: int = HEIGHT - BOTTOM
 
 
-def plot_dials(dials: Mapping[str, Sequence[DialRow]]) -> Plot | None:
-    """Lay out what is right, with its interval, of each method over its latency on a logarithmic axis.
+def plot_dials(methods: Sequence[MethodFigures]) -> Plot | None:
+    """What is right on `val` over latency, at every setting of each method's dial.
 
-    `None` when no method has two values to join.
+    `None` when no method has two settings to join.
     """
-    joined = {name: dial for name, dial in dials.items() if len(dial) > 1}
-    if not joined:
+    series = [
+        Series(
+            method.name,
+            [
+                Datum(
+                    row.latency_ms_p50, *_per_cent(row.all_right.value, row.all_right.low, row.all_right.high)
+                )
+                for row in method.dial
+            ],
+            hue,
+        )
+        for hue, method in enumerate(methods)
+        if method.dial
+    ]
+    if all(len(line.data) < 2 for line in series):
         return None
-    latencies = [row.latency_ms_p50 for dial in joined.values() for row in dial]
-    ticks = _ticks(min(latencies), max(latencies))
-    first, last = math.log(ticks[0]), math.log(ticks[-1])
-    lowest = 100 * min(row.all_right.low for dial in joined.values() for row in dial)
-    gap = next((gap for gap in (5, 10, 20) if (100 - lowest) / gap <= 6), 20)
-    floor = int(lowest // gap) * gap
+    return lay_out(series, x_title="ms a picture", y_unit="%", y_top=100)
 
-    def x(milliseconds: float) -> float:
-        milliseconds = max(milliseconds, ticks[0])  # the axis starts at 1 ms
-        return round(LEFT + (math.log(milliseconds) - first) / (last - first) * (WIDTH - LEFT - RIGHT), 1)
 
-    def y(share: float) -> float:
-        return round(TOP + (100 - 100 * share) / (100 - floor) * (HEIGHT - TOP - BOTTOM), 1)
+def plot_training(methods: Sequence[MethodFigures]) -> Plot | None:
+    """What is right on `test` over minutes of training, one point a method. `None` for a single method."""
+    if len(methods) < 2:
+        return None
+    series = []
+    for hue, method in enumerate(methods):
+        right = method.splits["test"].alignment[ALL]
+        heights = _per_cent(right.value, right.low, right.high)
+        series.append(Series(method.name, [Datum(method.cost["train_minutes"], *heights)], hue))
+    return lay_out(
+        series,
+        x_title="minutes of training, shared stages included",
+        y_unit="%",
+        y_top=100,
+        logarithmic=False,
+    )
+
+
+def plot_rates(codecs: Sequence[CodecFigures]) -> Plot | None:
+    """PSNR over bits per pixel of all codecs beside JPEG and WebP. `None` without codecs.
+
+    JPEG and WebP were measured on the same pictures for each codec, and are drawn once.
+    """
+    names = {codec.name for codec in codecs}
+    curves: dict[str, list[Datum]] = {}
+    for codec in codecs:
+        new: dict[str, list[Datum]] = {}
+        for point in codec.curve:
+            new.setdefault(point.codec, []).append(
+                Datum(point.bits_per_pixel, point.psnr, point.psnr, point.psnr)
+            )
+        curves = new | curves
+    if not curves:
+        return None
+    formats = sorted({_format(name) for name in curves if name not in names})
+    hues = {name: hue for hue, name in enumerate([*(codec.name for codec in codecs), *formats])}
+    series = [
+        Series(name, data, hues[_format(name)], dashed=name not in names and not name.endswith(" sheet"))
+        for name, data in sorted(curves.items(), key=lambda curve: (hues[_format(curve[0])], curve[0]))
+    ]
+    return lay_out(series, x_title="bits a pixel", y_unit=" dB")
+
+
+def _format(curve: str) -> str:
+    return curve.removesuffix(" sheet")
+
+
+def _per_cent(*shares: float) -> list[float]:
+    return [100 * share for share in shares]
+
+
+def lay_out(
+    series: Sequence[Series],
+    *,
+    x_title: str,
+    y_unit: str,
+    y_top: float | None = None,
+    logarithmic: bool = True,
+) -> Plot:
+    """Fit the axes to the data; `y_top` is where the y axis must end."""
+    data = [datum for line in series for datum in line.data]
+    ticks = log_ticks if logarithmic else linear_ticks
+    scale = math.log if logarithmic else float
+    x_ticks = ticks(min(datum.x for datum in data), max(datum.x for datum in data))
+    first, last = scale(x_ticks[0]), scale(x_ticks[-1])
+    y_ticks = linear_ticks(
+        min(datum.y_low for datum in data), max(datum.y_high for datum in data) if y_top is None else y_top
+    )
+
+    def x(value: float) -> float:
+        share = (scale(max(value, x_ticks[0])) - first) / (last - first)
+        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(value: float) -> float:
+        share = (y_ticks[-1] - value) / (y_ticks[-1] - y_ticks[0])
+        return round(TOP + share * (HEIGHT - TOP - BOTTOM), 1)
 
     return Plot(
-        x_ticks=[(x(tick), tick) for tick in ticks],
-        y_ticks=[(y(percent / 100), percent) for percent in range(floor, 101, gap)],
+        x_title=x_title,
+        x_ticks=[(x(tick), f"{tick:g}") for tick in x_ticks],
+        y_ticks=[(y(tick), f"{tick:g}{y_unit}") for tick in y_ticks],
         lines=[
             Line(
-                name,
-                [
-                    Point(
-                        x(row.latency_ms_p50),
-                        y(row.all_right.value),
-                        y(row.all_right.low),
-                        y(row.all_right.high),
-                    )
-                    for row in dial
-                ],
+                line.name,
+                [Point(x(d.x), y(d.y), y(d.y_low), y(d.y_high)) for d in line.data],
+                line.hue,
+                line.dashed,
             )
-            for name, dial in joined.items()
+            for line in series
         ],
     )
 
 
-def _ticks(low: float, high: float) -> list[int]:
-    """1, 2, 5, 10, ... milliseconds from at most `low` to at least `high`."""
-    ladder = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
-    first = max((tick for tick in ladder if tick <= low), default=ladder[0])
-    last = min((tick for tick in ladder if tick >= high and tick > first), default=ladder[-1])
-    return ladder[ladder.index(first) : ladder.index(last) + 1]
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10, ... from at most `low` to at least `high`, two at least."""
+    first = max((tick for tick in LADDER if tick <= low), default=LADDER[0])
+    last = min((tick for tick in LADDER if tick >= high and tick > first), default=LADDER[-1])
+    return LADDER[LADDER.index(first) : LADDER.index(last) + 1]
+
+
+def linear_ticks(low: float, high: float) -> list[float]:
+    """Multiples of 1, 2, 5, 10, ... from at most `low` to at least `high`, seven or so."""
+    gap = next((gap for gap in LADDER if (high - low) / gap <= MOST_GAPS), LADDER[-1])
+    first = math.floor(low / gap)
+    last = max(math.ceil(round(high / gap, 9)), first + 1)
+    return [round(gap * tick, 9) for tick in range(first, last + 1)]

@@ -3,7 +3,7 @@
 from salon.params import Params
 from salon.paths import Paths
 from salon.report.compare import write_comparison
-from salon.report.figures import read_evidence
+from salon.report.reading import read_evidence
 
 
 def run(params: Params, paths: Paths) -> None:

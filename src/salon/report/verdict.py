@@ -1,0 +1,237 @@
+"""The verdict in plain words. Every number in it is read from the figures or computed from them here.
+
+Who is best, and who cannot be told apart from the best, is decided by the paired bootstrap over the prompts
+of `test` and `novel`, which selected nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from salon.errors import SalonError
+from salon.judging.alignment import ALL
+from salon.judging.statistics import Comparison, Estimate, compare, probability_best
+from salon.report.figures import Evidence, MethodFigures
+from salon.report.wording import (
+    decimal,
+    enumerate_words,
+    interval,
+    language,
+    novel_pair,
+    percent,
+    points,
+    span,
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The methods on the prompts of one split, the most often right first."""
+
+    split: str
+    ranked: list[MethodFigures]
+    probability_best: dict[str, float]
+    behind: dict[str, Comparison]
+    """Every method but the first -> the first against it."""
+
+    @property
+    def best(self) -> MethodFigures:
+        return self.ranked[0]
+
+    @property
+    def tied(self) -> list[MethodFigures]:
+        """Those that nothing tells from the best."""
+        return [method for method in self.ranked[1:] if not self.behind[method.name].distinguishable]
+
+    @property
+    def worse(self) -> list[MethodFigures]:
+        return [method for method in self.ranked[1:] if self.behind[method.name].distinguishable]
+
+    def all_right(self, method: MethodFigures) -> Estimate:
+        return method.splits[self.split].alignment[ALL]
+
+
+def verdict(evidence: Evidence, *, bootstrap_samples: int) -> list[list[str]]:
+    """Paragraphs of sentences: who follows captions best, then speed, fidelity and copies."""
+    if not evidence.gate.passed:
+        return [[f"There is no verdict, for the jury itself is broken. {evidence.gate.broken}."]]
+    standings = [
+        stand(evidence.methods, split, bootstrap_samples=bootstrap_samples) for split in evidence.splits
+    ]
+    known, *novel = standings
+    return [
+        _known(known),
+        [*(_unseen(standing) for standing in novel), *_languages(known.best)],
+        [*_speed(known), *_fidelity(evidence), *_copies(evidence.methods), *_warnings(evidence.methods)],
+    ]
+
+
+def stand(methods: Sequence[MethodFigures], split: str, *, bootstrap_samples: int) -> Standing:
+    """Rank the methods on one split; equals by name.
+
+    Raises:
+        SalonError: they were judged on different prompts.
+    """
+    first = methods[0]
+    for method in methods:
+        if method.splits[split].ids != first.splits[split].ids:
+            raise SalonError(
+                f"{method.name} and {first.name} were judged on different prompts of {split}: run "
+                "`dvc repro --force` on their evaluate stages"
+            )
+    ranked = sorted(methods, key=lambda method: (-method.splits[split].alignment[ALL].value, method.name))
+    tables = [np.array([bool(sample[ALL]) for sample in method.splits[split].samples]) for method in ranked]
+    rng = np.random.default_rng(0)
+    chances = probability_best(tables, samples=bootstrap_samples, rng=rng)
+    return Standing(
+        split=split,
+        ranked=ranked,
+        probability_best={method.name: float(chance) for method, chance in zip(ranked, chances, strict=True)},
+        behind={
+            method.name: compare(tables[0], table, samples=bootstrap_samples, rng=rng)
+            for method, table in zip(ranked[1:], tables[1:], strict=True)
+        },
+    )
+
+
+def unbeaten(methods: Sequence[MethodFigures]) -> list[MethodFigures]:
+    """Those than which no other is both faster and more often right on `test`, fastest first."""
+
+    def quality(method: MethodFigures) -> float:
+        return method.splits["test"].alignment[ALL].value
+
+    kept = [
+        method
+        for method in methods
+        if not any(
+            _latency(other) < _latency(method) and quality(other) > quality(method) for other in methods
+        )
+    ]
+    return sorted(kept, key=_latency)
+
+
+def _known(standing: Standing) -> list[str]:
+    best = standing.best
+    together = standing.all_right(best)
+    attributes = enumerate_words([name for name in best.splits["test"].alignment if name != ALL])
+    if len(standing.ranked) == 1:
+        return [
+            f"Asked for combinations known from training, {best.name} draws {attributes} all as the caption "
+            f"says in {percent(together.value)} of {together.n} pictures (95\N{NO-BREAK SPACE}% interval "
+            f"{interval(together)})."
+        ]
+    chance = standing.probability_best[best.name]
+    place = "is ahead in following captions" if standing.tied else "follows captions best"
+    sentences = [
+        f"At equal budgets {best.name} {place}: asked for combinations known from training, it "
+        f"draws {attributes} all as the caption says in {percent(together.value)} of {together.n} pictures "
+        f"(95\N{NO-BREAK SPACE}% interval {interval(together)}), and is the best of all "
+        f"with probability {chance:.2f}."
+    ]
+    if standing.tied:
+        tied = [
+            f"{method.name} ({percent(standing.all_right(method).value)}; "
+            f"{_remedy(standing.behind[method.name])})"
+            for method in standing.tied
+        ]
+        sentences.append(
+            f"These {together.n} prompts cannot tell it from {enumerate_words(tied)}: too close to call."
+        )
+    if standing.worse:
+        worse = [
+            f"{method.name} by {points(standing.behind[method.name].difference)}" for method in standing.worse
+        ]
+        sentences.append(f"It leads {enumerate_words(worse)}, on the same prompts.")
+    return sentences
+
+
+def _remedy(comparison: Comparison) -> str:
+    if comparison.more_prompts is None:
+        return "equally often right"
+    return f"about {comparison.more_prompts:,} more prompts would, if the difference is as large as it looks"
+
+
+def _unseen(standing: Standing) -> str:
+    best = standing.best
+    together = standing.all_right(best)
+    sentence = f"Where training never showed this {novel_pair(standing.split)} together, "
+    if len(standing.ranked) == 1:
+        sentence += f"everything is right in {percent(together.value)} of {together.n} ({interval(together)})"
+    else:
+        sentence += f"{best.name} is best with {percent(together.value)} ({interval(together)})"
+        names = [f"{method.name} ({percent(standing.all_right(method).value)})" for method in standing.tied]
+        if names:
+            sentence += f", not to be told from {enumerate_words(names)}"
+    alignment = best.splits[standing.split].alignment
+    weakest = min((name for name in alignment if name != ALL), key=lambda name: alignment[name].value)
+    if alignment[weakest].value < 1:
+        sentence += f"; what it misses most is the {weakest}, right in {percent(alignment[weakest].value)}"
+    return sentence + "."
+
+
+def _languages(best: MethodFigures) -> list[str]:
+    by_language = best.splits["test"].languages
+    if len(by_language) < 2:
+        return []
+    parts = [f"{percent(value[ALL].value)} of {language(tag)} captions" for tag, value in by_language.items()]
+    return [f"On known combinations {best.name} follows {enumerate_words(parts)}."]
+
+
+def _latency(method: MethodFigures) -> float:
+    return method.cost["latency_ms_p50"]
+
+
+def _speed(standing: Standing) -> list[str]:
+    best = standing.best
+    alone = f"{_latency(best):.0f} ms (median, alone)"
+    if len(standing.ranked) == 1:
+        minutes = f"{best.cost['train_minutes']:.1f} minutes of training"
+        return [f"One picture takes {alone} after {minutes}."]
+    first, second, *_ = sorted(standing.ranked, key=_latency)
+    sentence = (
+        f"The fastest is {first.name}: one picture takes {_latency(first):.0f} ms (median, alone), before "
+        f"{second.name} with {_latency(second):.0f} ms"
+    )
+    if best.name not in (first.name, second.name):
+        sentence += f"; {best.name} takes {_latency(best):.0f} ms"
+    names = [method.name for method in unbeaten(standing.ranked)]
+    return [
+        sentence + ".",
+        f"No other method is both faster and more often right than {enumerate_words(names)}.",
+    ]
+
+
+def _fidelity(evidence: Evidence) -> list[str]:
+    ranked = sorted(evidence.methods, key=lambda method: method.fidelity["kid"].value)
+    first, *others = ranked
+    kid = first.fidelity["kid"]
+    real = next(sentinel.fidelity["kid"] for sentinel in evidence.sentinels if sentinel.name == "real")
+    figure = f"{decimal(kid.value)}, {span(kid)}; held-out real pictures get {decimal(real.value)}"
+    if not others:
+        return [f"Its pictures lie at a KID of {figure} from real ones."]
+    sentence = f"The pictures of {first.name} lie nearest to real ones (KID {figure})"
+    near = [method.name for method in others if method.fidelity["kid"].low <= kid.high]
+    if near:
+        sentence += f"; the intervals of {enumerate_words(near)} reach its"
+    return [sentence + "."]
+
+
+def _copies(methods: Sequence[MethodFigures]) -> list[str]:
+    copying = [method for method in methods if method.copies.found]
+    least = max(method.copies.detectable_rate for method in methods)
+    seen = f"the test would find a share of {percent(least)} in four of five cases"
+    if not copying:
+        whose = "its pictures" if len(methods) == 1 else "the pictures of any method"
+        return [f"No copies of training pictures were found among {whose}; {seen}."]
+    parts = [
+        f"{percent(method.copies.rate.value)} of those of {method.name} ({interval(method.copies.rate)})"
+        for method in copying
+    ]
+    rest = "" if len(copying) == len(methods) else ", none that can be told from chance among the others'"
+    return [f"Pictures that copy a training picture are {enumerate_words(parts)}{rest}; {seen}."]
+
+
+def _warnings(methods: Sequence[MethodFigures]) -> list[str]:
+    warned = [method.name for method in methods if method.warnings]
+    return [f"The training of {enumerate_words(warned)} gave warnings, below."] if warned else []
