@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from PIL import Image
 from workspaces import NAME, Workspace
 
 from salon.errors import SalonError
+from salon.jsonfile import read_json
 from salon.stages import register
 from salon.tracking import runs
 
@@ -179,16 +181,22 @@ def test_what_mlflow_itself_refuses_is_a_bad_request(champion: str, payload: Any
     assert "stack_trace" not in answer
 
 
-def test_registry_on_a_tracking_server(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    folder = workspace.root.with_name("server")
+@contextmanager
+def tracking_server(folder: Path) -> Iterator[str]:
     folder.mkdir()
     command = ["server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
     command += ["--artifacts-destination", f"{folder}/artifacts"]
     env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with server(command, cwd=folder, health="/health", env=env) as url:
+        yield url
+
+
+def test_registry_on_a_tracking_server(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    folder = workspace.root.with_name("server")
+    with tracking_server(folder) as url:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         workspace.retrain(seed=1, right=0.4)
         assert workspace.register()["alias"] == "champion"
@@ -207,3 +215,29 @@ def test_registry_on_a_tracking_server(
     with pytest.raises(SalonError, match="nobody answers"):
         workspace.register()
     assert time.monotonic() - started < 15
+
+
+def test_two_machines_at_once_leave_the_better_one_champion(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    """Two workspaces, which share nothing but the server: whoever comes second is compared with the first."""
+    other = Workspace(workspace.root.with_name("other"))
+    shutil.copytree(workspace.root, other.root)
+    workspace.retrain(seed=2, right=0.9)
+    other.retrain(seed=3, right=0.3)
+    with tracking_server(workspace.root.with_name("server")) as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        command = [sys.executable, "-m", "salon", "register", NAME]
+        processes = [
+            subprocess.Popen(
+                command, cwd=each.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            for each in (workspace, other)
+        ]
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], outputs
+        better, worse = (read_json(each.paths.registration(NAME))["version"] for each in (workspace, other))
+        assert workspace.versions() == sorted([better, worse]) == ["1", "2"]
+        came_second = "previous" if worse == "1" else "challenger"
+        assert workspace.aliases() == {"champion": better, came_second: worse}
+        assert workspace.store.client.get_registered_model(f"salon-{NAME}").tags == {}

@@ -1,7 +1,8 @@
 """The registry: one version per set of weights, and the aliases that say which of them serves.
 
 `champion` serves; `previous` is whom it replaced; `challenger` is the last that was not good enough. Aliases
-are moved one by one, and each intermediate state has exactly one champion.
+are moved one by one, and each intermediate state has exactly one champion. Who reads and moves them does so
+alone (`salon.tracking.lock`), so that of two versions that come at once one is compared with the other.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from salon.errors import SalonError
 from salon.params import Params, RegisterParams
 from salon.paths import Paths
-from salon.tracking import runs
+from salon.tracking.lock import registry_lock
 from salon.tracking.promotion import Decision, Evidence, broken_guardrails, decide
 from salon.tracking.runs import Store
 from salon.tracking.submission import Submission, registered_name
@@ -56,7 +57,8 @@ def register(
 
     With `promote` the comparison with the champion is left out; the guardrails still hold.
     """
-    with runs.registry_lock(store, paths, name=submission.name):
+    _create_model(store.client, submission.name)
+    with registry_lock(store, paths, name=submission.name):
         version = find_version(store, submission.name, submission.model_sha256)
         if version is None:
             run_id = run_to_log_into(store, params, paths, submission)
@@ -81,7 +83,7 @@ def rollback(store: Store, paths: Paths, method: str) -> tuple[str, str]:
         SalonError: there is no champion, or none before it.
     """
     name = registered_name(method)
-    with runs.registry_lock(store, paths, name=name):
+    with registry_lock(store, paths, name=name):
         champion = _version_at(store.client, name, CHAMPION)
         previous = _version_at(store.client, name, PREVIOUS)
         if champion is None:
@@ -162,6 +164,14 @@ def _move_aliases(
     challenger = _version_at(client, name, CHALLENGER)
     if challenger is not None and str(challenger.version) == number:
         client.delete_registered_model_alias(name, CHALLENGER)
+
+
+def _create_model(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _version_at(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:

@@ -64,7 +64,7 @@ def tracking_uri(paths: Paths) -> str:
 
 def public_uri(uri: str) -> str:
     """`uri` as it may stand in a file that is shared: no password, no path of this machine."""
-    file = _sqlite_file(uri)
+    file = sqlite_file(uri)
     return f"sqlite:///{file.name}" if file else _without_password(uri)
 
 
@@ -215,21 +215,8 @@ def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None
 
 
 @contextmanager
-def registry_lock(store: Store, paths: Paths, *, name: str) -> Iterator[None]:
-    """Held while the versions of one registered model are read and changed.
-
-    Beside the sqlite file, so that all its users see it; for a server in the workspace, where it keeps the
-    processes of this workspace apart.
-    """
-    file = _sqlite_file(store.uri) or paths.scratch / "registry"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.{name}.lock"):
-        yield
-
-
-@contextmanager
 def _sqlite_lock(uri: str) -> Iterator[None]:
-    file = _sqlite_file(uri)
+    file = sqlite_file(uri)
     if file is None:
         yield
         return
@@ -239,7 +226,8 @@ def _sqlite_lock(uri: str) -> Iterator[None]:
         yield
 
 
-def _sqlite_file(uri: str) -> Path | None:
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a sqlite store; None for a server."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
@@ -263,7 +251,7 @@ def _connect(uri: str) -> MlflowClient:
     try:
         client.search_experiments(max_results=1)  # creates the tables of a fresh store
     except MlflowException as error:
-        if _sqlite_file(uri) is None or "out-of-date database schema" not in str(error):
+        if sqlite_file(uri) is None or "out-of-date database schema" not in str(error):
             raise
         upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", uri]
         done = subprocess.run(upgrade, capture_output=True, text=True, check=False)
