@@ -197,6 +197,18 @@ def profile(name: Annotated[str, typer.Argument(help="A file of profiles/, e.g. 
 
 
 @app.command()
+def seeds(
+    profile: Annotated[str, typer.Option(help="A file of profiles/.")] = "smoke",
+    seeds: Annotated[int, typer.Option(help="Trainings of each method.")] = 3,
+    methods: Annotated[str | None, typer.Option(help="Some methods only, with commas between.")] = None,
+) -> None:
+    """Train every method with several seeds in a temporary clone: how much of a figure is luck?"""
+    from salon.stages import seeds as stage
+
+    stage.run(Paths(Path()), profile=profile, count=seeds, methods=methods.split(",") if methods else None)
+
+
+@app.command()
 def smoke(
     keep: Annotated[
         Path | None, typer.Option("--keep", help="Folder that keeps the clone; deleted otherwise.")

@@ -175,6 +175,9 @@ class TrainingParams(Section):
     log_every_steps: int = Field(20, ge=1)
     grids: int = Field(4, ge=1)
     """Sample grids logged in the course of one training."""
+    seed: int | None = None
+    """Seed of a method's initialisation, data order and noise, if it is to differ from that of the data, the
+    towers and the codecs."""
 
 
 class DialParams(Section):
@@ -235,6 +238,11 @@ class Params(Section):
     """One entry per method; the key is its name and, unless `family` says otherwise, its module."""
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
+
+    @property
+    def training_seed(self) -> int:
+        """Seed of a method's own training."""
+        return self.seed if self.training.seed is None else self.training.seed
 
     def method(self, name: str) -> dict[str, Any]:
         """The raw settings of one method.

@@ -38,7 +38,7 @@ def run(paths: Paths, *, keep: Path | None = None) -> None:
     Raises:
         SalonError: a stage failed, or `keep` exists already.
     """
-    with _stops_on_sigterm(), _clone_folder(keep) as folder:
+    with stops_on_sigterm(), clone_folder(keep) as folder:
         clone = make_clone(paths, folder)
         apply_profile(clone, "smoke")
         seconds = repro(clone)
@@ -154,7 +154,8 @@ def _time_stages(process: "subprocess.Popen[bytes]") -> dict[str, float]:
 
 
 @contextmanager
-def _clone_folder(keep: Path | None) -> Iterator[Path]:
+def clone_folder(keep: Path | None) -> Iterator[Path]:
+    """`keep`, or a folder that is deleted at the end."""
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="salon-smoke-", ignore_cleanup_errors=True) as folder:
             yield Path(folder)
@@ -166,7 +167,7 @@ def _clone_folder(keep: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _stops_on_sigterm() -> Iterator[None]:
+def stops_on_sigterm() -> Iterator[None]:
     """SIGTERM leaves the block as Ctrl-C does, so that the clone and the stage under way go with it."""
 
     def stop(signum: int, frame: FrameType | None) -> None:

@@ -34,7 +34,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     shared = shared_costs(paths, config.codec)
     shared_flops = sum(cost["train_flops"] for cost in shared.values())
 
-    torch.manual_seed(params.seed)
+    torch.manual_seed(params.training_seed)
     shape = DataShape(
         image_size=train_split.images.shape[-1],
         text_width=cache.states.tokens.shape[-1],
@@ -42,7 +42,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
         words_width=cache.states.words.shape[-1],
     )
     method = method_class(config, shape, frozen)
-    cost = count_cost(method, train_split, cache, seed=params.seed)
+    cost = count_cost(method, train_split, cache, seed=params.training_seed)
     total_steps = steps_within(
         params.budget.train_flops,
         shared_flops=shared_flops + cost.prepare_flops,
@@ -52,7 +52,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     resume = resume_folder(
         paths,
         name,
-        settings=[params.seed, params.budget.model_dump(), params.training.model_dump(), raw],
+        settings=[params.training_seed, params.budget.model_dump(), params.training.model_dump(), raw],
         inputs=[paths.validation, paths.text_states, paths.codec(config.codec)],
     )
     store = runs.open_store(params, paths)
@@ -69,7 +69,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
         run_id,
         runs.flatten(
             {
-                "seed": params.seed,
+                "seed": params.training_seed,
                 "budget": params.budget.model_dump(),
                 "training": params.training.model_dump(),
                 "method": config.model_dump(),
@@ -93,7 +93,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
             preview=preview,
             total_steps=total_steps,
             cost=cost,
-            seed=params.seed,
+            seed=params.training_seed,
             settings=params.training,
             resume=resume,
             store=store,

@@ -68,7 +68,7 @@ def run_to_log_into(store: Store, params: Params, paths: Paths, submission: Subm
         },
     )
     settings = {
-        "seed": params.seed,
+        "seed": params.training_seed,
         "budget": params.budget.model_dump(),
         "method": submission.config["config"],
         "total_steps": submission.steps,
