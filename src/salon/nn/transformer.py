@@ -69,7 +69,9 @@ class Block(nn.Module):
             k, v = cache[0, :, :, :end], cache[1, :, :, :end]
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
         x = x + self.out(attended.transpose(1, 2).flatten(2))
-        gate, up = self.gate_up(self.norm_mlp(x)).chunk(2, dim=-1)
+        h = self.norm_mlp(x)
+        # two products with halves of the weight: backward then joins weights, not activations
+        gate, up = (F.linear(h, half) for half in self.gate_up.weight.chunk(2))  # (b, n, hidden) each
         return x + self.down(F.silu(gate) * up)
 
 
