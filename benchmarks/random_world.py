@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from salon.codecs import PixelCodec, VqVae, read_codec_config
@@ -79,5 +80,7 @@ class World:
         tokenizer = train_tokenizer(
             self.cache.captions, vocab_size=self.params.clip.vocab_size, max_tokens=CAPTION_TOKENS
         )
-        towers = build_towers(self.params.clip, tokenizer).eval().requires_grad_(False)
+        towers = build_towers(self.params.clip, tokenizer)
+        towers.to_words = nn.Linear(self.params.clip.projection_dim, WORDS_WIDTH)
+        towers.eval().requires_grad_(False)
         return method_class(config, self.shape, Frozen(codec or self.codec(config.codec), towers))

@@ -60,7 +60,7 @@ def interleave(
     """
     calls = {}
     for name, run in runs.items():
-        for _ in range(WARMUP_CALLS):
+        for _ in range(min(WARMUP_CALLS, repeats)):
             once = seconds_of(run, calls=1, device=device)
         calls[name] = max(1, math.ceil(min_seconds / once))
     names = list(runs)
