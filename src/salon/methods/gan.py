@@ -10,10 +10,13 @@ To it comes a matching-aware term (Reed 2016, sec. 4.2; Tao 2022): D must prefer
 to the captions of the rest of the batch, log(1 + sum_j exp(D(x, c_j) - D(x, c))). D is a projection
 discriminator (Miyato 2018), so that all these captions cost one pass. And to L_G comes the distance from the
 real picture of the same caption, as in pix2pix (Isola 2017, eq. 4), but between pictures averaged to coarse
-blocks: what captions tell is learned in a third of the steps, and what they do not tell stays free.
+blocks: at a quarter of the budget 94 instead of 85 % of the pictures have all attributes right.
 
 Departures: many small updates of small networks; the penalties are taken in every step on a part of the
-batch, which costs what taking them every few steps on all of it does and is steadier; no augmentation.
+batch, which costs what taking them every few steps on all of it does; no augmentation.
+
+Known limit: pictures of one caption differ a fifth as much as real ones do. `Losses.terms["diversity"]` does
+not show it, since it compares pictures of different captions.
 """
 
 from collections.abc import Mapping, Sequence
