@@ -28,7 +28,7 @@ from salon.report.wording import (
 
 WALL_OPEN = 8  # prompts shown at once; the others unfold
 MISTAKES = 5  # confusions listed per attribute
-WORST = 8  # pictures shown per method
+WORST = 6  # pictures shown per method
 
 
 def write_comparison(folder: Path, evidence: Evidence, params: Params) -> Path:

@@ -220,16 +220,16 @@ def _fidelity(evidence: Evidence) -> list[str]:
 def _copies(methods: Sequence[MethodFigures]) -> list[str]:
     copying = [method for method in methods if method.copies.found]
     least = max(method.copies.detectable_rate for method in methods)
-    seen = f"the test would find a share of {percent(least)} in four of five cases"
+    seen = f"The test would find a share of {percent(least)} in four of five cases."
     if not copying:
         whose = "its pictures" if len(methods) == 1 else "the pictures of any method"
-        return [f"No copies of training pictures were found among {whose}; {seen}."]
+        return [f"No copies of training pictures were found among {whose}.", seen]
     parts = [
-        f"{percent(method.copies.rate.value)} of those of {method.name} ({interval(method.copies.rate)})"
-        for method in copying
+        f"{method.name} in {percent(rate.value)} of its pictures ({interval(rate)})"
+        for method, rate in ((method, method.copies.rate) for method in copying)
     ]
-    rest = "" if len(copying) == len(methods) else ", none that can be told from chance among the others'"
-    return [f"Pictures that copy a training picture are {enumerate_words(parts)}{rest}; {seen}."]
+    rest = "" if len(copying) == len(methods) else "; the others show no copies beyond chance"
+    return [f"Training pictures are copied by {enumerate_words(parts)}{rest}.", seen]
 
 
 def _warnings(methods: Sequence[MethodFigures]) -> list[str]:
