@@ -77,7 +77,7 @@ def test_one_pass_draws_every_code_from_the_guided_softmax() -> None:
 
 def test_codes_kept_at_random_are_drawn_from_the_softmax() -> None:
     """A network that knows only how common each code is; certainty, if it chose, would favour common ones."""
-    method = make_method(choice_temperature=1e6)
+    method = make_method(choice_temperature=1e6, temperature=1.0)
     bias = torch.linspace(-1, 1, 8)
     method.code.bias_out.data.copy_(bias)
     drawn = method.sample(make_text(256), generator=seeded_generators(1, 256), num_inference_steps=4)
