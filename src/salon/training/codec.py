@@ -12,7 +12,7 @@ from salon.data.loader import batch_indices, to_float
 from salon.nn.quantizer import perplexity
 from salon.training.budget import count_forward_flops, count_step_flops
 from salon.training.fit import fit
-from salon.training.trainer import Ledger, peak_memory_gb
+from salon.training.ledger import Ledger, peak_memory_gb
 
 CODEBOOK_PICTURES = 512  # sample from which the codebook is set
 

@@ -1,9 +1,7 @@
 """One Trainer configuration for every method, and the training of one method from start to saved weights."""
 
-import resource
-import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,26 +19,11 @@ from salon.tracking.runs import Store, log_grid
 from salon.training.budget import count_forward_flops, count_step_flops
 from salon.training.checkpoints import TimedCheckpoints, WholeCheckpoints
 from salon.training.grids import image_grid, seeded_generators
+from salon.training.ledger import Ledger, peak_memory_gb
 from salon.training.module import MethodModule
 from salon.training.resume import CHECKPOINT, ResumeFolder
 
 GRID_PICTURES = 32
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """What one training cost, its own part only."""
-
-    steps: int
-    train_flops: int
-    train_minutes: float
-    images_seen: int
-    parameters: int
-    peak_memory_gb: float
-    precision: str
-    device: str
-    warnings: list[str] = field(default_factory=list)
-    """What the method found wrong with its own training."""
 
 
 def resolve_precision(precision: str) -> Any:
@@ -169,14 +152,6 @@ def train(
         warnings=module.warnings,
     )
     return module.averaged.cpu().eval(), ledger
-
-
-def peak_memory_gb() -> float:
-    """Largest memory that this process has held: of the GPU where there is one, else resident."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def _device_name(device: torch.device) -> str:
