@@ -25,6 +25,18 @@ def test_flops_of_a_linear_layer_by_hand() -> None:
     assert count_step_flops(layer, lambda twin: twin(x).sum()) == 3 * forward
 
 
+def test_flops_of_attention_by_hand() -> None:
+    """Two products of n x n x d per head, forward once and backward twice."""
+    q = torch.randn(2, 3, 5, 8, requires_grad=True)
+    forward = 2 * (2 * 2 * 3 * 5 * 5 * 8)
+
+    class Attention(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.scaled_dot_product_attention(x, x, x)
+
+    assert count_step_flops(Attention(), lambda twin: twin(q).sum()) == 3 * forward
+
+
 def test_counting_flops_changes_neither_weights_nor_randomness() -> None:
     layer = nn.Sequential(nn.Linear(4, 4), nn.Dropout())
     weight = layer[0].weight.clone()
