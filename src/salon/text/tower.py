@@ -167,7 +167,7 @@ class ClipTower:
         Raises:
             SalonError: the folder holds none.
         """
-        if not (folder / TOWERS).is_file():
+        if not all((folder / file).is_file() for file in (TOWERS, WORDS)):
             raise SalonError(f"{folder} holds no contrastive towers: run the train_clip stage first")
         description = read_json(folder / TOWERS)
         towers = TwoTowers(
