@@ -86,7 +86,7 @@ def guide(logits: Float[Tensor, "b2 ..."], scale: float) -> Float[Tensor, "b ...
 
 def gumbel(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Float[Tensor, "b ..."]:
     """Gumbel noise, each picture's from its own generator."""
-    # torch's own exponential draws take thirty times as long on a CPU
+    # torch's own exponential draws take eight times as long on a CPU
     uniform = torch.stack([torch.rand(*shape, generator=g, device=g.device) for g in generators])
     return uniform.log_().neg_().log_().neg_()
 
