@@ -46,7 +46,7 @@ def unet(world: World) -> list[Question]:
     images = world.data.images[:BATCH].float() / 255
 
     def peer(flash: bool, memory_format: torch.memory_format) -> GaussianDiffusion:
-        # of the widths and depths with our number of parameters the most usual; the odder ones differ by a tenth
+        # the usual widths and depths with our number of parameters; odder ones differ by a tenth
         net = Unet(dim=16, dim_mults=(1, 2, 4, 4), flash_attn=flash)
         return GaussianDiffusion(
             net, image_size=side, timesteps=1000, sampling_timesteps=8, objective="pred_v"
