@@ -109,6 +109,17 @@ class ValidateParams(Section):
     Not applied to rendered scenes, which differ by design only in position, size and rotation."""
 
 
+class RetrieverParams(Section):
+    """The independent image-text scorer, which needs no attributes."""
+
+    max_steps: int = Field(400, gt=0)
+    """Training steps."""
+    batch_size: int = Field(64, gt=0)
+    lr: float = Field(5e-3, gt=0)
+    width: int = Field(16, gt=0, multiple_of=8)
+    """Channels of the first convolution; doubled twice, which is also the size of the embedding."""
+
+
 class ScorerParams(Section):
     """The independent judge: an attribute classifier that no method ever sees."""
 
@@ -122,6 +133,8 @@ class ScorerParams(Section):
     """Channels of the first block; doubled twice."""
     min_accuracy: Fraction = 0.99
     """Accuracy on held-out real renders that each attribute must reach, else the stage fails."""
+    retriever: RetrieverParams = RetrieverParams()
+    """The judge of whole captions."""
 
 
 class ClipParams(Section):

@@ -59,7 +59,13 @@ class Paths:
 
     @property
     def scorer(self) -> Path:
+        """The judge of attributes; empty where the rows have none."""
         return self.root / "models" / "scorer"
+
+    @property
+    def retriever(self) -> Path:
+        """The judge of captions."""
+        return self.root / "models" / "retriever"
 
     @property
     def scorer_metrics(self) -> Path:

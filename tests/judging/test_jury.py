@@ -1,19 +1,21 @@
 """The whole jury on a small ingested world: sentinels in every metric, one metric broken on purpose."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from salon.data.loader import load_split
+from salon.data.loader import CaptionedImages, load_split
 from salon.errors import GateError, SalonError
 from salon.judging import jury as jury_module
 from salon.judging.jury import Jury
+from salon.judging.retrieval import Retriever
 from salon.judging.scorer import AttributeScorer
 from salon.params import Params, load_params
 from salon.paths import Paths
-from salon.stages import ingest, sentinels
+from salon.stages import evaluate, ingest, scorer, sentinels
 from salon.stages.evaluate import select_first
 from tiny import write_tiny_params
 
@@ -36,6 +38,24 @@ class Oracle(AttributeScorer):
         return [self.answers.get(picture.numpy().tobytes(), nothing) for picture in images]
 
 
+class OracleRetriever(Retriever):
+    """One that finds the caption of every picture that the scorer above knows."""
+
+    def __init__(self, scorer: Oracle, paths: Paths) -> None:
+        super().__init__(width=8)
+        self.scorer = scorer
+        self.meaning: dict[str, dict[str, str]] = {}
+        for split in ("train", "val", "test", "novel"):
+            rows = load_split(paths.interim, split)
+            self.meaning |= dict(zip(rows.captions, rows.attributes, strict=True))
+
+    def choose(self, images, captions, candidates) -> list[int]:
+        return [
+            next((row for row in rows if self.meaning[captions[row]] == seen), rows[-1])
+            for seen, rows in zip(self.scorer.judge(images), candidates.tolist(), strict=True)
+        ]
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Params, Paths]:
     root = tmp_path_factory.mktemp("jury")
@@ -53,7 +73,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Params, Paths]:
 @pytest.fixture(autouse=True)
 def oracle(world, monkeypatch) -> None:
     scorer = Oracle(world[1])
+    retriever = OracleRetriever(scorer, world[1])
     monkeypatch.setattr(jury_module.AttributeScorer, "from_pretrained", lambda folder: scorer)
+    monkeypatch.setattr(jury_module.Retriever, "from_pretrained", lambda folder: retriever)
 
 
 def read(path: Path) -> dict:
@@ -65,16 +87,41 @@ def test_every_sentinel_stands_where_it_must_in_every_metric(world) -> None:
     sentinels.run(params, paths)
     verdict = read(paths.sentinels)
     assert verdict["passed"]
-    assert len(verdict["rules"]) >= 22
+    assert len(verdict["rules"]) >= 26
     for name in ("real", "copycat", "retrieval", "shuffled", "noise"):
         metrics = read(paths.metrics(f"sentinel-{name}"))
-        for metric in ("kid", "precision", "recall", "density", "coverage", "diversity"):
+        for metric in ("kid", "precision", "recall", "density", "coverage", "diversity", "r_precision"):
             assert metrics["test"][metric].keys() == FIGURES
         assert metrics["memorisation"]["copy_rate"].keys() == FIGURES
         assert metrics["test"]["alignment"]["all"].keys() == FIGURES
         assert {"alignment_en", "alignment_ru"} <= metrics["test"].keys()
         assert all("alignment" in kind for kind in metrics["novel"].values())
         assert (paths.samples(f"sentinel-{name}") / "test.png").is_file()
+
+
+def test_rows_without_attributes_are_judged_by_their_captions(world, monkeypatch) -> None:
+    """The scorers are really trained here, and the sentinels stand where they must."""
+    params, paths = world
+    monkeypatch.undo()
+
+    def load_bare(folder: Path, split: str) -> CaptionedImages:
+        rows = load_split(folder, split)
+        return replace(rows, attributes=[{} for _ in rows.attributes])
+
+    for module in (evaluate, jury_module, scorer):
+        monkeypatch.setattr(module, "load_split", load_bare)
+    scorer.run(params, paths)
+    found = read(paths.scorer_metrics)
+    assert found["held_out_accuracy"]["test"]["caption"] == found["held_out_r_precision"]["test"] > 0.2
+    assert not (paths.scorer / "model.safetensors").exists()
+
+    sentinels.run(params, paths)
+    assert read(paths.sentinels)["passed"]
+    metrics = {name: read(paths.metrics(f"sentinel-{name}")) for name in ("real", "shuffled")}
+    for figures in metrics.values():
+        assert figures["test"]["alignment"].keys() == {"caption", "all"}
+        assert figures["test"]["alignment"]["all"]["value"] == figures["test"]["r_precision"]["value"]
+    assert "novel" not in metrics["real"]  # nobody knows what is new in a bare caption
 
 
 def test_one_metric_broken_on_purpose_closes_the_gate(world, monkeypatch) -> None:

@@ -12,6 +12,7 @@ from workspaces import NAME, Workspace, write_method
 
 from salon.data.loader import load_split
 from salon.jsonfile import write_json
+from salon.judging.retrieval import Retriever
 from salon.judging.scorer import AttributeScorer
 from salon.params import ClipParams
 from salon.paths import SPLITS
@@ -78,6 +79,7 @@ def judged_world(ingested_world: Path, tmp_path_factory: pytest.TempPathFactory)
     attributes = [row for split in splits.values() for row in split.attributes]
     labels = {name: sorted({row[name] for row in attributes}) for name in attributes[0]}
     AttributeScorer(labels, width=8).save_pretrained(paths.scorer)
+    Retriever(width=8).save_pretrained(paths.retriever)
     # an untrained scorer would not pass its sentinels
     write_json(paths.sentinels, {"passed": True, "broken": "", "rules": []})
     write_method(paths, seed=1)

@@ -41,6 +41,10 @@ def test_first_registration_is_champion_and_says_all_that_is_known(
     assert run.data.metrics["test/alignment_all"] == judged["test"]["alignment"]["all"]["value"]
     for name in (
         "val/alignment_concept_low",
+        "test/alignment_ru_all",
+        "test/kid_high",
+        "test/r_precision",
+        "memorisation/copy_rate",
         "novel/concept_x_style/alignment_style",
         "cost/latency_ms_p50",
         "cost/own.steps",

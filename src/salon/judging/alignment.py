@@ -8,6 +8,7 @@ import numpy as np
 from salon.judging.statistics import Estimate, bootstrap_mean
 
 ALL = "all"
+CAPTION = "caption"  # the attribute of rows that have none
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Judged:
     lang: str
     wanted: Mapping[str, str]
     seen: Mapping[str, str]
+    retrieved: str = ""
+    """The caption that fits the picture best, of its own and others."""
 
     @property
     def right(self) -> dict[str, bool]:
@@ -35,6 +38,7 @@ class Judged:
             "wanted": dict(self.wanted),
             "seen": dict(self.seen),
             "right": right,
+            "retrieved": self.retrieved,
             ALL: all(right.values()),
         }
 

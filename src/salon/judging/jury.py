@@ -8,17 +8,20 @@ combinations (the reference of fidelity and the null of memorisation).
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from salon.data.loader import CaptionedImages, load_split
 from salon.errors import SalonError
-from salon.judging.alignment import Judged, alignment
+from salon.judging.alignment import CAPTION, Judged, alignment
 from salon.judging.features import FeatureExtractor
 from salon.judging.fidelity import fidelity, within_prompt_diversity
 from salon.judging.memorisation import FALSE_ALARMS, CopyTest, Memorisation
+from salon.judging.retrieval import Retriever, describe, draw_candidates
 from salon.judging.scorer import AttributeScorer
+from salon.judging.statistics import bootstrap_mean
 from salon.params import EvaluateParams
 from salon.paths import Paths
 
@@ -28,11 +31,16 @@ DIVERSITY_PICTURES = 4  # of each such prompt, the judged one included
 
 
 class Jury:
-    """Scorer, features of the reference, and the copy test."""
+    """Scorers of attributes and of captions, features of the reference, and the copy test.
+
+    Where rows carry no attributes, the caption is the one attribute that a picture can show, and it does when
+    the retriever picks it among others.
+    """
 
     def __init__(
         self,
-        scorer: AttributeScorer,
+        scorer: AttributeScorer | None,
+        retriever: Retriever,
         *,
         training: CaptionedImages,
         held_out: UInt8[Tensor, "n 3 h w"],
@@ -41,14 +49,15 @@ class Jury:
     ) -> None:
         self.training = training
         self._settings = settings
-        self._scorer = scorer.to(device)
+        self._scorer = scorer.to(device) if scorer else None
+        self._retriever = retriever.to(device)
         self._eye = FeatureExtractor().to(device)
         self._reference = self._eye.extract(held_out[:REFERENCE])
         self._copies = CopyTest(training.images, held_out, seed=settings.seed)
 
     @classmethod
     def open(cls, paths: Paths, settings: EvaluateParams, *, device: str = "cpu") -> "Jury":
-        """Read the scorer and the real pictures of a workspace.
+        """Read the scorers and the real pictures of a workspace.
 
         Raises:
             SalonError: something is missing, or too few pictures are held out beside the prompts.
@@ -61,31 +70,40 @@ class Jury:
                 "needed to know what is no copy: lower evaluate.pictures or hold out more pictures"
             )
         return cls(
-            AttributeScorer.from_pretrained(paths.scorer),
+            AttributeScorer.from_pretrained(paths.scorer) if val.attributes[0] else None,
+            Retriever.from_pretrained(paths.retriever),
             training=load_split(paths.interim, "train"),
             held_out=held_out,
             settings=settings,
             device=device,
         )
 
+    @property
+    def knows_attributes(self) -> bool:
+        """Whether pictures are judged attribute by attribute."""
+        return self._scorer is not None
+
     def look(self, prompts: CaptionedImages, images: UInt8[Tensor, "n 3 h w"]) -> list[Judged]:
-        """What the scorer sees in the picture of each prompt."""
+        """What the scorers see in the picture of each prompt."""
+        candidates = draw_candidates(describe(prompts), seed=self._settings.seed)
+        rows = self._retriever.choose(images, prompts.captions, candidates)
+        retrieved = [prompts.captions[row] for row in rows]
+        if self._scorer:
+            wanted, seen = prompts.attributes, self._scorer.judge(images)
+        else:
+            wanted, seen = [[{CAPTION: each} for each in texts] for texts in (prompts.captions, retrieved)]
         return [
-            Judged(id=row_id, caption=caption, lang=lang, wanted=wanted, seen=seen)
-            for row_id, caption, lang, wanted, seen in zip(
-                prompts.ids,
-                prompts.captions,
-                prompts.langs,
-                prompts.attributes,
-                self._scorer.judge(images),
-                strict=True,
+            Judged(*judged)
+            for judged in zip(
+                prompts.ids, prompts.captions, prompts.langs, wanted, seen, retrieved, strict=True
             )
         ]
 
     def alignment(self, judged: Sequence[Judged]) -> dict[str, Any]:
-        """`alignment`, and `alignment_<lang>` for each language."""
+        """`alignment`, `alignment_<lang>` for each language, and `r_precision`."""
         return {
             "alignment": self._align(judged),
+            "r_precision": self._r_precision(judged),
             **{
                 f"alignment_{lang}": self._align([picture for picture in judged if picture.lang == lang])
                 for lang in sorted({picture.lang for picture in judged})
@@ -119,6 +137,11 @@ class Jury:
         """The closest pairs as one row of pictures, above their nearest training pictures."""
         generated = images[[pair.generated for pair in found.closest]]
         return torch.cat([generated, self.training.images[[pair.training for pair in found.closest]]])
+
+    def _r_precision(self, judged: Sequence[Judged]) -> dict[str, float | int]:
+        found = np.array([picture.retrieved == picture.caption for picture in judged])
+        rng = np.random.default_rng(self._settings.seed)
+        return bootstrap_mean(found, samples=self._settings.bootstrap_samples, rng=rng).to_json()
 
     def _align(self, judged: Sequence[Judged]) -> dict[str, Any]:
         estimates = alignment(

@@ -7,7 +7,7 @@ import torch
 from salon.data.loader import to_float
 from salon.errors import GateError
 from salon.jsonfile import write_json
-from salon.judging.gate import check_rules
+from salon.judging.gate import ATTRIBUTE_RULES, RULES, check_rules
 from salon.judging.jury import DIVERSITY_PICTURES, DIVERSITY_PROMPTS, Jury
 from salon.judging.sentinels import NAMES, Sentinels
 from salon.params import Params
@@ -54,7 +54,7 @@ def run(params: Params, paths: Paths) -> None:
         write_json(paths.metrics(f"sentinel-{name}"), figures)
         print(f"sentinel {name}: judged")
     try:
-        kept = check_rules(metrics)
+        kept = check_rules(metrics, ATTRIBUTE_RULES if jury.knows_attributes else RULES)
     except GateError as error:
         write_json(paths.sentinels, {"passed": False, "broken": str(error), "rules": []})
         raise

@@ -18,6 +18,7 @@ from salon.serving.bundle import file_digests
 from salon.tracking.promotion import Evidence
 
 SELECTION_SPLIT = "val"  # selection looks at val, the report at test
+ALIGNMENT = "alignment"
 MODEL_FILES = ("model.safetensors", "config.json")  # what determines a picture; the ledger does not
 
 
@@ -79,6 +80,7 @@ def read_submission(paths: Paths, method: str) -> Submission:
     sentinels = _read(paths.sentinels, stage="sentinels")
     if not paths.scorer.is_dir():
         raise SalonError(f"{paths.scorer} does not exist: run the scorer stage first")
+    judge = file_digests(paths.scorer) or file_digests(paths.retriever)  # of attributes, or of captions
     try:
         evidence = Evidence(
             scores={verdict["id"]: int(verdict["all"]) for verdict in verdicts},
@@ -87,9 +89,7 @@ def read_submission(paths: Paths, method: str) -> Submission:
             parameters=int(metrics["cost"]["parameters"]),
             data_valid=validation["verdict"] == "passed",
             sentinels_passed=sentinels["passed"] is True,
-            evaluation_set=_digest(
-                [*sorted(verdict["id"] for verdict in verdicts), *file_digests(paths.scorer).values()]
-            ),
+            evaluation_set=_digest([*sorted(verdict["id"] for verdict in verdicts), *judge.values()]),
         )
         return Submission(
             method=method,
@@ -154,7 +154,11 @@ def _licences(paths: Paths) -> list[str]:
 
 def _flat_metrics(value: Any, parts: list[str]) -> Iterable[tuple[str, float]]:
     if isinstance(value, Mapping) and "value" in value:
-        name = "/".join([*parts[:-2], "_".join(parts[-2:])])
+        group, term = parts[-2:]
+        # one term a figure, though alignment has several
+        name = "/".join(
+            [*parts[:-2], f"{group}_{term}" if group.startswith(ALIGNMENT) else f"{group}/{term}"]
+        )
         yield name, value["value"]
         for end in ("low", "high"):
             if end in value:
