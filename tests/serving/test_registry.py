@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from workspaces import NAME, Workspace
@@ -167,12 +168,38 @@ def test_why_a_version_does_not_serve_stands_in_its_tags(workspace: Workspace):
     assert (tags["promoted"], tags["promotion_reason"][:14]) == ("true", "first champion")
 
 
-def test_other_judge_is_not_compared_but_can_be_overruled(workspace: Workspace):
+def rewrite(config: Path) -> None:
+    """Another file, the same network: to the registry another judge."""
+    config.write_text(config.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+
+
+def test_another_judge_judges_the_champion_again(workspace: Workspace):
+    true_share = read_json(workspace.paths.metrics(NAME))["val"]["alignment"]["all"]["value"]
+    workspace.retrain(seed=1, right=0.5)  # the weights that were really judged, under other verdicts
     workspace.register()
     workspace.retrain(seed=2, right=1.0)
-    config = workspace.paths.scorer / "config.json"
-    config.write_text(config.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    assert "not comparable" in workspace.register()["reason"]
+    rewrite(workspace.paths.scorer / "config.json")
+    better = workspace.register()
+    assert better["promoted"]
+    assert f"against the champion's {true_share:.1%}" in better["reason"]
+    assert better["reason"].endswith("version 1 was judged again")
+
+    workspace.retrain(seed=3, right=0.0)
+    rewrite(workspace.paths.scorer / "config.json")
+    worse = workspace.register()
+    assert worse["alias"] == "challenger"
+    assert worse["reason"].endswith("0.95 is needed; version 2 was judged again")
+
+
+def test_what_cannot_be_judged_again_is_not_compared_but_can_be_overruled(workspace: Workspace):
+    workspace.register()
+    (weights,) = (workspace.root / "mlartifacts").rglob("bundle/method/model.safetensors")
+    weights.write_bytes(b"damaged")
+    workspace.retrain(seed=2, right=1.0)
+    rewrite(workspace.paths.scorer / "config.json")
+    refused = workspace.register()
+    assert refused["alias"] == "challenger"
+    assert "cannot be judged again: the model is damaged" in refused["reason"]
     register.run(workspace.params, workspace.paths, NAME, promote=True)
     assert workspace.aliases() == {"champion": "2", "previous": "1"}
     assert read_json(workspace.paths.registration(NAME))["reason"] == "promoted by hand"

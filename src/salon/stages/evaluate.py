@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from salon.codecs import load_codec
 from salon.data.loader import CaptionedImages, load_split, to_float, to_uint8
 from salon.data.splits import novelty_kind, seen_pairs
+from salon.errors import SalonError
 from salon.jsonfile import read_json, write_json
 from salon.judging.alignment import Judged
 from salon.judging.firewall import refuse_leaks
@@ -19,7 +21,9 @@ from salon.judging.scorer import select
 from salon.methods.base import Frozen, Method, load_method, read_config
 from salon.params import EvaluateParams, Params
 from salon.paths import Paths
+from salon.serving.bundle import CLIP, CODEC, METHOD
 from salon.text.states import TextStateCache, TextStates
+from salon.text.tower import ClipTower
 from salon.training.grids import image_grid, seeded_generators
 
 GRID_PICTURES = 48
@@ -73,6 +77,31 @@ def run(params: Params, paths: Paths, name: str) -> None:
     write_json(paths.metrics(name), metrics)
     dial = studio.turn_dial(select_first(load_split(paths.interim, "val"), settings.dial_pictures))
     write_json(paths.dial(name), dial)
+
+
+def judge_bundle(params: Params, paths: Paths, bundle: Path) -> dict[str, float]:
+    """Per validation prompt, whether the picture of a registered model is all right, by today's jury.
+
+    Raises:
+        SalonError: the model does not fit this version of Salon, or was trained with what would judge it.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    refuse_leaks(read_json(bundle / METHOD / "training.json"), method="the registered model")
+    try:
+        tower = ClipTower.load(bundle / CLIP)
+        frozen = Frozen(load_codec(bundle / CODEC), tower.towers)
+        method = load_method(bundle / METHOD, frozen)
+    except (RuntimeError, TypeError, KeyError) as error:  # weights of other shapes, another config
+        raise SalonError(f"it does not fit this version of Salon ({type(error).__name__})") from None
+    prompts = choose_prompts(paths, params.evaluate.pictures)["val"]
+    captions = sorted(set(prompts.captions))
+    cache = TextStateCache(captions, tower.encode_text(captions))
+    frozen.to(device)
+    jury = Jury.open(paths, params.evaluate, device=device)
+    studio = _Studio(method.to(device), jury, cache, params.evaluate, device)
+    return {
+        picture.id: float(all(picture.right.values())) for picture in jury.look(prompts, studio.draw(prompts))
+    }
 
 
 def choose_prompts(paths: Paths, count: int) -> dict[str, CaptionedImages]:

@@ -1,6 +1,10 @@
 """Put a method into the registry, keep registry and workspace in step, and go back to the champion before."""
 
+import tempfile
 from dataclasses import asdict
+from pathlib import Path
+
+from mlflow.entities.model_registry import ModelVersion
 
 from salon.jsonfile import write_json
 from salon.params import Params
@@ -57,7 +61,17 @@ def _register(params: Params, paths: Paths, name: str, *, promote: bool = False)
     submission = read_submission(paths, name)
     store = runs.open_store(params, paths)
     commit = runs.git_commit(paths.root)
-    return registry.register(store, params, paths, submission, commit=commit, promote=promote)
+
+    def judge_again(version: ModelVersion) -> dict[str, float]:
+        from salon.stages.evaluate import judge_bundle  # the whole jury, which registration does without
+
+        print(f"{version.name} version {version.version}: judged again, on today's prompts by today's judge")
+        with tempfile.TemporaryDirectory() as folder:
+            return judge_bundle(params, paths, versions.download_bundle(store, version, Path(folder)))
+
+    return registry.register(
+        store, params, paths, submission, commit=commit, judge_again=judge_again, promote=promote
+    )
 
 
 def _describe(registration: registry.Registration) -> str:

@@ -5,7 +5,8 @@ are moved one by one, and each intermediate state has exactly one champion. Who 
 alone (`salon.tracking.lock`), so that of two versions that come at once one is compared with the other.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -15,7 +16,7 @@ from salon.errors import SalonError
 from salon.params import Params, RegisterParams
 from salon.paths import Paths
 from salon.tracking.lock import registry_lock
-from salon.tracking.promotion import Decision, Evidence, broken_guardrails, decide
+from salon.tracking.promotion import Decision, Evidence, broken_guardrails, comparable, decide
 from salon.tracking.runs import Store
 from salon.tracking.submission import Submission, registered_name
 from salon.tracking.versions import (
@@ -28,6 +29,9 @@ from salon.tracking.versions import (
 )
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
+
+JudgeAgain = Callable[[ModelVersion], Mapping[str, float]]
+"""Scores of a registered version on today's validation prompts, by today's judge."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ def register(
     submission: Submission,
     *,
     commit: str | None,
+    judge_again: JudgeAgain,
     promote: bool = False,
 ) -> Registration:
     """Log, register and judge; doing it again with the same weights creates nothing.
@@ -67,7 +72,7 @@ def register(
         elif version.tags.get("judgement_sha256") != submission.judgement_sha256:
             log_judgement(store, str(version.run_id), submission)
             _tag(store, version, {"judgement_sha256": submission.judgement_sha256})
-        return _settle(store, version, submission, params.register_, promote=promote)
+        return _settle(store, version, submission, params.register_, judge_again, promote=promote)
 
 
 def alias_of(store: Store, version: ModelVersion) -> str | None:
@@ -102,7 +107,13 @@ def rollback(store: Store, paths: Paths, method: str) -> tuple[str, str]:
 
 
 def _settle(
-    store: Store, version: ModelVersion, submission: Submission, rule: RegisterParams, *, promote: bool
+    store: Store,
+    version: ModelVersion,
+    submission: Submission,
+    rule: RegisterParams,
+    judge_again: JudgeAgain,
+    *,
+    promote: bool,
 ) -> Registration:
     alias = alias_of(store, version)
     settled = "promotion_reason" in version.tags
@@ -114,7 +125,7 @@ def _settle(
         reason = version.tags.get("promotion_reason", "promoted")
     else:
         champion = _version_at(store.client, submission.name, CHAMPION)
-        decision = _decide(store, submission.evidence, champion, rule, promote=promote)
+        decision = _decide(store, submission.evidence, champion, rule, judge_again, promote=promote)
         _move_aliases(store.client, version, champion, decision)
         reason = decision.reason
     alias = alias_of(store, version)
@@ -134,21 +145,37 @@ def _settle(
 
 
 def _decide(
-    store: Store, challenger: Evidence, champion: ModelVersion | None, rule: RegisterParams, *, promote: bool
+    store: Store,
+    challenger: Evidence,
+    champion: ModelVersion | None,
+    rule: RegisterParams,
+    judge_again: JudgeAgain,
+    *,
+    promote: bool,
 ) -> Decision:
+    broken = broken_guardrails(challenger, rule)
     if promote:
-        broken = broken_guardrails(challenger, rule)
         return Decision(not broken, "; ".join(broken) or "promoted by hand")
-    if champion is None:
+    if champion is None or broken:
         return decide(challenger, None, rule)
     if not has_files(store.client, champion):
         decision = decide(challenger, None, rule)
         lost = f"the files of version {champion.version} are gone"
         return Decision(decision.promote, f"{lost}; {decision.reason}")
     evidence = read_evidence(store.client, champion)
-    if evidence is None:
-        return Decision(False, f"not comparable: version {champion.version} left no record of its judgement")
-    return decide(challenger, evidence, rule)
+    if evidence is not None and comparable(challenger, evidence):
+        return decide(challenger, evidence, rule)
+    try:
+        # of a champion, only the scores are compared
+        evidence = replace(challenger, scores=judge_again(champion))
+    except SalonError as error:
+        return Decision(
+            False,
+            f"not comparable: version {champion.version} was judged on other prompts or by another judge, "
+            f"and cannot be judged again: {error}",
+        )
+    decision = decide(challenger, evidence, rule)
+    return Decision(decision.promote, f"{decision.reason}; version {champion.version} was judged again")
 
 
 def _move_aliases(

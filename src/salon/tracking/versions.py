@@ -14,9 +14,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
+from salon.errors import SalonError
 from salon.params import Params
 from salon.paths import Paths
-from salon.serving.bundle import write_bundle
+from salon.serving.bundle import read_bundle, write_bundle
 from salon.serving.card import model_card
 from salon.tracking import runs
 from salon.tracking.promotion import Evidence
@@ -179,6 +180,25 @@ def read_evidence(client: MlflowClient, version: ModelVersion) -> Evidence | Non
             return Evidence(**json.loads(Path(path).read_text(encoding="utf-8")))
         except (MlflowException, OSError, KeyError, TypeError, ValueError):
             return None  # a deleted run, or a version made by other means
+
+
+def download_bundle(store: Store, version: ModelVersion, folder: Path) -> Path:
+    """Fetch the weights of a version into `folder`.
+
+    Raises:
+        SalonError: they are not whole.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    uri = f"models:/{version.name}/{version.version}"
+    try:
+        with _as_default(store):
+            model = download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=store.uri)
+    except (MlflowException, OSError) as error:
+        raise SalonError(f"its files cannot be fetched: {error}") from None
+    bundle = Path(model) / "artifacts" / "bundle"
+    read_bundle(bundle)
+    return bundle
 
 
 def has_files(client: MlflowClient, version: ModelVersion) -> bool:
