@@ -26,7 +26,7 @@ def sha256(path: Path) -> str:
 
 
 def test_every_stage_runs_once_and_ends_in_minutes(clone: Clone) -> None:
-    expected = {"ingest", "validate", "scorer", "train_clip", "compare"}
+    expected = {"ingest", "validate", "scorer", "train_clip", "sentinels", "compare"}
     expected |= {f"codec@{name}" for name in clone.params.codecs}
     expected |= {
         f"{stage}@{name}" for stage in ("train", "evaluate", "register") for name in clone.params.methods
