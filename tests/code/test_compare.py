@@ -79,6 +79,7 @@ def test_every_figure_of_the_files_is_on_the_page(tmp_path: Path) -> None:
             for value in split["alignment"].values():
                 assert percent(value["value"]) in text
                 assert f"{100 * value['low']:.1f}–{100 * value['high']:.1f}" in text
+            assert percent(split["r_precision"]["value"]) in text
         assert percent(source["memorisation"]["copy_rate"]["value"]) in text
         for name in FIDELITY:
             value = source["test"][name]["value"]
@@ -106,6 +107,10 @@ def test_every_figure_of_the_files_is_on_the_page(tmp_path: Path) -> None:
         assert f" {shown} " in text
     for value in read_json(paths.scorer_metrics)["held_out_accuracy"]["test"].values():
         assert percent(value) in text
+    assert (
+        f"{percent(0.9765)} of the real pictures of novel, {percent(0.9876)} of the real pictures of test."
+        in text
+    )
     codec = read_json(paths.codec_metrics("vqvae"))["test"]
     assert "PSNR 22.5 dB at 0.562 bits a pixel; 498 codes in use, perplexity 374, on 1000 pictures" in text
     assert all(percent(codec["accuracy"][name]) in text for name in ("concept", "style", "background"))

@@ -75,6 +75,18 @@ def test_one_method_is_described_alone(tmp_path: Path) -> None:
     assert "fastest" not in text
 
 
+def test_pictures_without_attributes_are_judged_by_their_captions(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, diffusion=0.9512)
+    metrics = read_json(paths.metrics("diffusion"))
+    del metrics["novel"]
+    for figures in (metrics["test"], metrics["val"]):
+        for key in ("alignment", "alignment_en", "alignment_ru"):
+            figures[key] = {"caption": figures[key]["all"], "all": figures[key]["all"]}
+    write_json(paths.metrics("diffusion"), metrics)
+    text = words(params, paths)
+    assert "diffusion draws what finds its own caption among others in 95.1\xa0% of 200" in text
+
+
 def test_novel_combinations_have_their_own_best(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
     metrics = read_json(paths.metrics("gan"))

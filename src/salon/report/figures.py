@@ -55,6 +55,8 @@ class Answers:
     alignment: Alignment
     languages: dict[str, Alignment]
     """Language tag -> alignment over the captions in it."""
+    r_precision: Estimate | None
+    """Share of pictures that find their own caption among others; `None` where nobody looked."""
 
 
 @dataclass(frozen=True)
@@ -223,3 +225,10 @@ class Evidence:
         """Splits that every method was judged on, in the order of the first method."""
         first, *others = self.methods
         return [split for split in first.splits if all(split in other.splits for other in others)]
+
+    @property
+    def captions_judged(self) -> bool:
+        """Whether every picture source was asked which caption fits its pictures."""
+        answers: list[Answers] = [answer for method in self.methods for answer in method.splits.values()]
+        answers += [answer for sentinel in self.sentinels for answer in sentinel.splits.values()]
+        return all(answer.r_precision for answer in answers)

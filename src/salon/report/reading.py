@@ -200,6 +200,7 @@ def _answers(figures: Mapping[str, Any]) -> Answers:
             for key, value in figures.items()
             if key.startswith("alignment_")
         },
+        r_precision=Estimate(**figures["r_precision"]) if "r_precision" in figures else None,
     )
 
 

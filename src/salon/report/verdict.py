@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from salon.errors import SalonError
-from salon.judging.alignment import ALL
+from salon.judging.alignment import ALL, CAPTION
 from salon.judging.statistics import Comparison, Estimate, compare, probability_best
 from salon.report.figures import Evidence, MethodFigures
 from salon.report.wording import (
@@ -114,18 +114,21 @@ def unbeaten(methods: Sequence[MethodFigures]) -> list[MethodFigures]:
 def _known(standing: Standing) -> list[str]:
     best = standing.best
     together = standing.all_right(best)
-    attributes = enumerate_words([name for name in best.splits["test"].alignment if name != ALL])
+    attributes = [name for name in best.splits["test"].alignment if name != ALL]
+    drawn = f"draws {enumerate_words(attributes)} all as the caption says"
+    if attributes == [CAPTION]:
+        drawn = "draws what finds its own caption among others"
     if len(standing.ranked) == 1:
         return [
-            f"Asked for combinations known from training, {best.name} draws {attributes} all as the caption "
-            f"says in {percent(together.value)} of {together.n} pictures (95\N{NO-BREAK SPACE}% interval "
+            f"Asked for combinations known from training, {best.name} {drawn} in "
+            f"{percent(together.value)} of {together.n} pictures (95\N{NO-BREAK SPACE}% interval "
             f"{interval(together)})."
         ]
     chance = standing.probability_best[best.name]
     place = "is ahead in following captions" if standing.tied else "follows captions best"
     sentences = [
         f"At equal budgets {best.name} {place}: asked for combinations known from training, it "
-        f"draws {attributes} all as the caption says in {percent(together.value)} of {together.n} pictures "
+        f"{drawn} in {percent(together.value)} of {together.n} pictures "
         f"(95\N{NO-BREAK SPACE}% interval {interval(together)}), and is the best of all "
         f"with probability {chance:.2f}."
     ]
