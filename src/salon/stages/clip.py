@@ -16,6 +16,8 @@ from salon.text.zero_shot import zero_shot_accuracy
 from salon.training.budget import count_forward_flops, count_step_flops
 from salon.training.fit import fit
 
+PAIRS = 6000  # pictures whose embeddings say which directions of the words can be seen
+
 
 def run(params: Params, paths: Paths) -> None:
     """Write `models/clip/`, `data/processed/text_states/` and `reports/metrics/clip_tower.json`."""
@@ -31,7 +33,7 @@ def run(params: Params, paths: Paths) -> None:
     step_flops = count_step_flops(towers, lambda twin: contrast.loss(twin, 0))
     report = fit(towers, contrast.loss, name="train_clip", total_steps=settings.max_steps, lr=settings.lr)
 
-    embeddings = _encode_all(towers, train.images)
+    embeddings = _encode_all(towers, train.images[:PAIRS])
     embedding_flops = count_forward_flops(lambda: towers.encode_images(to_float(train.images[:1])))
     tower = ClipTower.after_training(towers, tokenizer, train.captions, embeddings=embeddings)
     probe = probe_attributes(tower, splits["val"], train)
@@ -54,7 +56,7 @@ def run(params: Params, paths: Paths) -> None:
         "directions_of_words": tower.words.directions.shape[1],
         "truncated_captions": sum(tower.is_truncated(caption) for caption in captions),
         "cost": {
-            "train_flops": step_flops * report.steps + embedding_flops * len(train),
+            "train_flops": step_flops * report.steps + embedding_flops * len(embeddings),
             "train_minutes": round(report.minutes, 3),
             "images_seen": report.steps * settings.batch_size,
             "parameters": sum(p.numel() for p in towers.parameters()),

@@ -98,9 +98,10 @@ class ClipTower:
         """The tower of trained networks, with what it keeps of the training captions.
 
         Args:
-            embeddings: Of the captions' pictures, by the image tower.
+            embeddings: Of the first captions' pictures, by the image tower; a few thousand will do.
         """
-        batch = tokenize(tokenizer, captions, max_tokens=towers.text.config.max_position_embeddings)
+        paired = captions[: len(embeddings)]
+        batch = tokenize(tokenizer, paired, max_tokens=towers.text.config.max_position_embeddings)
         words = WordMeans.fit(
             towers.word_embeddings, batch["input_ids"], batch["attention_mask"], images=embeddings
         )
