@@ -26,7 +26,7 @@ TRAIN = [sys.executable, "-m", "salon", "train", "diffusion"]
 
 def prepare(clone: Clone, root: Path) -> Clone:
     """A workspace with everything that training reads, and a small budget."""
-    for name in ("src", "data", "models/clip", "reports/metrics"):
+    for name in ("src", "data", "models/clip", "models/codecs", "reports/metrics"):
         shutil.copytree(clone.root / name, root / name)
     for name in ("params.yaml", "reports/validation.json", "reports/ingest.json"):
         shutil.copy(clone.root / name, root / name)
