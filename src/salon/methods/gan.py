@@ -70,7 +70,7 @@ class GANConfig(MethodConfig):
     """Share of each batch on which the penalties are taken, at least one picture of each side."""
     matching_weight: float = Field(1.0, ge=0)
     """Weight of preferring a picture's own caption to the others of its batch."""
-    reconstruction_weight: float = Field(3.0, ge=0)
+    reconstruction_weight: float = Field(10.0, ge=0)
     """Weight of the distance from the real picture of the same caption; higher is quicker and less varied."""
     reconstruction_block: int = Field(4, ge=1)
     """Side in pixels of the blocks that are compared; 1 compares pixels, which blurs what varies."""
