@@ -25,14 +25,13 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_every_stage_runs_once_and_ends_in_minutes(clone: Clone) -> None:
+def test_every_stage_runs_once(clone: Clone) -> None:
     expected = {"ingest", "validate", "scorer", "train_clip", "sentinels", "compare"}
     expected |= {f"codec@{name}" for name in clone.params.codecs}
     expected |= {
         f"{stage}@{name}" for stage in ("train", "evaluate", "register") for name in clone.params.methods
     }
     assert set(clone.seconds) == expected
-    assert sum(clone.seconds.values()) < 360
 
 
 def test_every_method_ends_as_a_registered_champion(clone: Clone) -> None:
