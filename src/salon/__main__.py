@@ -4,8 +4,10 @@ import os
 import sys
 
 PROCESS_ENVIRONMENT = {
-    # A busy second core makes spinning OpenMP threads 24x slower; passive ones only 2x.
+    # A busy second core makes spinning OpenMP threads 24x slower, passive ones 2x. A short spin before they
+    # sleep trains small networks 1.5x as fast on quiet cores, and 0.74x as fast as none on busy ones.
     "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "4000",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
     "TOKENIZERS_PARALLELISM": "false",
