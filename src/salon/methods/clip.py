@@ -27,13 +27,11 @@ from torch.nn import functional as F
 
 from salon.errors import SalonError
 from salon.methods.base import DataShape, Frozen, Losses, Method, MethodConfig
-from salon.nn.flow import euler, velocity_loss
+from salon.nn.flow import MAX_STEPS, check_steps, euler, velocity_loss
+from salon.nn.guidance import MAX_GUIDANCE_SCALE, check_guidance
 from salon.nn.unet import FourierEmbedding, UNet
 from salon.params import Fraction
 from salon.text.states import TextStates
-
-MAX_INFERENCE_STEPS = 200  # more has never helped, and a request must end
-MAX_GUIDANCE_SCALE = 20.0
 
 
 class ClipConfig(MethodConfig):
@@ -55,7 +53,7 @@ class ClipConfig(MethodConfig):
     """Mean of logit(sigma) in training; higher favours noisier pictures, where shapes are decided."""
     logit_std: float = Field(1.2, gt=0)
     """Standard deviation of logit(sigma) in training."""
-    num_inference_steps: int = Field(8, ge=1, le=MAX_INFERENCE_STEPS)
+    num_inference_steps: int = Field(8, ge=1, le=MAX_STEPS)
     """Default number of solver steps."""
     guidance_scale: float = Field(2.0, ge=1, le=MAX_GUIDANCE_SCALE)
     """Default strength of classifier-free guidance; 1 is none."""
@@ -155,12 +153,10 @@ class Clip(Method):
     ) -> Float[Tensor, "b 3 h w"]:
         """Decode the caption's words as if they were seen in a picture."""
         config = self.config
-        scale = config.guidance_scale if guidance_scale is None else guidance_scale
-        steps = config.num_inference_steps if num_inference_steps is None else num_inference_steps
-        if not 1 <= scale <= MAX_GUIDANCE_SCALE:
-            raise SalonError(f"guidance_scale {scale} is out of range: 1 to {MAX_GUIDANCE_SCALE:g}")
-        if not 1 <= steps <= MAX_INFERENCE_STEPS:
-            raise SalonError(f"num_inference_steps {steps} is out of range: 1 to {MAX_INFERENCE_STEPS}")
+        scale = check_guidance(config.guidance_scale if guidance_scale is None else guidance_scale)
+        steps = check_steps(
+            config.num_inference_steps if num_inference_steps is None else num_inference_steps
+        )
         embedding = text.words
         both = torch.cat([embedding, self.null_embedding.expand_as(embedding)])
         target = text.pooled.clone()  # a tensor from inference mode cannot take part in a gradient

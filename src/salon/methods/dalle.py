@@ -22,12 +22,11 @@ from torch.nn import functional as F
 from salon.codecs.base import need_codes
 from salon.errors import SalonError
 from salon.methods.base import DataShape, Dial, Frozen, Losses, Method, MethodConfig
+from salon.nn.guidance import MAX_GUIDANCE_SCALE, check_guidance
 from salon.nn.tokens import (
-    MAX_GUIDANCE_SCALE,
     CaptionGrid,
     CodeMaps,
     as_codes,
-    check_guidance,
     guide,
     gumbel,
 )

@@ -20,12 +20,11 @@ from torch import Tensor, nn
 
 from salon.errors import SalonError
 from salon.methods.base import DataShape, Frozen, Losses, Method, MethodConfig
-from salon.nn.flow import MIN_SIGMA, velocity_loss
+from salon.nn.flow import MAX_STEPS, MIN_SIGMA, check_steps, velocity_loss
+from salon.nn.guidance import MAX_GUIDANCE_SCALE, check_guidance
 from salon.nn.unet import FourierEmbedding, UNet
 from salon.params import Fraction
 from salon.text.states import TextStates
-
-MAX_INFERENCE_STEPS = 200  # more has never helped, and a request must end
 
 SolverName = Literal["euler", "heun", "unipc", "dpm++"]
 
@@ -55,9 +54,9 @@ class DiffusionConfig(MethodConfig):
     """Standard deviation of logit(sigma) in training."""
     solver: SolverName = "euler"
     """Default solver."""
-    num_inference_steps: int = Field(8, ge=1, le=MAX_INFERENCE_STEPS)
+    num_inference_steps: int = Field(8, ge=1, le=MAX_STEPS)
     """Default number of solver steps."""
-    guidance_scale: float = Field(2.0, ge=1, le=20)
+    guidance_scale: float = Field(2.0, ge=1, le=MAX_GUIDANCE_SCALE)
     """Default strength of guidance; 1 is none."""
     guidance_interval: tuple[Fraction, Fraction] = (0.0, 1.0)
     """Noise levels sigma between which guidance is applied."""
@@ -164,12 +163,10 @@ class Diffusion(Method):
         from diffusers.utils.torch_utils import randn_tensor
 
         config = self.config
-        scale = config.guidance_scale if guidance_scale is None else guidance_scale
-        steps = config.num_inference_steps if num_inference_steps is None else num_inference_steps
-        if not 1 <= scale <= 20:
-            raise SalonError(f"guidance_scale {scale} is out of range: 1 to 20")
-        if not 1 <= steps <= MAX_INFERENCE_STEPS:
-            raise SalonError(f"num_inference_steps {steps} is out of range: 1 to {MAX_INFERENCE_STEPS}")
+        scale = check_guidance(config.guidance_scale if guidance_scale is None else guidance_scale)
+        steps = check_steps(
+            config.num_inference_steps if num_inference_steps is None else num_inference_steps
+        )
         scheduler = make_scheduler(config.solver)
         scheduler.set_timesteps(steps, device=text.tokens.device)
         b = len(text)

@@ -12,10 +12,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from salon.errors import SalonError
-
-MAX_GUIDANCE_SCALE = 20.0
-
 
 class CodeMaps(nn.Module):
     """Codes on their way into a transformer and out of it.
@@ -89,17 +85,6 @@ def gumbel(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Float
     # torch's own exponential draws take eight times as long on a CPU
     uniform = torch.stack([torch.rand(*shape, generator=g, device=g.device) for g in generators])
     return uniform.log_().neg_().log_().neg_()
-
-
-def check_guidance(scale: float) -> float:
-    """`scale`, if it is in range.
-
-    Raises:
-        SalonError: it is not.
-    """
-    if not 1 <= scale <= MAX_GUIDANCE_SCALE:
-        raise SalonError(f"guidance_scale {scale} is out of range: 1 to {MAX_GUIDANCE_SCALE:g}")
-    return scale
 
 
 def as_codes(prepared: Tensor | None) -> Int[Tensor, "b n"]:
