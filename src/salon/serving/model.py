@@ -22,7 +22,8 @@ from salon.data.loader import to_uint8
 from salon.errors import SalonError
 from salon.methods.base import Frozen, load_method
 from salon.serving.bundle import CLIP, CODEC, METHOD, read_bundle
-from salon.serving.pictures import Provenance, encode_png
+from salon.serving.pictures import encode_png
+from salon.serving.provenance import Provenance
 from salon.serving.schema import PictureRequest, RequestError, read_requests
 from salon.text.tower import ClipTower
 
@@ -103,6 +104,7 @@ class SalonModel(PythonModel):
             method=self.manifest["method"],
             model_version=self.model_version,
             data_sha256=self.manifest["data_sha256"],
+            model_sha256=self.manifest["model_sha256"],
             num_inference_steps=request.num_inference_steps,
             guidance_scale=request.guidance_scale,
         )
