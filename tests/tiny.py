@@ -8,8 +8,8 @@ import yaml
 from salon.params import Params, load_params
 
 REPOSITORY = Path(__file__).parents[1]
+ARCHIVE = REPOSITORY / "data/raw/emoji64.parquet"
 TINY_EMOJI = {
-    "archive": str(REPOSITORY / "data/raw/emoji64.parquet"),
     "concepts": ["owl", "pizza", "rocket", "umbrella"],
     "styles": ["noto", "twemoji", "fluent-3d"],
     "backgrounds": ["blue", "yellow", "striped"],
@@ -23,7 +23,7 @@ def write_tiny_params(folder: Path, **sections: dict[str, Any]) -> Params:
     """The repository's params.yaml with a tiny world, and `sections` laid over it."""
     raw = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
     raw["ingest"]["emoji"].update(TINY_EMOJI)
-    raw["ingest"]["rows_per_shard"] = 100
+    raw["ingest"].update(path=str(ARCHIVE), rows_per_shard=100)
     raw["validate"].update(min_rows=50, max_attribute_imbalance=4.0)  # a small world is lopsided
     for section, values in sections.items():
         raw[section].update(values)

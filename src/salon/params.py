@@ -52,8 +52,6 @@ class Section(BaseModel):
 class EmojiParams(Section):
     """The embedded default source: real artwork composed into captioned scenes."""
 
-    archive: str = "data/raw/emoji64.parquet"
-    """The artwork: one 64x64 RGBA picture a row, with captions, style and licence."""
     image_size: int = Field(32, ge=16, le=256, multiple_of=8)
     """Width and height of a scene in pixels."""
     concepts: Names
@@ -84,6 +82,9 @@ class IngestParams(Section):
 
     source: Literal["emoji"] = "emoji"
     """Which source to read."""
+    path: str = "data/raw/emoji64.parquet"
+    """The file or folder that the source reads; `dvc repro` ingests again when its content changes.
+    Of `emoji` the artwork: one 64x64 RGBA picture a row, with captions, style and licence."""
     max_quarantine_fraction: Fraction = 0.01
     """Fail when more than this share of the rows found cannot be used."""
     rows_per_shard: int = Field(4096, gt=0)

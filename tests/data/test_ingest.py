@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 from collections import Counter
+from pathlib import Path
 
 import imagehash
 import pytest
@@ -17,7 +18,7 @@ from salon.errors import SalonError
 from salon.jsonfile import read_json
 from salon.paths import SPLITS, Paths
 from salon.stages import ingest
-from tiny import TINY_EMOJI, write_tiny_params
+from tiny import ARCHIVE, TINY_EMOJI, write_tiny_params
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +27,9 @@ def rows(ingested_world):
     return [row | {"attributes": dict(row["attributes"])} for row in table]
 
 
-def read(tmp_path, *, seed=1, **changes):
+def read(tmp_path, *, seed=1, archive=ARCHIVE, **changes):
     params = write_tiny_params(tmp_path).ingest.emoji.model_copy(update=changes)
-    return list(emoji.read_rows(params, root=tmp_path, seed=seed))
+    return list(emoji.read_rows(params, archive=archive, seed=seed))
 
 
 def test_every_split_has_the_pictures_asked_for(rows, ingested_world):
@@ -116,7 +117,10 @@ def test_rows_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"archive": "nowhere.parquet"}, r"nowhere.parquet does not exist: ingest.emoji.archive must name"),
+        (
+            {"archive": Path("nowhere.parquet")},
+            r"nowhere.parquet does not exist: ingest.path must name the emoji archive",
+        ),
         ({"concepts": ["owl", "gryphon"]}, r"no picture of 'gryphon' in 'noto'"),
         ({"styles": ["noto", "cubism"]}, r"ingest.emoji.styles: unknown \['cubism'\]; known are"),
         (
@@ -134,15 +138,14 @@ def test_mistake_in_params_is_named(tmp_path, changes, message):
 def test_archive_that_is_no_parquet_is_named(tmp_path):
     (tmp_path / "emoji.parquet").write_bytes(b"not parquet at all")
     with pytest.raises(SalonError, match=r"emoji.parquet is not a readable emoji archive"):
-        read(tmp_path, archive="emoji.parquet")
+        read(tmp_path, archive=tmp_path / "emoji.parquet")
 
 
 def test_failed_ingest_leaves_the_old_rows(tiny_world):
     paths = Paths(tiny_world)
     before = {path.name: path.read_bytes() for path in paths.interim.iterdir()}
     params = write_tiny_params(tiny_world)
-    broken = params.ingest.emoji.model_copy(update={"archive": "nowhere.parquet"})
-    ingest_params = params.ingest.model_copy(update={"emoji": broken})
+    ingest_params = params.ingest.model_copy(update={"path": "nowhere.parquet"})
     with pytest.raises(SalonError):
         ingest.run(params.model_copy(update={"ingest": ingest_params}), paths)
     assert {path.name: path.read_bytes() for path in paths.interim.iterdir()} == before
@@ -158,7 +161,7 @@ def test_second_ingest_writes_the_same_bytes(tiny_world):
 def test_no_style_shows_the_drawing_of_another(tmp_path):
     """The archive repeats some drawings under several styles."""
     params = write_tiny_params(tmp_path).ingest.emoji
-    artwork = emoji.load_artwork(params, tmp_path)
+    artwork = emoji.load_artwork(params, ARCHIVE)
     for concept in params.concepts:
         drawings = {artwork[concept, style].rgba.tobytes() for style in params.styles}
         assert len(drawings) == len(params.styles)

@@ -9,6 +9,7 @@ from salon.data.phrasebook import PhraseBook
 from salon.data.scenes import BACKGROUNDS, PHRASINGS, write_caption
 from salon.data.sources import emoji
 from salon.params import load_params
+from tiny import ARCHIVE
 
 REPOSITORY = Path(__file__).parents[2]
 BOOK = PhraseBook(
@@ -28,8 +29,8 @@ BOOK = PhraseBook(
 
 def test_every_caption_of_the_default_world_agrees_with_its_row():
     params = load_params(REPOSITORY / "params.yaml").ingest.emoji
-    book = emoji.read_phrase_book(params, root=REPOSITORY)
-    artwork = emoji.load_artwork(params, REPOSITORY)
+    book = emoji.read_phrase_book(params, archive=ARCHIVE)
+    artwork = emoji.load_artwork(params, ARCHIVE)
     for (concept, style), background in product(artwork, BACKGROUNDS):
         attributes = {"concept": concept, "style": style, "background": background}
         for lang, phrasings in PHRASINGS.items():

@@ -19,9 +19,9 @@ def run(params: Params, paths: Paths) -> None:
     """
     paths.validation.unlink(missing_ok=True)  # a verdict on other data must not survive this run
     ingested = _read_counts(paths)
-    settings = params.ingest.emoji
+    archive = paths.root / params.ingest.path
     sources = KnownSources(
-        phrase_books={emoji.SOURCE: emoji.read_phrase_book(settings, root=paths.root)},
+        phrase_books={emoji.SOURCE: emoji.read_phrase_book(params.ingest.emoji, archive=archive)},
         rendered=frozenset({emoji.SOURCE}),
     )
     evidence = gather(paths.interim, ingested=ingested, sources=sources, settings=params.validate_)

@@ -80,7 +80,7 @@ def plan_world(params: EmojiParams, *, seed: int) -> World:
     return World(frozenset(backgrounds), frozenset(styles), combinations)
 
 
-def load_artwork(params: EmojiParams, root: Path) -> dict[tuple[str, str], Artwork]:
+def load_artwork(params: EmojiParams, archive: Path) -> dict[tuple[str, str], Artwork]:
     """Read the drawings that the world needs: (concept, style) -> artwork.
 
     Raises:
@@ -93,7 +93,7 @@ def load_artwork(params: EmojiParams, root: Path) -> dict[tuple[str, str], Artwo
     if unnamed:
         raise SalonError(f"ingest.emoji.styles: unknown {unnamed}; known are {sorted(STYLES_RU)}")
     artwork: dict[tuple[str, str], Artwork] = {}
-    for record in _read_archive(params, root):
+    for record in _read_archive(params, archive):
         key = (record["text"], record["style"])
         if key in artwork:  # the archive repeats some drawings; the first one counts
             continue
@@ -110,17 +110,17 @@ def load_artwork(params: EmojiParams, root: Path) -> dict[tuple[str, str], Artwo
     if missing:
         shown = ", ".join(f"{concept!r} in {style!r}" for concept, style in missing[:5])
         others = f" and {len(missing) - 5} others" if len(missing) > 5 else ""
-        raise SalonError(f"{root / params.archive} has no picture of {shown}{others}")
+        raise SalonError(f"{archive} has no picture of {shown}{others}")
     return artwork
 
 
-def read_phrase_book(params: EmojiParams, *, root: Path) -> PhraseBook:
+def read_phrase_book(params: EmojiParams, *, archive: Path) -> PhraseBook:
     """How the captions of this source name concepts, styles and backgrounds.
 
     Raises:
         SalonError: the archive is missing or unreadable.
     """
-    records = _read_archive(params, root, columns=["text", "text_ru", "style", "style_text"])
+    records = _read_archive(params, archive, columns=["text", "text_ru", "style", "style_text"])
     styles = {record["style"]: record["style_text"] for record in records}
     return PhraseBook(
         {
@@ -139,11 +139,10 @@ def read_phrase_book(params: EmojiParams, *, root: Path) -> PhraseBook:
 
 
 def _read_archive(
-    params: EmojiParams, root: Path, *, columns: list[str] | None = None
+    params: EmojiParams, archive: Path, *, columns: list[str] | None = None
 ) -> list[dict[str, Any]]:
-    archive = root / params.archive
     if not archive.is_file():
-        raise SalonError(f"{archive} does not exist: ingest.emoji.archive must name the emoji archive")
+        raise SalonError(f"{archive} does not exist: ingest.path must name the emoji archive")
     wanted = [("text", "in", params.concepts), ("style", "in", params.styles)]
     try:
         return pq.read_table(archive, columns=columns, filters=wanted).to_pylist()
@@ -156,9 +155,9 @@ def count_rows(params: EmojiParams) -> int:
     return sum(params.pictures.values())
 
 
-def read_rows(params: EmojiParams, *, root: Path, seed: int) -> Iterator[Row]:
+def read_rows(params: EmojiParams, *, archive: Path, seed: int) -> Iterator[Row]:
     """Yield every scene of the world, split by split, rendered on all cores."""
-    artwork = load_artwork(params, root)  # first: a misspelt name must not look like too few combinations
+    artwork = load_artwork(params, archive)  # first: a misspelt name must not look like too few combinations
     composer = _Composer(params, plan_world(params, seed=seed), artwork, seed)
     tasks = (
         (split, start, min(start + CHUNK, total))
