@@ -6,22 +6,24 @@ The settings of a method stand beside the method (`salon.methods.<family>`); her
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from salon.errors import SalonError
 from salon.paths import SPLITS
+from salon.section import FloatRange, Fraction, IntRange, Section
+from salon.source_params import (
+    CaptionedParams,
+    CocoParams,
+    HubParams,
+    ImagefolderParams,
+    ParquetParams,
+    WebdatasetParams,
+)
 
 S = TypeVar("S", bound=BaseModel)
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-def _ascending(limits: tuple[Any, Any]) -> tuple[Any, Any]:
-    if limits[0] > limits[1]:
-        raise ValueError(f"the lower limit {limits[0]} is above the upper limit {limits[1]}")
-    return limits
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -38,15 +40,7 @@ def _every_split(pictures: dict[str, int]) -> dict[str, int]:
     return pictures
 
 
-IntRange = Annotated[tuple[int, int], AfterValidator(_ascending)]
-FloatRange = Annotated[tuple[float, float], AfterValidator(_ascending)]
 Names = Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)]
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, and strict about keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class EmojiParams(Section):
@@ -80,8 +74,8 @@ class EmojiParams(Section):
 class IngestParams(Section):
     """Captions and pictures in, Parquet shards of one schema out."""
 
-    source: Literal["emoji"] = "emoji"
-    """Which source to read."""
+    source: Literal["emoji", "imagefolder", "coco", "webdataset", "parquet", "hub"] = "emoji"
+    """Which source to read; its settings are in the section of its name."""
     path: str = "data/raw/emoji64.parquet"
     """The file or folder that the source reads; `dvc repro` ingests again when its content changes.
     Of `emoji` the artwork: one 64x64 RGBA picture a row, with captions, style and licence."""
@@ -89,7 +83,31 @@ class IngestParams(Section):
     """Fail when more than this share of the rows found cannot be used."""
     rows_per_shard: int = Field(4096, gt=0)
     """Rows per Parquet file."""
-    emoji: EmojiParams
+    emoji: EmojiParams | None = None
+    imagefolder: ImagefolderParams = ImagefolderParams()
+    coco: CocoParams = CocoParams()
+    webdataset: WebdatasetParams = WebdatasetParams()
+    parquet: ParquetParams = ParquetParams()
+    hub: HubParams = HubParams()
+
+    @property
+    def scenes(self) -> EmojiParams:
+        """The settings of the embedded source, which are there when it is chosen."""
+        assert self.emoji is not None
+        return self.emoji
+
+    @property
+    def captioned(self) -> CaptionedParams:
+        """The settings of the chosen source of one's own pictures."""
+        section = getattr(self, self.source)
+        assert isinstance(section, CaptionedParams)
+        return section
+
+    @model_validator(mode="after")
+    def _embedded_world_is_described(self) -> "IngestParams":
+        if self.source == "emoji" and self.emoji is None:
+            raise ValueError("source emoji needs a section emoji")
+        return self
 
 
 class ValidateParams(Section):
@@ -329,6 +347,7 @@ def _known_keys(section: type[BaseModel], location: list[str]) -> list[str]:
     for part in location:
         fields = {field.alias or name: field for name, field in model.model_fields.items()}
         annotation = fields[part].annotation if part in fields else None
+        annotation = next((option for option in get_args(annotation) if option is not type(None)), annotation)
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         model = annotation

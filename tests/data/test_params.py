@@ -23,7 +23,7 @@ def load_changed(tmp_path: Path, change) -> None:
 def test_default_file_is_valid():
     params = load_params(REPOSITORY / "params.yaml")
     assert params.validate_.languages == ["en", "ru"]
-    assert set(params.ingest.emoji.pictures) == {"train", "val", "test", "novel"}
+    assert set(params.ingest.scenes.pictures) == {"train", "val", "test", "novel"}
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ def run(params: Params, paths: Paths) -> None:
     """
     settings = params.ingest
     with ShardWriter(paths.interim, rows_per_shard=settings.rows_per_shard) as writer:
-        rows = emoji.read_rows(settings.emoji, archive=paths.root / settings.path, seed=params.seed)
-        for row in tqdm(rows, "ingest", emoji.count_rows(settings.emoji), unit=" rows", mininterval=0.5):
+        rows = emoji.read_rows(settings.scenes, archive=paths.root / settings.path, seed=params.seed)
+        for row in tqdm(rows, "ingest", emoji.count_rows(settings.scenes), unit=" rows", mininterval=0.5):
             writer.write(row)
     ingested = sum(writer.counts.values())
     found = ingested + writer.quarantined

@@ -19,11 +19,7 @@ def run(params: Params, paths: Paths) -> None:
     """
     paths.validation.unlink(missing_ok=True)  # a verdict on other data must not survive this run
     ingested = _read_counts(paths)
-    archive = paths.root / params.ingest.path
-    sources = KnownSources(
-        phrase_books={emoji.SOURCE: emoji.read_phrase_book(params.ingest.emoji, archive=archive)},
-        rendered=frozenset({emoji.SOURCE}),
-    )
+    sources = _known_sources(params, paths)
     evidence = gather(paths.interim, ingested=ingested, sources=sources, settings=params.validate_)
     verdict = judge(evidence, params.validate_)
     write_data_docs(paths.data_docs, verdict)
@@ -38,6 +34,14 @@ def run(params: Params, paths: Paths) -> None:
         + (f"; not applicable: {', '.join(skipped)}" if skipped else "")
         + f"; see {page}"
     )
+
+
+def _known_sources(params: Params, paths: Paths) -> KnownSources:
+    """Only the embedded source says how its captions speak; of one's own pictures nothing is known."""
+    if params.ingest.source != "emoji":
+        return KnownSources(phrase_books={}, rendered=frozenset())
+    book = emoji.read_phrase_book(params.ingest.scenes, archive=paths.root / params.ingest.path)
+    return KnownSources(phrase_books={emoji.SOURCE: book}, rendered=frozenset({emoji.SOURCE}))
 
 
 def _read_counts(paths: Paths) -> dict[str, int]:
