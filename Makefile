@@ -19,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro smoke test check-data lint ui serve lock clean
+.PHONY: help env repro smoke test check-data notebooks lint ui serve lock clean
 
 help:  ## Say what can be made
 	@echo "Salon: captions in, a judged and served text-to-image model out. Targets:"
@@ -54,6 +54,9 @@ test: env  ## Run the whole test suite
 
 check-data: env  ## Ingest if needed, and check every row of the data
 	$(IN_ENV)dvc repro validate
+
+notebooks: env  ## Run the notebooks on what is trained here; their outputs are kept
+	$(IN_ENV)python notebooks/execute.py
 
 lint: env  ## Check style and types
 	$(BIN)/ruff check
