@@ -98,8 +98,12 @@ class Paths:
         return self.root / "reports" / "metrics" / f"{name}.json"
 
     def dial(self, name: str) -> Path:
-        """Quality and latency against the number of inference steps."""
+        """Quality and latency at each setting of what the method has to buy quality with time."""
         return self.root / "reports" / "dial" / f"{name}.json"
+
+    def guidance(self, name: str) -> Path:
+        """Quality and latency at each guidance scale."""
+        return self.root / "reports" / "guidance" / f"{name}.json"
 
     def samples(self, name: str) -> Path:
         """The judged pictures of one method and the verdict on each."""
@@ -121,6 +125,11 @@ class Paths:
     @property
     def compare(self) -> Path:
         return self.root / "reports" / "compare"
+
+    @property
+    def ingest_work(self) -> Path:
+        """What an interrupted ingestion has prepared; gone when it ends."""
+        return self.scratch / "ingest"
 
     @property
     def scratch(self) -> Path:

@@ -7,12 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from salon.data import shards
 from salon.data.scenes import encode_png
-from salon.data.schema import SCHEMA, STORED_SCHEMA, Row, row_id
+from salon.data.schema import QUARANTINE_SCHEMA, SCHEMA, STORED_SCHEMA, Row, row_id
 from salon.data.shards import ShardWriter, read_shard, read_tables, shard_paths
 from salon.errors import SalonError
 from salon.paths import SPLITS
 
+REFUSED = {"row": "row 7", "caption": None, "reason": "undecodable", "detail": "it broke", "source": "test"}
 ATTRIBUTES = {"concept": "owl", "background": "blue"}
 
 
@@ -42,7 +44,7 @@ def folder(tmp_path):
             writer.write(make_row(number, attributes={} if number == 3 else ATTRIBUTES))
         for split in SPLITS[1:]:
             writer.write(make_row(9, split))
-        writer.quarantine("row 7", caption=None, reason="does not decode", source="test")
+        writer.quarantine(pa.Table.from_pylist([REFUSED], schema=QUARANTINE_SCHEMA))
     return tmp_path / "interim"
 
 
@@ -72,7 +74,7 @@ def test_pictures_can_stay_on_disk(folder):
 
 def test_quarantine_keeps_row_and_reason(folder):
     (line,) = pq.read_table(folder / "quarantine.parquet").to_pylist()
-    assert line == {"row": "row 7", "caption": None, "reason": "does not decode", "source": "test"}
+    assert line == REFUSED
 
 
 def test_pyarrow_sees_the_stored_schema(folder):
@@ -137,7 +139,9 @@ def test_row_that_does_not_fit_the_schema_leaves_the_old_folder(folder):
 def test_new_rows_replace_all_old_ones(folder):
     with ShardWriter(folder, rows_per_shard=10) as writer:
         writer.write(make_row(1))
-    assert sorted(path.name for path in folder.iterdir()) == ["quarantine.parquet", "train-00000.parquet"]
+    names = {"quarantine.parquet", *(f"{split}-00000.parquet" for split in SPLITS)}
+    assert {path.name for path in folder.iterdir()} == names
+    assert [read_tables(folder, [split]).num_rows for split in SPLITS] == [1, 0, 0, 0]
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
@@ -177,3 +181,37 @@ def test_null_attributes_and_sliced_tables_survive(tmp_path):
     attributes = read_shard(path)["attributes"].to_pylist()
     assert attributes[1] is None
     assert [dict(attributes[number]) for number in (0, 2, 3)] == [ATTRIBUTES] * 3
+
+
+def table_of(*numbers: int) -> pa.Table:
+    return pa.Table.from_pylist([make_row(n).to_record() for n in numbers], schema=STORED_SCHEMA)
+
+
+def test_tables_are_cut_into_shards_like_rows(tmp_path):
+    with ShardWriter(tmp_path / "interim", rows_per_shard=3) as writer:
+        for numbers in ((0, 1), (2, 3, 4, 5, 6), ()):
+            writer.write_table("train", table_of(*numbers))
+        assert writer.counts["train"] == 7
+    paths = shard_paths(tmp_path / "interim", "train")
+    assert [read_shard(path).num_rows for path in paths] == [3, 3, 1]
+    captions = read_tables(tmp_path / "interim", ["train"])["caption"].to_pylist()
+    assert captions == [f"сова номер {number}" for number in range(7)]
+
+
+def test_large_pictures_close_a_shard_early(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_BYTES", 2 * table_of(0).nbytes)
+    with ShardWriter(tmp_path / "interim", rows_per_shard=100) as writer:
+        for number in range(7):
+            writer.write_table("train", table_of(number))
+    rows = [read_shard(path).num_rows for path in shard_paths(tmp_path / "interim", "train")]
+    assert sum(rows) == 7
+    assert max(rows) in (2, 3)  # closed by the row that goes over the limit
+
+
+def test_quarantine_is_counted_by_reason(tmp_path):
+    with ShardWriter(tmp_path / "interim", rows_per_shard=3) as writer:
+        for reason in ("truncated", "undecodable", "truncated"):
+            lines = [REFUSED | {"reason": reason}]
+            writer.quarantine(pa.Table.from_pylist(lines, schema=QUARANTINE_SCHEMA))
+        assert (writer.quarantined, dict(writer.reasons)) == (3, {"truncated": 2, "undecodable": 1})
+    assert pq.read_table(tmp_path / "interim" / "quarantine.parquet").num_rows == 3

@@ -41,7 +41,8 @@ QUARANTINE_SCHEMA = pa.schema(
     [
         pa.field("row", pa.string(), nullable=False),  # where the source keeps it
         pa.field("caption", pa.string()),
-        pa.field("reason", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),  # one of salon.data.quarantine.Reason
+        pa.field("detail", pa.string()),  # what was seen
         pa.field("source", pa.string(), nullable=False),
     ]
 )

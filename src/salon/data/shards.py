@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,35 +16,42 @@ from salon.paths import SPLITS
 # tells Hugging Face `datasets` that the struct column holds pictures; it infers the other columns itself
 HF_METADATA = {"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})}
 
+SHARD_BYTES = 256 * 2**20  # of large pictures fewer rows make a shard: it must fit into memory
+
 
 class ShardWriter:
     """Streams rows into `<split>-<number>.parquet` in a temporary folder that replaces `folder` at the end.
 
-    Use as a context manager; an exception leaves `folder` as it was.
+    Use as a context manager; an exception leaves `folder` as it was. A split without rows has an empty shard.
     """
 
     def __init__(self, folder: Path, *, rows_per_shard: int) -> None:
         self.folder = folder
         self.rows_per_shard = rows_per_shard
         self.counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
+        self.reasons: Counter[str] = Counter()
+        """Reason -> rows in quarantine."""
         self._temporary = folder.with_name(f".{folder.name}.part")
-        self._pending: dict[str, list[Row]] = {split: [] for split in SPLITS}
+        self._rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
+        self._tables: dict[str, list[pa.Table]] = {split: [] for split in SPLITS}
         self._shards: dict[str, int] = dict.fromkeys(SPLITS, 0)
-        self._quarantined: list[dict[str, str | None]] = []
+        self._quarantine: pq.ParquetWriter | None = None
 
     def __enter__(self) -> "ShardWriter":
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir(parents=True)
+        self._quarantine = pq.ParquetWriter(self._temporary / "quarantine.parquet", QUARANTINE_SCHEMA)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        assert self._quarantine is not None
+        self._quarantine.close()
         if kind is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             return
         for split in SPLITS:
-            self._flush(split)
-        quarantine = pa.Table.from_pylist(self._quarantined, schema=QUARANTINE_SCHEMA)
-        pq.write_table(quarantine, self._temporary / "quarantine.parquet")
+            if self._rows[split] or self._tables[split] or not self._shards[split]:
+                self._flush(split)
         # two renames: a kill cannot leave a folder that is half deleted
         replaced = self.folder.with_name(f".{self.folder.name}.old")
         shutil.rmtree(replaced, ignore_errors=True)
@@ -54,27 +62,41 @@ class ShardWriter:
 
     @property
     def quarantined(self) -> int:
-        return len(self._quarantined)
+        return self.reasons.total()
 
     def write(self, row: Row) -> None:
-        pending = self._pending[row.split]
+        pending = self._rows[row.split]
         pending.append(row)
         self.counts[row.split] += 1
         if len(pending) == self.rows_per_shard:
             self._flush(row.split)
 
-    def quarantine(self, row: str, *, caption: str | None, reason: str, source: str) -> None:
-        """Keep what cannot be used, with the reason, instead of losing it."""
-        self._quarantined.append({"row": row, "caption": caption, "reason": reason, "source": source})
+    def write_table(self, split: str, table: pa.Table) -> None:
+        """Append rows of `STORED_SCHEMA` to `split`; a shard is closed early when it grows large."""
+        self.counts[split] += table.num_rows
+        while table.num_rows:
+            pending = self._tables[split]
+            part = table.slice(0, self.rows_per_shard - sum(each.num_rows for each in pending))
+            table = table.slice(part.num_rows)
+            pending.append(part)
+            full = sum(each.num_rows for each in pending) == self.rows_per_shard
+            if full or sum(each.nbytes for each in pending) > SHARD_BYTES:
+                self._flush(split)
+
+    def quarantine(self, lines: pa.Table) -> None:
+        """Keep what cannot be used, as rows of `QUARANTINE_SCHEMA`, instead of losing it."""
+        assert self._quarantine is not None
+        self.reasons.update(lines["reason"].to_pylist())
+        self._quarantine.write_table(lines)
 
     def _flush(self, split: str) -> None:
-        if not self._pending[split]:
-            return
-        table = pa.Table.from_pylist([row.to_record() for row in self._pending[split]], schema=STORED_SCHEMA)
+        tables = self._tables[split]
+        rows = pa.Table.from_pylist([row.to_record() for row in self._rows[split]], schema=STORED_SCHEMA)
+        table = pa.concat_tables([rows, *tables])
         path = self._temporary / f"{split}-{self._shards[split]:05d}.parquet"
         pq.write_table(table.replace_schema_metadata(HF_METADATA), path, compression="zstd")
         self._shards[split] += 1
-        self._pending[split] = []
+        self._rows[split], self._tables[split] = [], []
 
 
 def shard_paths(folder: Path, split: str) -> list[Path]:
