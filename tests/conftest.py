@@ -1,12 +1,13 @@
-"""A small world, really ingested once per session; each test that changes it gets its own copy."""
+"""What is made once per session: a small world, really ingested, and one real `dvc repro` of everything."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
+from pipeline_clone import REPOSITORY, Clone
 from salon.paths import Paths
-from salon.stages import ingest
+from salon.stages import ingest, smoke
 from tiny import write_tiny_params
 
 
@@ -24,3 +25,11 @@ def tiny_world(ingested_world: Path, tmp_path: Path) -> Path:
     root = tmp_path / "world"
     shutil.copytree(ingested_world, root)
     return root
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which the pipeline ran at the smoke profile. Each test leaves it up to date."""
+    paths = smoke.make_clone(Paths(REPOSITORY), tmp_path_factory.mktemp("pipeline") / "clone")
+    smoke.apply_profile(paths, "smoke")
+    return Clone(paths, smoke.repro(paths))

@@ -1,55 +1,18 @@
-"""A new method is one file and one entry in `params.yaml`, and everything else follows."""
+"""A new method is one file and one entry in `params.yaml`, as the page says, and everything else follows."""
 
 import re
 
 import pytest
-from pipeline_clone import Clone
 
+from pages import blocks
+from pipeline_clone import REPOSITORY, Clone
 from salon.jsonfile import read_json
 
 pytestmark = pytest.mark.pipeline
 
-RIDGE = '''"""Linear regression (Hoerl 1970): the mean picture of a caption, and noise for the rest."""
-
-import torch
-from torch import nn
-
-from salon.methods.base import Losses, Method, MethodConfig
-
-
-class RidgeConfig(MethodConfig):
-    """Settings of the regression."""
-
-    noise: float = 0.05
-    """Standard deviation of what is added to the mean picture."""
-
-
-class Ridge(Method):
-    """A linear map from the caption's embedding to pixels."""
-
-    config_class = RidgeConfig
-    dial = "candidates"
-
-    def __init__(self, config, shape, frozen):
-        super().__init__(config, shape, frozen)
-        self.to_pixels = nn.Linear(shape.pooled_width, 3 * shape.image_size**2)
-
-    def losses(self, images, text, *, prepared, objective, step, generator):
-        error = (self.to_pixels(text.pooled) - images.flatten(1)).square().mean()
-        return Losses(total=error, terms={"error": error.detach()})
-
-    def generate(self, text, *, generators, guidance_scale, num_inference_steps):
-        side = self.shape.image_size
-        mean = self.to_pixels(text.pooled).view(-1, 3, side, side)
-        noise = torch.stack([torch.randn(3, side, side, generator=each) for each in generators])
-        return (mean + self.config.noise * noise).clamp(-1, 1)
-'''
-ENTRY = """methods:
-  ridge:
-    family: ridge
-    codec: pixels
-    lr: 1.0e-2
-"""
+PAGE = (REPOSITORY / "docs" / "add-a-method.md").read_text(encoding="utf-8")
+(RIDGE,) = blocks(PAGE, "python")
+(ENTRY,) = blocks(PAGE, "yaml")
 
 
 def test_one_file_and_one_entry_make_a_sixth_method(clone: Clone) -> None:
@@ -59,7 +22,8 @@ def test_one_file_and_one_entry_make_a_sixth_method(clone: Clone) -> None:
     smaller = re.sub(r"(?m)^( *train_flops: ).*$", rf"\g<1>{_shared_flops(clone) + 5e9}", before)
     try:
         source.write_text(RIDGE, encoding="utf-8")
-        clone.paths.params.write_text(smaller.replace("methods:\n", ENTRY, 1), encoding="utf-8")
+        entry = ENTRY[ENTRY.index("methods:\n") :]
+        clone.paths.params.write_text(smaller.replace("methods:\n", entry, 1), encoding="utf-8")
         output = clone.run("dvc", "repro", "register@ridge")
         stages = re.findall(r"Running stage '([^']+)'", output)
         assert stages == ["train@ridge", "evaluate@ridge", "register@ridge"]

@@ -9,7 +9,7 @@ from salon.params import Params, load_params
 from salon.paths import Paths
 from salon.stages import smoke
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
