@@ -189,6 +189,21 @@ def search(
 
 
 @app.command()
+def inspect(
+    picture: Annotated[Path, typer.Argument(help="A PNG that salon drew.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    reproduce: Annotated[
+        bool, typer.Option("--reproduce", help="Draw it again with the same weights, and compare.")
+    ] = False,
+) -> None:
+    """Say which model drew a picture, from which words and seed; fail when it was changed since."""
+    from salon.stages import inspect as stage
+
+    if not stage.run(picture, as_json=as_json, workspace=workspace() if reproduce else None):
+        raise typer.Exit(1)
+
+
+@app.command()
 def profile(name: Annotated[str, typer.Argument(help="A file of profiles/, e.g. smoke.")]) -> None:
     """Lay a profile over params.yaml."""
     from salon.stages import profile as stage

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import ValidationError
 
 from salon.serving.schema import MAX_PROMPT_LENGTH, MAX_SEED
-from salon.serving.votes import Ballot, VoteBook
+from salon.serving.votes import Ballot, BallotBox
 
 MAX_BALLOT_BYTES = 16_384
 STATIC = {
@@ -42,7 +42,7 @@ PUBLIC_PATHS = frozenset({"/", *(f"/static/{name}" for name in STATIC)})
 """What a browser must be able to load before it can send a token; nothing of it is secret."""
 
 
-def build_router(votes: VoteBook, *, served: Callable[[], Mapping[str, str]]) -> APIRouter:
+def build_router(votes: BallotBox, *, served: Callable[[], Mapping[str, str]]) -> APIRouter:
     """The page, its files and `POST /votes`.
 
     Args:

@@ -13,14 +13,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 import salon
 from salon.errors import SalonError
@@ -30,6 +30,7 @@ DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlg
 PIXELS_DIGEST, RECORD_DIGEST = "pixels_sha256", "record_sha256"
 XMP_KEY = "XML:com.adobe.xmp"  # the PNG keyword under which Adobe's specification places the packet
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, sec. 2.2
+NAME, SHA256 = r"^[\w-][\w.-]*$", r"^[0-9a-f]{64}$"  # a picture comes from anywhere: no path, no quote
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -39,10 +40,10 @@ class Provenance:
 
     prompt: str
     seed: int
-    method: str
-    model_version: str
-    data_sha256: str
-    model_sha256: str | None = None
+    method: Annotated[str, Field(pattern=NAME)]
+    model_version: Annotated[str, Field(pattern=NAME)]
+    data_sha256: Annotated[str, Field(pattern=SHA256)]
+    model_sha256: Annotated[str, Field(pattern=SHA256)] | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
 
