@@ -26,9 +26,10 @@ from stopwatch import Spread, describe_machine, finish, interleave, matmul_peak,
 
 from salon.data.loader import TrainingBatches, to_uint8
 from salon.methods.base import Method
+from salon.training.devices import resolve_precision
 from salon.training.grids import seeded_generators
 from salon.training.module import MethodModule
-from salon.training.trainer import count_cost, resolve_precision
+from salon.training.trainer import count_cost
 
 SEED = 0
 SAMPLE_BATCH = 16

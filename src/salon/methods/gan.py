@@ -33,6 +33,7 @@ from salon.errors import SalonError
 from salon.methods.base import DataShape, Dial, Frozen, Losses, Method, MethodConfig
 from salon.nn.discriminator import ProjectionDiscriminator
 from salon.nn.generator import Generator
+from salon.nn.whole_batch import gather, own_rows, processes
 from salon.params import Fraction
 from salon.text.states import TextStates
 
@@ -133,7 +134,8 @@ class GAN(Method):
         if objective == "discriminator":
             with torch.no_grad():
                 fakes = self.generator(z, text.words)
-            return self.discriminator_losses(images, fakes, text.words, same_captions(text.pooled))
+            same = same_captions(gather(text.pooled))
+            return self.discriminator_losses(images, fakes, text.words, same)
         return self.generator_losses(images, self.generator(z, text.words), text.words)
 
     def discriminator_losses(
@@ -141,18 +143,21 @@ class GAN(Method):
         reals: Float[Tensor, "b 3 h w"],
         fakes: Float[Tensor, "b 3 h w"],
         words: Float[Tensor, "b w"],
-        same: Bool[Tensor, "b b"],
+        same: Bool[Tensor, "n n"],
     ) -> Losses:
-        """Tell reals from fakes, and a real picture's caption from others; flat around both."""
-        config, b = self.config, len(reals)
-        logits = self.discriminator.logits(
-            self.discriminator.features(torch.cat([reals, fakes])), words
-        )  # (2b, b): every picture with every caption
-        real, fake = logits[:b].diagonal(), logits[b:].diagonal()
+        """Tell reals from fakes, and a real picture's caption from others; flat around both.
+
+        Pictures are compared with all n captions of the batch, whichever process they are with.
+        """
+        config, n = self.config, len(same)
+        features = self.discriminator.features(torch.cat([reals, fakes]))
+        features = torch.cat([gather(half) for half in features.chunk(2)])
+        logits = self.discriminator.logits(features, gather(words))  # (2n, n): every picture, every caption
+        real, fake = logits[:n].diagonal(), logits[n:].diagonal()
         adversarial = F.softplus(fake - real).mean()
-        matching = matching_loss(logits[:b], same)
-        n = max(1, round(config.penalised_fraction * b))
-        penalty = sum(self.gradient_penalty(side[:n], words[:n]) for side in (reals, fakes))
+        matching = matching_loss(logits[:n], same)
+        penalised = max(1, round(config.penalised_fraction * n))
+        penalty = sum(self.mean_penalty(side, words, penalised) for side in (reals, fakes))
         return Losses(
             total=adversarial + config.matching_weight * matching + config.gamma / 2 * penalty,
             terms={
@@ -160,7 +165,7 @@ class GAN(Method):
                 "matching": matching.detach(),
                 "penalty": torch.as_tensor(penalty).detach(),
                 "margin": (real - fake).mean().detach(),
-                "diversity": diversity(fakes, reals),
+                "diversity": diversity(gather(fakes), gather(reals)),
             },
         )
 
@@ -191,6 +196,15 @@ class GAN(Method):
         if averages["adversarial"] < OVERPOWERED:
             found.append("the discriminator knows every fake, so that it teaches nothing; raise gamma")
         return found
+
+    def mean_penalty(
+        self, images: Float[Tensor, "b 3 h w"], words: Float[Tensor, "b w"], count: int
+    ) -> Float[Tensor, ""]:
+        """This process's part of the penalty on the first `count` pictures of the whole batch."""
+        own = own_rows(count)
+        if not own:
+            return images.new_zeros(())
+        return self.gradient_penalty(images[:own], words[:own]) * (own * processes()[1] / count)
 
     def gradient_penalty(
         self, images: Float[Tensor, "n 3 h w"], words: Float[Tensor, "n w"]

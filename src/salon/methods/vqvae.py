@@ -33,6 +33,7 @@ from salon.nn.tokens import (
     gumbel,
 )
 from salon.nn.transformer import Transformer, rope_2d
+from salon.nn.whole_batch import weight
 from salon.params import Fraction
 from salon.text.states import TextStates
 
@@ -118,7 +119,7 @@ class VqVaePrior(Method):
         masked = random_mask(codes.shape, generator).to(codes.device)
         caption = self.caption(self.caption.drop(text.words, self.config.caption_dropout, generator))
         logits = self.logits(codes.masked_fill(masked, self.mask_code), caption, masked)
-        loss = F.cross_entropy(logits.float(), codes[masked])
+        loss = F.cross_entropy(logits.float(), codes[masked]) * weight(masked.sum())
         return Losses(total=loss, terms={"nll": loss.detach()})
 
     def generate(

@@ -14,6 +14,7 @@ from salon.text.tokenizer import train_tokenizer
 from salon.text.tower import ClipTower, TwoTowers, build_towers, tokenize
 from salon.text.zero_shot import zero_shot_accuracy
 from salon.training.budget import count_forward_flops, count_step_flops
+from salon.training.devices import single_device
 from salon.training.fit import fit
 
 PAIRS = 6000  # pictures whose embeddings say which directions of the words can be seen
@@ -31,7 +32,14 @@ def run(params: Params, paths: Paths) -> None:
     towers = build_towers(settings, tokenizer)
     contrast = _Contrast(train, tokenizer, params)
     step_flops = count_step_flops(towers, lambda twin: contrast.loss(twin, 0))
-    report = fit(towers, contrast.loss, name="train_clip", total_steps=settings.max_steps, lr=settings.lr)
+    report = fit(
+        towers,
+        contrast.loss,
+        name="train_clip",
+        total_steps=settings.max_steps,
+        lr=settings.lr,
+        device=single_device(params.training),
+    )
 
     embeddings = _encode_all(towers, train.images[:PAIRS])
     embedding_flops = count_forward_flops(lambda: towers.encode_images(to_float(train.images[:1])))

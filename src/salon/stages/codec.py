@@ -18,6 +18,7 @@ from salon.params import Params
 from salon.paths import SPLITS, Paths
 from salon.tracking import runs
 from salon.training.codec import train_codec
+from salon.training.devices import single_device
 from salon.training.grids import image_grid
 
 LEDGER = "training.json"
@@ -58,6 +59,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
             name=f"codec {name}",
             log=lambda metrics, step: runs.log_metrics(store, run_id, metrics, step=step),
             log_every_steps=params.training.log_every_steps,
+            device=single_device(params.training),
         )
         metrics = {split: judge_codec(codec, splits[split], scorer) for split in ("val", "test", "novel")}
         write_json(paths.codec_metrics(name), metrics | {"cost": asdict(cost)})

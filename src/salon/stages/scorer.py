@@ -14,7 +14,8 @@ from salon.judging.retrieval import Retriever, describe, draw_candidates
 from salon.judging.scorer import AttributeScorer, accuracy, is_for_training, roughen, select
 from salon.params import Params, ScorerParams
 from salon.paths import Paths
-from salon.training.fit import FitReport, fit
+from salon.training.devices import single_device
+from salon.training.fit import CPU, FitReport, fit
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -29,13 +30,14 @@ def run(params: Params, paths: Paths) -> None:
     lessons = Lessons(train, select(novel, known))
     held_out = {"test": test, "novel": select(novel, [not k for k in known])}
 
-    retriever, report = train_retriever(lessons, settings)
+    device = single_device(params.training)
+    retriever, report = train_retriever(lessons, settings, device=device)
     reports = [report]
     found = {split: retrieve(retriever, data, seed=settings.seed) for split, data in held_out.items()}
     networks: list[torch.nn.Module] = [retriever]
     scorer = None
     if train.attributes[0]:
-        scorer, report = train_scorer(lessons, settings)
+        scorer, report = train_scorer(lessons, settings, device=device)
         reports.append(report)
         networks.append(scorer)
         judged = {
@@ -84,7 +86,9 @@ class Lessons:
         return torch.cat([usual, len(self.usual) + novel])
 
 
-def train_scorer(lessons: Lessons, settings: ScorerParams) -> tuple[AttributeScorer, FitReport]:
+def train_scorer(
+    lessons: Lessons, settings: ScorerParams, *, device: torch.device = CPU
+) -> tuple[AttributeScorer, FitReport]:
     """The judge of attributes."""
     attributes = [row for part in lessons.parts for row in part.attributes]
     images = torch.cat([part.images for part in lessons.parts])
@@ -98,13 +102,16 @@ def train_scorer(lessons: Lessons, settings: ScorerParams) -> tuple[AttributeSco
     def loss(module: AttributeScorer, step: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         rows = lessons.draw(step, batch_size=settings.batch_size, seed=settings.seed)
-        batch = roughen(to_float(images[rows]), generator)
-        return module.loss(batch, {name: value[rows] for name, value in targets.items()})
+        batch = roughen(to_float(images[rows]), generator).to(device)
+        return module.loss(batch, {name: value[rows].to(device) for name, value in targets.items()})
 
-    return scorer, fit(scorer, loss, name="scorer", total_steps=settings.max_steps, lr=settings.lr)
+    report = fit(scorer, loss, name="scorer", total_steps=settings.max_steps, lr=settings.lr, device=device)
+    return scorer, report
 
 
-def train_retriever(lessons: Lessons, settings: ScorerParams) -> tuple[Retriever, FitReport]:
+def train_retriever(
+    lessons: Lessons, settings: ScorerParams, *, device: torch.device = CPU
+) -> tuple[Retriever, FitReport]:
     """The judge of captions."""
     own = settings.retriever
     captions = [caption for part in lessons.parts for caption in part.captions]
@@ -118,11 +125,12 @@ def train_retriever(lessons: Lessons, settings: ScorerParams) -> tuple[Retriever
     def loss(module: Retriever, step: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         rows = lessons.draw(step, batch_size=own.batch_size, seed=settings.seed)
-        batch = roughen(to_float(images[rows]), generator)
+        batch = roughen(to_float(images[rows]), generator).to(device)
         same = kinds[rows][:, None] == kinds[rows]
         return module.loss(batch, [captions[row] for row in rows.tolist()], same)
 
-    return retriever, fit(retriever, loss, name="retriever", total_steps=own.max_steps, lr=own.lr)
+    report = fit(retriever, loss, name="retriever", total_steps=own.max_steps, lr=own.lr, device=device)
+    return retriever, report
 
 
 def retrieve(retriever: Retriever, data: CaptionedImages, *, seed: int) -> float:

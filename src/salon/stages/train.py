@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import asdict
+from functools import partial
 
 import torch
 
@@ -12,9 +13,10 @@ from salon.params import Params
 from salon.paths import Paths
 from salon.text.states import TextStateCache
 from salon.tracking import runs
+from salon.tracking.pipeline import pipeline_tags
 from salon.training.budget import steps_within
 from salon.training.resume import resume_folder
-from salon.training.trainer import GRID_PICTURES, count_cost, train
+from salon.training.trainer import GRID_PICTURES, count_cost, is_main_process, train
 
 LEDGER = "training.json"
 
@@ -55,13 +57,33 @@ def run(params: Params, paths: Paths, name: str) -> None:
         settings=[params.training_seed, params.budget.model_dump(), params.training.model_dump(), raw],
         inputs=[paths.validation, paths.text_states, paths.codec(config.codec)],
     )
+    preview_captions = val.captions[:GRID_PICTURES]
+    train_it = partial(
+        train,
+        method,
+        train_split,
+        cache,
+        preview=cache.states[cache.indices(preview_captions)],
+        total_steps=total_steps,
+        cost=cost,
+        seed=params.training_seed,
+        settings=params.training,
+        resume=resume,
+    )
+    if not is_main_process():
+        train_it(store=None, run_id=None)
+        return
     store = runs.open_store(params, paths)
     run_id = runs.find_or_start_run(
         store,
         name=name,
         stage="train",
         run_id=resume.run_id,
-        tags={"salon.method": name, "salon.family": type(method).__name__.lower()},
+        tags={
+            "salon.method": name,
+            "salon.family": type(method).__name__.lower(),
+            **pipeline_tags(store, params, paths),
+        },
     )
     resume.remember_run(run_id)
     runs.log_params(
@@ -83,22 +105,8 @@ def run(params: Params, paths: Paths, name: str) -> None:
         f"{name}: {total_steps} steps of {cost.step_flops / 1e9:.2f} GFLOP within "
         f"{params.budget.train_flops:.3g} FLOPs, {shared_flops:.3g} of them shared"
     )
-    preview_captions = val.captions[:GRID_PICTURES]
-    preview = cache.states[cache.indices(preview_captions)]
     try:
-        trained, own = train(
-            method,
-            train_split,
-            cache,
-            preview=preview,
-            total_steps=total_steps,
-            cost=cost,
-            seed=params.training_seed,
-            settings=params.training,
-            resume=resume,
-            store=store,
-            run_id=run_id,
-        )
+        trained, own = train_it(store=store, run_id=run_id)
     except BaseException:
         runs.finish_run(store, run_id, "FAILED")
         raise

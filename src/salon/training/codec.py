@@ -11,7 +11,8 @@ from salon.codecs.base import CodecLosses
 from salon.data.loader import batch_indices, to_float
 from salon.nn.quantizer import perplexity
 from salon.training.budget import count_forward_flops, count_step_flops
-from salon.training.fit import fit
+from salon.training.devices import device_name
+from salon.training.fit import CPU, fit
 from salon.training.ledger import Ledger, peak_memory_gb
 
 CODEBOOK_PICTURES = 512  # sample from which the codebook is set
@@ -37,9 +38,18 @@ class _CodeUse:
 
 
 def train_codec(
-    task: CodecTask, images: Tensor, *, seed: int, name: str, log: Log, log_every_steps: int
+    task: CodecTask,
+    images: Tensor,
+    *,
+    seed: int,
+    name: str,
+    log: Log,
+    log_every_steps: int,
+    device: torch.device = CPU,
 ) -> Ledger:
     """Train the task's codec in place on uint8 pictures (n, 3, h, w); returns what it cost.
+
+    It is trained on `device` and comes back to the CPU.
 
     Raises:
         FloatingPointError: the loss is not finite.
@@ -53,17 +63,18 @@ def train_codec(
     def losses(module: CodecTask, step: int, *, progress: float) -> CodecLosses:
         rows = batch_indices(step, size=len(images), batch_size=config.batch_size, seed=seed)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        return module.losses(to_float(images[rows]), progress=progress, generator=generator)
+        batch = to_float(images[rows].to(module.codec.codebook.device))
+        return module.losses(batch, progress=progress, generator=generator)
 
     def loss(module: CodecTask, step: int) -> Tensor:
         nonlocal codebook_is_set
         progress = step / total_steps
         if not codebook_is_set and module.codebook_due(progress):
-            module.initialise_codebook(sample, torch.Generator().manual_seed(seed))
+            module.initialise_codebook(sample.to(device), torch.Generator().manual_seed(seed))
             codebook_is_set = True
         current = losses(module, step, progress=progress)
         if current.codes is not None:
-            use.codes.append(current.codes.flatten())
+            use.codes.append(current.codes.flatten().cpu())
         if step % log_every_steps == 0:
             log({f"train/{term}": value.item() for term, value in current.terms.items()}, step)
         if use.codes and ((step + 1) % steps_per_epoch == 0 or step + 1 == total_steps):
@@ -75,7 +86,7 @@ def train_codec(
     # the dearest kind of step, so that the ledger never says too little
     step_flops = count_step_flops(task, lambda twin: losses(twin, 0, progress=1.0).total)
     codebook_flops = count_forward_flops(lambda: task.codec.encode(sample)) if task.codebook_due(1.0) else 0
-    report = fit(task, loss, name=name, total_steps=total_steps, lr=config.lr)
+    report = fit(task, loss, name=name, total_steps=total_steps, lr=config.lr, device=device)
     return Ledger(
         steps=total_steps,
         train_flops=total_steps * step_flops + codebook_flops,
@@ -84,5 +95,5 @@ def train_codec(
         parameters=sum(p.numel() for p in task.codec.parameters()),
         peak_memory_gb=peak_memory_gb(),
         precision="32-true",
-        device="cpu",
+        device=device_name(device),
     )

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from salon.training.schedule import warmup_hold_decay
 
 M = TypeVar("M", bound=nn.Module)
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,16 @@ def fit(
     weight_decay: float = 0.05,
     warmup_fraction: float = 0.05,
     decay_fraction: float = 0.5,
+    device: torch.device = CPU,
 ) -> FitReport:
-    """Minimise `loss(module, step)` with AdamW; `module` is trained in place.
+    """Minimise `loss(module, step)` with AdamW; `module` is trained in place, on `device`, and comes back.
+
+    `loss` brings its batches to where the module is.
 
     Raises:
         FloatingPointError: the loss is not finite.
     """
+    module.to(device)
     optimiser = torch.optim.AdamW(
         module.parameters(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True
     )
@@ -66,6 +71,6 @@ def fit(
         schedule.step()
         recent = [*recent[-max(1, total_steps // 10) :], value.item()]
         bar.set_postfix(loss=f"{sum(recent) / len(recent):.3f}", refresh=False)
-    module.eval()
+    module.eval().cpu()
     minutes = (time.perf_counter() - started) / 60
     return FitReport(steps=total_steps, minutes=minutes, loss=sum(recent) / len(recent))

@@ -1,5 +1,6 @@
 """One Lightning module for every method: optimisers, schedules, clipping and averaged weights."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import lightning as L
@@ -10,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from salon.data.loader import CaptionedImages, to_float
 from salon.methods.base import Method
+from salon.nn.whole_batch import SharedNoise, processes
 from salon.text.states import TextStateCache
 from salon.training.schedule import warmup_hold_decay
 
@@ -21,8 +23,8 @@ TERMS_DECAY = 0.98  # of the running averages that are looked at, per step
 class MethodModule(L.LightningModule):
     """Trains a method. Each objective has its own optimiser, stepped in the order of `Method.objectives`.
 
-    Noise and dropout of step i come from a generator seeded by (seed, i, rank), so that a resumed run repeats
-    exactly what the uninterrupted one would have done.
+    Noise and dropout of step i come from a generator seeded by (seed, i), so that a resumed run repeats
+    exactly what the uninterrupted one would have done; of several processes each takes its pictures' share.
     """
 
     steps_done: Tensor
@@ -98,9 +100,10 @@ class MethodModule(L.LightningModule):
         for objective, optimiser, schedule in zip(
             self.method.objectives, _as_list(optimisers), _as_list(schedules), strict=True
         ):
-            losses = self.method.losses(
-                images, text, prepared=prepared, objective=objective, step=step, generator=generator
-            )
+            with SharedNoise(len(rows)) if processes()[1] > 1 else nullcontext():
+                losses = self.method.losses(
+                    images, text, prepared=prepared, objective=objective, step=step, generator=generator
+                )
             if not torch.isfinite(losses.total):
                 raise FloatingPointError(
                     f"{objective}: the loss is {losses.total.item()} at step {step}: lower the method's lr"
@@ -114,9 +117,9 @@ class MethodModule(L.LightningModule):
             )
             optimiser.step()
             schedule.step()
-            self.log(f"train/{objective}", losses.total.detach(), prog_bar=True)
+            self.log(f"train/{objective}", losses.total.detach(), prog_bar=True, sync_dist=True)
             if len(losses.terms) > 1:
-                self.log_dict({f"train/{name}": term for name, term in losses.terms.items()})
+                self.log_dict({f"train/{name}": term for name, term in losses.terms.items()}, sync_dist=True)
             for name, term in losses.terms.items():
                 self._averages[name] = torch.lerp(term, self._averages.get(name, term), TERMS_DECAY)
         self.ema.update_parameters(self.method)
@@ -134,7 +137,7 @@ class MethodModule(L.LightningModule):
                 rank_zero_warn(f"step {int(self.steps_done)}: {warning}")
 
     def _noise_seed(self, step: int) -> int:
-        return (self.seed * 1_000_003 + step) * 4096 + self.global_rank
+        return (self.seed * 1_000_003 + step) * 4096
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import MLFlowLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from salon.data.loader import CaptionedImages, TrainingBatches, to_float
@@ -18,6 +19,7 @@ from salon.text.states import TextStateCache, TextStates
 from salon.tracking.runs import Store, log_grid
 from salon.training.budget import count_forward_flops, count_step_flops
 from salon.training.checkpoints import TimedCheckpoints, WholeCheckpoints
+from salon.training.devices import device_name, resolve_devices, resolve_precision, resolve_strategy
 from salon.training.grids import image_grid, seeded_generators
 from salon.training.ledger import Ledger, peak_memory_gb
 from salon.training.module import MethodModule
@@ -26,18 +28,9 @@ from salon.training.resume import CHECKPOINT, ResumeFolder
 GRID_PICTURES = 32
 
 
-def resolve_precision(precision: str) -> Any:
-    """`auto` is bf16 autocast on GPUs that have it, else fp32."""
-    if precision != "auto":
-        return precision
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
-
-
-def resolve_devices(devices: int | str) -> int | str:
-    """`auto` is every GPU, or one CPU process that uses all cores."""
-    if devices != "auto":
-        return devices
-    return "auto" if torch.cuda.is_available() else 1
+def is_main_process() -> bool:
+    """Whether this process speaks for all that share a training: it alone writes runs, models and lines."""
+    return rank_zero_only.rank == 0  # set by Lightning from the environment that the launchers prepare
 
 
 @dataclass(frozen=True)
@@ -87,10 +80,13 @@ def train(
     seed: int,
     settings: TrainingParams,
     resume: ResumeFolder,
-    store: Store,
-    run_id: str,
+    store: Store | None,
+    run_id: str | None,
 ) -> tuple[Method, Ledger]:
     """Train for `total_steps`, going on from the checkpoint in `resume` if there is one.
+
+    Args:
+        store: Where to log, with `run_id`; neither in processes that are not the main one.
 
     Returns:
         The method with averaged weights, and what it cost.
@@ -101,13 +97,13 @@ def train(
     module = MethodModule(method, data, cache, total_steps=total_steps, seed=seed)
     start_step = resume.start_step()
     clock = _Clock(resume)
-    precision = resolve_precision(settings.precision)
-    logger = MLFlowLogger(tracking_uri=store.uri, run_id=run_id)
+    precision = resolve_precision(settings.precision, accelerator=settings.accelerator)
+    logger = MLFlowLogger(tracking_uri=store.uri, run_id=run_id) if store else False
     trainer = L.Trainer(
         accelerator=settings.accelerator,
         devices=resolve_devices(settings.devices),
         num_nodes=settings.num_nodes,
-        strategy=settings.strategy,
+        strategy=resolve_strategy(settings, objectives=len(method.objectives)),
         precision=precision,
         max_epochs=1,
         logger=logger,
@@ -134,7 +130,7 @@ def train(
         rank=trainer.global_rank,
         world_size=trainer.world_size,
     )
-    if start_step:
+    if start_step and is_main_process():
         print(f"resuming at step {start_step} of {total_steps}")
     if start_step < total_steps:
         trainer.fit(module, batches, ckpt_path=resume.checkpoint, weights_only=True)
@@ -148,14 +144,10 @@ def train(
         parameters=sum(p.numel() for p in method.parameters()),
         peak_memory_gb=peak_memory_gb(),
         precision=str(precision),
-        device=_device_name(trainer.strategy.root_device),
+        device=device_name(trainer.strategy.root_device),
         warnings=module.warnings,
     )
     return module.averaged.cpu().eval(), ledger
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 class _Clock(Callback):
@@ -180,7 +172,14 @@ class _Grids(Callback):
     """Logs pictures of fixed captions and seeds, evenly spaced over the training."""
 
     def __init__(
-        self, preview: TextStates, store: Store, run_id: str, *, total_steps: int, grids: int, seed: int
+        self,
+        preview: TextStates,
+        store: Store | None,
+        run_id: str | None,
+        *,
+        total_steps: int,
+        grids: int,
+        seed: int,
     ) -> None:
         self._preview = preview[:GRID_PICTURES]
         self._store, self._run_id, self._seed = store, run_id, seed
@@ -189,7 +188,7 @@ class _Grids(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
         assert isinstance(module, MethodModule)
         step = int(module.steps_done)
-        if step not in self._due or not trainer.is_global_zero:
+        if step not in self._due or self._store is None or self._run_id is None:
             return
         averaged = module.averaged.eval()
         text = self._preview.to(module.device)

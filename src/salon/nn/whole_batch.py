@@ -1,0 +1,89 @@
+"""One batch shared out to several processes, which learn from it what one process would.
+
+Row i of the whole batch is with process i mod n. Gradients are averaged over the processes, so that a mean
+over equal shares is the mean over the batch. What is no such mean (pictures compared with each other, means
+over a random number of cells) asks here. With one process every function gives back what it got.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+def processes() -> tuple[int, int]:
+    """This process's number, and how many share the batch."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return 0, 1
+    return dist.get_rank(), dist.get_world_size()
+
+
+def gather(share: Float[Tensor, "b ..."]) -> Float[Tensor, "n ..."]:
+    """The rows of the whole batch, in its order; gradients find their way back to their process."""
+    if processes()[1] == 1:
+        return share
+    return _Gather.apply(share)
+
+
+def own_rows(count: int) -> int:
+    """How many of the first `count` rows of the whole batch are with this process, as its own first rows."""
+    rank, size = processes()
+    return len(range(rank, count, size))
+
+
+def weight(count: Tensor) -> Tensor | float:
+    """Factor that turns a mean over `count` of this process's items into its part of the mean over all."""
+    _, size = processes()
+    if size == 1:
+        return 1.0
+    total = count.detach().clone()
+    dist.all_reduce(total)
+    return count * size / total
+
+
+class SharedNoise(TorchFunctionMode):
+    """Within it, `torch.rand` and `torch.randn` of a row per picture draw for the whole batch and give this
+    process its rows: seeded alike, all processes together draw what one would.
+    """
+
+    def __init__(self, pictures: int) -> None:
+        """`pictures` is this process's share of the batch."""
+        super().__init__()
+        self.pictures = pictures
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in (torch.rand, torch.randn):
+            return func(*args, **kwargs)
+        shape = tuple(args[0]) if args and isinstance(args[0], Sequence) else args
+        if not shape or shape[0] != self.pictures:
+            return func(*args, **kwargs)
+        rank, size = processes()
+        return func(shape[0] * size, *shape[1:], **kwargs)[rank::size]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, share: Tensor) -> Tensor:
+        share = share.contiguous()
+        shares = [torch.empty_like(share) for _ in range(processes()[1])]
+        dist.all_gather(shares, share)
+        return torch.stack(shares, dim=1).flatten(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,) = gradients
+        rank, size = processes()
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)  # every process has the same loss; averaging over them divides again
+        return total[rank::size]

@@ -1,0 +1,53 @@
+"""Where a training runs: what `params.yaml` asks for, and what this machine has."""
+
+from typing import Any
+
+import torch
+
+from salon.params import TrainingParams
+
+
+def resolve_precision(precision: str, *, accelerator: str = "auto") -> Any:
+    """`auto` is bf16 autocast on GPUs that have it, else fp32."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if has_gpu(accelerator) and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def resolve_devices(devices: int | str) -> int | str:
+    """`auto` is every GPU, or one CPU process that uses all cores."""
+    if devices != "auto":
+        return devices
+    return "auto" if torch.cuda.is_available() else 1
+
+
+def resolve_strategy(settings: TrainingParams, *, objectives: int) -> str:
+    """`auto` and `ddp` know that one of several objectives leaves the others' networks without gradient."""
+    if settings.strategy not in ("auto", "ddp") or objectives == 1 or count_processes(settings) == 1:
+        return settings.strategy
+    return "ddp_find_unused_parameters_true"
+
+
+def count_processes(settings: TrainingParams) -> int:
+    """Processes that share a training: one per device."""
+    devices = str(resolve_devices(settings.devices))
+    if devices in ("auto", "-1"):
+        each = torch.cuda.device_count() if has_gpu(settings.accelerator) else 1
+    else:
+        each = len(devices.strip(",").split(",")) if "," in devices else int(devices)
+    return each * settings.num_nodes
+
+
+def single_device(settings: TrainingParams) -> torch.device:
+    """Where the small networks that no method owns are trained: one GPU if there is one, else the CPU."""
+    return torch.device("cuda" if has_gpu(settings.accelerator) else "cpu")
+
+
+def has_gpu(accelerator: str) -> bool:
+    """Whether this Lightning accelerator is a CUDA GPU on this machine."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def device_name(device: torch.device) -> str:
+    """As the ledger tells it: the GPU's model, or `cpu`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
