@@ -1,15 +1,12 @@
 """What a picture says of itself survives, is found out when it is changed, and draws the picture again."""
 
-import base64
 import io
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,9 +18,11 @@ from workspaces import NAME, Workspace, write_method
 from salon.cli import app
 from salon.errors import SalonError
 from salon.serving import credentials
-from salon.serving.model import SalonModel
+from salon.serving.bundle import read_exhibits
+from salon.serving.champion import Loader
 from salon.serving.pictures import encode_png
 from salon.serving.provenance import DIGITAL_SOURCE_TYPE, XMP_KEY, Provenance, ProvenanceError, read_record
+from salon.serving.schema import PictureRequest
 from salon.stages import inspect
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -200,13 +199,11 @@ def test_the_environment_says_who_signs(environment_signer, tmp_path: Path):
 def drawn(registered_world: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A picture by the registered champion."""
     (bundle,) = (registered_world.root / "mlartifacts" / "models").glob("*/artifacts/artifacts/bundle")
-    model = SalonModel()
-    model.load_context(SimpleNamespace(artifacts={"bundle": str(bundle)}, model_config={}))  # type: ignore[arg-type]
-    row = {"prompt": "сова на полосатом фоне", "seed": 11, "num_inference_steps": 3}
-    (answer,) = model.predict(None, pd.DataFrame([row])).to_dict("records")  # type: ignore[arg-type]
-    picture = tmp_path_factory.mktemp("drawn") / "owl.png"
-    picture.write_bytes(base64.b64decode(answer["image_png_base64"]))
-    return picture
+    champion = Loader().load(read_exhibits(bundle)[NAME], version="1")
+    (picture,) = champion.draw([PictureRequest("сова на полосатом фоне", 11, 3, None)])
+    path = tmp_path_factory.mktemp("drawn") / "owl.png"
+    path.write_bytes(picture.png)
+    return path
 
 
 def test_inspect_tells_and_draws_again(
