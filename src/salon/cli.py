@@ -153,6 +153,25 @@ def rollback(method: MethodName) -> None:
 
 
 @app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; others than this machine's need a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8080,
+    token: Annotated[
+        str | None, typer.Option("--token", help="What clients must send; better in SALON_TOKEN.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="Serve this one only; may be given several times.")
+    ] = None,
+) -> None:
+    """Serve all champions on one port, with a gallery, and follow the registry."""
+    from salon.stages import serve as stage
+
+    stage.run(*workspace(), host=host, port=port, token=token, methods=method or [])
+
+
+@app.command()
 def compress(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures to store.")],
     out: Annotated[Path, typer.Option("--out", help="The token file.")],

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 from salon.errors import SalonError
 from salon.paths import SPLITS
 from salon.section import FloatRange, Fraction, IntRange, Section
+from salon.serve_params import ServeParams
 from salon.source_params import (
     CaptionedParams,
     CocoParams,
@@ -270,6 +271,7 @@ class Params(Section):
     """One entry per method; the key is its name and, unless `family` says otherwise, its module."""
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
+    serve: ServeParams = ServeParams()
 
     @property
     def training_seed(self) -> int:

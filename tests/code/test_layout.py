@@ -23,7 +23,18 @@ LEVELS = (
     {"training", "serving", "report", "tracking"},
     {"methods", "judging"},
     {"codecs", "text"},
-    {"nn", "data", "params", "paths", "profiles", "section", "source_params", "errors", "jsonfile"},
+    {
+        "nn",
+        "data",
+        "params",
+        "paths",
+        "profiles",
+        "section",
+        "serve_params",
+        "source_params",
+        "errors",
+        "jsonfile",
+    },
 )
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 

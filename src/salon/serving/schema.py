@@ -1,17 +1,15 @@
-"""What may be asked of a served model: its signature, its limits, and requests read from rows."""
+"""What may be asked of a served model: its limits, and requests read from rows."""
 
 import json
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
-from mlflow.types.schema import AnyType, Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 MAX_PROMPT_LENGTH = 1000  # characters
 MAX_PICTURES = 64  # per request: a request must end
@@ -19,37 +17,9 @@ MAX_STEPS = 200
 MAX_GUIDANCE_SCALE = 100.0
 MAX_SEED = 2**32 - 1  # exact even where pandas makes floats of a column with gaps
 
-OPTIONS = ("seed", "num_inference_steps", "guidance_scale", "num_images")
+ALL_METHODS = "all"
+OPTIONS = ("method", "seed", "num_inference_steps", "guidance_scale", "num_images")
 """What a row may say beside its prompt; params say it for all rows, and the row wins."""
-
-SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [
-            ColSpec(DataType.string, "prompt"),
-            # `any`: MLflow refuses an integer column with gaps, so that only some rows could not have a seed
-            *(ColSpec(AnyType(), name, required=False) for name in OPTIONS),
-        ]
-    ),
-    outputs=Schema(
-        [
-            ColSpec(DataType.string, "image_png_base64"),
-            ColSpec(DataType.string, "prompt"),
-            ColSpec(DataType.long, "seed"),
-            ColSpec(DataType.string, "method"),
-            ColSpec(DataType.string, "model_version"),
-            ColSpec(DataType.double, "milliseconds"),
-            ColSpec(Array(DataType.string), "warnings"),
-        ]
-    ),
-    params=ParamSchema(
-        [
-            ParamSpec("seed", DataType.long, None),
-            ParamSpec("num_inference_steps", DataType.long, None),
-            ParamSpec("guidance_scale", DataType.double, None),
-            ParamSpec("num_images", DataType.long, None),
-        ]
-    ),
-)
 
 
 class RequestError(MlflowException):
@@ -72,41 +42,65 @@ class PictureRequest:
     seed: int
     num_inference_steps: int | None
     guidance_scale: float | None
+    method: str = ""
 
 
-def read_requests(rows: pd.DataFrame, params: Mapping[str, Any] | None = None) -> list[PictureRequest]:
+def read_requests(
+    rows: pd.DataFrame | Sequence[Mapping[str, Any]],
+    params: Mapping[str, Any] | None = None,
+    *,
+    methods: Sequence[str] = ("",),
+) -> list[PictureRequest]:
     """One request per picture, in the order of the rows; a row's pictures have consecutive seeds.
+
+    Args:
+        methods: Who may be asked; the first answers rows that name nobody.
 
     Raises:
         RequestError: there is no row, a value is of the wrong kind or out of range, or there are too many.
     """
-    if "prompt" not in rows.columns:
-        raise RequestError("every row needs a prompt")
-    if rows.empty:
+    if isinstance(rows, pd.DataFrame):
+        if "prompt" not in rows.columns:
+            raise RequestError("every row needs a prompt")
+        rows = rows.to_dict("records") if len(rows) <= MAX_PICTURES else [{}] * len(rows)
+    if not rows:
         raise RequestError("the request has no row: send at least one prompt")
     if len(rows) > MAX_PICTURES:
         raise RequestError(f"the request has {len(rows)} rows: at most {MAX_PICTURES} pictures per request")
     defaults = {name: value for name, value in (params or {}).items() if name in OPTIONS}
     requests: list[PictureRequest] = []
-    for number, row in enumerate(rows.to_dict("records"), start=1):
+    for number, row in enumerate(rows, start=1):
         # a gap in a column arrives as None or as NaN
         given = {str(name): value for name, value in row.items() if not _is_gap(value)}
         options = {**defaults, **given}
-        requests += _read_row(options, number=number)
+        requests += _read_row(options, number=number, methods=methods)
         if len(requests) > MAX_PICTURES:
             raise RequestError(f"the rows ask for more than {MAX_PICTURES} pictures per request")
     return requests
 
 
-def _read_row(options: Mapping[str, Any], *, number: int) -> list[PictureRequest]:
+def _read_row(options: Mapping[str, Any], *, number: int, methods: Sequence[str]) -> list[PictureRequest]:
     where = f"row {number}"
     prompt = _read_prompt(options.get("prompt"), where=where)
+    chosen = _read_method(options.get("method"), methods, where=where)
     seed = _integer(options, "seed", low=0, high=MAX_SEED, where=where)
     steps = _integer(options, "num_inference_steps", low=1, high=MAX_STEPS, where=where)
     scale = _number(options, "guidance_scale", low=0, high=MAX_GUIDANCE_SCALE, where=where)
     count = _integer(options, "num_images", low=1, high=MAX_PICTURES, where=where) or 1
     first = secrets.randbelow(MAX_SEED - MAX_PICTURES) if seed is None else seed
-    return [PictureRequest(prompt, first + i, steps, scale) for i in range(count)]
+    return [
+        PictureRequest(prompt, first + i, steps, scale, method) for method in chosen for i in range(count)
+    ]
+
+
+def _read_method(value: Any, methods: Sequence[str], *, where: str) -> Sequence[str]:
+    if value is None:
+        return methods[:1]
+    if value == ALL_METHODS:
+        return methods
+    if not isinstance(value, str) or value not in methods:
+        raise RequestError(f"{where}: method must be one of {', '.join([*methods, ALL_METHODS])}")
+    return [value]
 
 
 def _read_prompt(value: Any, *, where: str) -> str:

@@ -105,7 +105,7 @@ def create_version(store: Store, run_id: str, submission: Submission, *, commit:
     from mlflow.models import Model
 
     import salon.serving
-    from salon.serving.schema import SIGNATURE
+    from salon.serving.signature import SIGNATURE
 
     card = model_card(
         method=submission.method,

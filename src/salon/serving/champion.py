@@ -1,0 +1,284 @@
+"""One registered method, loaded and drawing: what MLflow's server and ours have in common.
+
+The installed package is the code, whatever the version. So a version is asked, before it serves, for the
+pictures that it drew when it was registered: code that draws others is not its code.
+"""
+
+import base64
+import io
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from salon.codecs import Codec, load_codec
+from salon.data.loader import to_uint8
+from salon.errors import SalonError
+from salon.jsonfile import read_json, write_json
+from salon.methods.base import Frozen, Method, load_method
+from salon.serving.bundle import CLIP, CODEC, METHOD, Exhibit
+from salon.serving.credentials import configured_signer
+from salon.serving.exact import batch_invariant
+from salon.serving.pictures import Provenance, encode_png
+from salon.serving.schema import PictureRequest, RequestError
+from salon.text.states import TextStates
+from salon.text.tower import ClipTower
+
+BATCH = 16  # pictures drawn at once: no more a second in larger batches, and a request waits for one
+REMEMBERED_PROMPTS = 256
+PROBES = (("an owl on a blue background", 11), ("сова на голубом фоне", 12), ("rocket", 13))
+SAME_PICTURE = 4.0  # mean distance in 0..255; another processor rounds, other code draws something else
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn picture and what the answer says of it."""
+
+    png: bytes
+    request: PictureRequest
+    method: str
+    model_version: str
+    milliseconds: float
+    """Time of the batch over its pictures."""
+    warnings: list[str]
+
+    def row(self) -> dict[str, Any]:
+        """As it stands in an answer."""
+        return {
+            "image_png_base64": base64.b64encode(self.png).decode("ascii"),
+            "prompt": self.request.prompt,
+            "seed": self.request.seed,
+            "method": self.method,
+            "model_version": self.model_version,
+            "milliseconds": round(self.milliseconds, 2),
+            "warnings": self.warnings,
+        }
+
+
+class Captions:
+    """The text side: towers, and the states of the prompts that were asked for last."""
+
+    def __init__(self, tower: ClipTower) -> None:
+        self.tower = tower
+        self._states: OrderedDict[str, TextStates] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def encode(self, prompts: Sequence[str]) -> TextStates:
+        """Each prompt encoded alone and padded to one length, so that its states do not depend on others."""
+        states = [self._state(prompt) for prompt in prompts]
+        return TextStates(*(torch.cat([getattr(s, name) for s in states]) for name in vars(states[0])))
+
+    def warnings(self, prompt: str) -> list[str]:
+        """What a prompt says in vain."""
+        warnings = []
+        if unknown := self.tower.unknown_words(prompt):
+            warnings.append(f"words never seen in training: {', '.join(unknown)}")
+        if self.tower.is_truncated(prompt):
+            warnings.append(f"only the first {self.tower.max_tokens} tokens of the prompt were read")
+        return warnings
+
+    def _state(self, prompt: str) -> TextStates:
+        with self._lock:
+            if prompt in self._states:
+                self._states.move_to_end(prompt)
+                return self._states[prompt]
+        alone = self.tower.encode_text([prompt])
+        padding = self.tower.max_tokens - alone.tokens.shape[1]
+        state = TextStates(
+            F.pad(alone.tokens, (0, 0, 0, padding)),
+            F.pad(alone.mask, (0, padding)),
+            alone.pooled,
+            alone.words,
+        )
+        with self._lock:
+            self._states[prompt] = state
+            if len(self._states) > REMEMBERED_PROMPTS:
+                self._states.popitem(last=False)
+        return state
+
+
+class Champion:
+    """A method with its codec and towers. Read-only once loaded, so that threads may share it."""
+
+    def __init__(
+        self, exhibit: Exhibit, method: Method, captions: Captions, *, version: str, device: torch.device
+    ) -> None:
+        self.exhibit = exhibit
+        self.name = exhibit.name
+        self.version = version
+        self.method = method
+        self.captions = captions
+        self.device = device
+        self.max_batch = 1  # until `settle` has seen that a batch changes no bit
+
+    def draw(
+        self, requests: Sequence[PictureRequest], *, check: Callable[[], None] | None = None
+    ) -> list[Picture]:
+        """At most `max_batch` pictures of the same steps and guidance, together.
+
+        Args:
+            check: Called often; what it raises ends the drawing.
+
+        Raises:
+            RequestError: the method does not support these steps or this guidance.
+        """
+        started = time.perf_counter()
+        pixels = self._pixels(requests, check=check)
+        pictures = [
+            encode_png(picture, self._provenance(request))
+            for picture, request in zip(pixels, requests, strict=True)
+        ]
+        milliseconds = (time.perf_counter() - started) * 1000 / len(requests)
+        return [
+            Picture(
+                png,
+                request,
+                self.name,
+                self.version,
+                milliseconds,
+                self.captions.warnings(request.prompt),
+            )
+            for png, request in zip(pictures, requests, strict=True)
+        ]
+
+    def settle(self) -> None:
+        """Find out whether this is the code of these weights, and how many pictures may be drawn at once.
+
+        Raises:
+            SalonError: the installed code draws other pictures than those of the registration.
+        """
+        alone = torch.cat([self._draw_probes([probe]) for probe in PROBES])
+        if self.exhibit.probes is not None:
+            self._compare(_to_pixels(alone))
+        full = self._draw_probes([PROBES[i % len(PROBES)] for i in range(BATCH)])
+        same = all(torch.equal(full[i], alone[i % len(PROBES)]) for i in range(BATCH))
+        same = same and torch.equal(self._draw_probes(PROBES), alone)
+        self.max_batch = BATCH if same else 1
+
+    def write_probes(self, path: Path) -> None:
+        """Draw the pictures by which other code will be told."""
+        pixels = _to_pixels(torch.cat([self._draw_probes([probe]) for probe in PROBES]))
+        pngs = []
+        for picture in pixels:
+            buffer = io.BytesIO()
+            Image.fromarray(picture).save(buffer, format="PNG")
+            pngs.append(base64.b64encode(buffer.getvalue()).decode("ascii"))
+        write_json(path, {"probes": [list(probe) for probe in PROBES], "pictures": pngs})
+
+    def _compare(self, drawn: UInt8[np.ndarray, "b h w 3"]) -> None:
+        assert self.exhibit.probes is not None
+        record = read_json(self.exhibit.probes)
+        if [tuple(probe) for probe in record["probes"]] != list(PROBES):
+            return  # of a package that asked for other pictures: nothing to compare
+        for picture, recorded in zip(drawn, record["pictures"], strict=True):
+            with Image.open(io.BytesIO(base64.b64decode(recorded)), formats=["PNG"]) as image:
+                expected = np.asarray(image).astype(int)
+            # one is enough: a sampler of codes may fall the other way once on another processor
+            if expected.shape == picture.shape and np.abs(expected - picture).mean() <= SAME_PICTURE:
+                return
+        raise SalonError(
+            f"salon-{self.name} version {self.version} does not draw what it drew when it was registered: "
+            f"the installed code is not its code; {_remedy(self.exhibit)}"
+        )
+
+    def _draw_probes(self, probes: Sequence[tuple[str, int]]) -> Float[Tensor, "b 3 h w"]:
+        return self._sample([PictureRequest(prompt, seed, None, None) for prompt, seed in probes])
+
+    def _pixels(
+        self, requests: Sequence[PictureRequest], *, check: Callable[[], None] | None
+    ) -> UInt8[np.ndarray, "b h w 3"]:
+        return _to_pixels(self._sample(requests, check=check))
+
+    def _sample(
+        self, requests: Sequence[PictureRequest], *, check: Callable[[], None] | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        count = len(requests)
+        if self.device.type != "cpu":
+            # there a full batch costs little more than one picture, and one size means one choice of kernels
+            requests = [*requests, *[requests[-1]] * (BATCH - count)]
+        text = self.captions.encode([request.prompt for request in requests])
+        # on the CPU whatever the device is: a seed is the same noise everywhere
+        generators = [torch.Generator().manual_seed(request.seed) for request in requests]
+        try:
+            with torch.no_grad(), batch_invariant(check):
+                return self.method.sample(
+                    text,
+                    generator=generators,
+                    guidance_scale=requests[0].guidance_scale,
+                    num_inference_steps=requests[0].num_inference_steps,
+                )[:count]
+        except SalonError as error:
+            raise RequestError(str(error)) from None
+
+    def _provenance(self, request: PictureRequest) -> Provenance:
+        description = self.exhibit.description
+        return Provenance(
+            prompt=request.prompt,
+            seed=request.seed,
+            method=self.name,
+            model_version=self.version,
+            data_sha256=description["data_sha256"],
+            model_sha256=description["model_sha256"],
+            num_inference_steps=request.num_inference_steps,
+            guidance_scale=request.guidance_scale,
+        )
+
+
+class Loader:
+    """Loads champions; towers and codecs that are equal are loaded once and live as long as anybody's."""
+
+    def __init__(self) -> None:
+        configured_signer()  # a certificate that cannot be used is told now, not at the first picture
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._captions: WeakValueDictionary[str, Captions] = WeakValueDictionary()
+        self._codecs: WeakValueDictionary[str, Codec] = WeakValueDictionary()
+        self._lock = threading.Lock()
+
+    def load(self, exhibit: Exhibit, *, version: str) -> Champion:
+        """Read the weights of a method that was found whole, and have it draw.
+
+        Raises:
+            SalonError: the installed package is not the code of these weights.
+        """
+        try:
+            with self._lock:
+                captions = self._captions.get(exhibit.digests[CLIP])
+                if captions is None:
+                    captions = Captions(ClipTower.load(exhibit.folders[CLIP]).to(self.device))
+                    self._captions[exhibit.digests[CLIP]] = captions
+                codec = self._codecs.get(exhibit.digests[CODEC])
+                if codec is None:
+                    codec = load_codec(exhibit.folders[CODEC]).to(self.device)
+                    self._codecs[exhibit.digests[CODEC]] = codec
+            frozen = Frozen(codec, captions.tower.towers)
+            method = load_method(exhibit.folders[METHOD], frozen).to(self.device)
+        except (SalonError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise SalonError(
+                f"salon-{exhibit.name} version {version} is of other code than the installed package "
+                f"({reason}); {_remedy(exhibit)}"
+            ) from None
+        champion = Champion(exhibit, method, captions, version=version, device=self.device)
+        champion.settle()
+        return champion
+
+
+def _to_pixels(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
+    return to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _remedy(exhibit: Exhibit) -> str:
+    commit = exhibit.description.get("git_commit")
+    known = f"at commit {commit[:12]}" if commit else "that registered it"
+    return f"install the salon {known}, or train and register it anew"
