@@ -48,13 +48,23 @@ def run(paths: Paths, *, keep: Path | None = None) -> None:
 
 
 def make_clone(paths: Paths, folder: Path) -> Paths:
-    """Copy what git tracks or would track into `folder`, as a git repository of its own.
+    """Copy what git tracks or would track, but for results, into `folder`, as a git repository of its own.
 
     Raises:
         SalonError: the workspace is no git repository.
     """
     listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        [
+            "git",
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "--",
+            ".",
+            ":(exclude)reports",
+        ],
         cwd=paths.root,
         capture_output=True,
         check=False,

@@ -196,8 +196,8 @@ def git_commit(root: Path) -> str | None:
     head = _git(root, "rev-parse", "HEAD")
     if head is None or head.returncode:
         return None
-    # the pipeline itself rewrites dvc.lock while it runs
-    changed = _git(root, "diff", "--quiet", "HEAD", "--", ".", ":(exclude)dvc.lock")
+    # the pipeline itself rewrites these while it runs
+    changed = _git(root, "diff", "--quiet", "HEAD", "--", ".", ":(exclude)dvc.lock", ":(exclude)reports")
     return head.stdout.strip() + ("-dirty" if changed and changed.returncode else "")
 
 
@@ -264,7 +264,8 @@ def _connect(uri: str) -> MlflowClient:
 
 
 def _experiment(client: MlflowClient, name: str, *, uri: str, paths: Paths) -> str:
-    artifacts = (paths.root.resolve() / "mlartifacts").as_uri()
+    # beside the store, which outlives the folders of queued experiments
+    artifacts = ((sqlite_file(uri) or paths.root / "mlflow.db").resolve().parent / "mlartifacts").as_uri()
     found = client.get_experiment_by_name(name)
     if found is None:
         # a server knows where artifacts go; a database would put them below the working directory
