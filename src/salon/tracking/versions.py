@@ -20,6 +20,7 @@ from salon.paths import Paths
 from salon.serving.bundle import read_bundle, write_bundle
 from salon.serving.card import model_card
 from salon.tracking import runs
+from salon.tracking.pipeline import log_headlines, pipeline_tags
 from salon.tracking.promotion import Evidence
 from salon.tracking.runs import Store
 from salon.tracking.submission import Submission
@@ -66,6 +67,7 @@ def run_to_log_into(store: Store, params: Params, paths: Paths, submission: Subm
             "salon.family": submission.config["family"],
             "salon.restored": "true",
             **runs.provenance_tags(paths),
+            **pipeline_tags(store, params, paths),
         },
     )
     settings = {
@@ -87,7 +89,9 @@ def run_to_log_into(store: Store, params: Params, paths: Paths, submission: Subm
 
 def log_judgement(store: Store, run_id: str, submission: Submission) -> None:
     """Write metrics, grids, and the evidence that a later challenger is compared with."""
-    runs.log_metrics(store, run_id, submission.flat_metrics(), step=submission.steps)
+    figures = submission.flat_metrics()
+    runs.log_metrics(store, run_id, figures, step=submission.steps)
+    log_headlines(store, run_id, submission.method, figures, step=submission.steps)
     for path in submission.grids:
         key = "evaluate_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in path.stem.lower())
         with Image.open(path) as image:
