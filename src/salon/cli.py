@@ -107,6 +107,9 @@ def recommend(
     max_train_minutes: Annotated[float | None, typer.Option(help="Shared stages included.")] = None,
     max_copy_rate: Annotated[float | None, typer.Option(help="Share of copies of training pictures.")] = None,
     min_alignment: Annotated[float | None, typer.Option(help="Share of prompts drawn all right.")] = None,
+    max_memory_gb: Annotated[float | None, typer.Option(help="Peak of the training.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where it is to run: cpu, or cuda.")] = None,
+    cores: Annotated[int | None, typer.Option(help="CPU cores that it is to run on.")] = None,
 ) -> None:
     """Say which method to take under these constraints, and why; fail when none qualifies."""
     from salon.report.recommend import Constraints
@@ -119,6 +122,9 @@ def recommend(
             max_train_minutes=max_train_minutes,
             max_copy_rate=max_copy_rate,
             min_alignment=min_alignment,
+            max_memory_gb=max_memory_gb,
+            device=device,
+            cores=cores,
         ),
     )
 

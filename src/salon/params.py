@@ -214,12 +214,14 @@ class TrainingParams(Section):
 
 
 class DialParams(Section):
-    """Values of the argument with which a method buys quality with time, for each argument that does."""
+    """Values of the arguments that trade one quality for another, beside the method's own."""
 
     num_inference_steps: list[int] = Field([2, 4, 8, 16], min_length=1)
     """Solver steps of a flow, decoding steps of a masked prior."""
     candidates: list[int] = Field([1, 2, 4, 8], min_length=1)
-    """Pictures per caption that the contrastive towers choose from."""
+    """Pictures per caption that the towers choose from, where nothing else buys quality with time."""
+    guidance_scale: list[float] = Field([1, 1.5, 2, 3, 5], min_length=1)
+    """How far the caption is exaggerated, where a method can do that; 1 is not at all, and costs half."""
 
 
 class EvaluateParams(Section):
@@ -232,11 +234,11 @@ class EvaluateParams(Section):
     bootstrap_samples: int = Field(2000, ge=100)
     """Resamples behind each 95 % interval."""
     latency_repeats: int = Field(20, ge=3)
-    """Timed calls at batch 1 and at batch 16."""
+    """Timed calls with one picture; a quarter as many with 16 pictures, and per value of a dial."""
     dial: DialParams = DialParams()
     """Settings whose quality and latency are tabled."""
-    dial_pictures: int = Field(200, gt=0)
-    """Validation prompts per value of the dial."""
+    dial_pictures: int = Field(128, gt=0)
+    """Validation prompts per value of a dial; at most `pictures`."""
 
 
 class RegisterParams(Section):

@@ -49,6 +49,12 @@ def figures(all_right: float) -> dict[str, Any]:
         "r_precision": estimate(round(all_right - 0.0117, 4)),
         "alignment_en": {name: {**value, "n": 90} for name, value in alignment.items()},
         "alignment_ru": {name: {**value, "n": 110} for name, value in alignment.items()},
+        "phrasing": {
+            phrasing: {
+                name: estimate(round(value["value"] - lost, 4), n=50) for name, value in alignment.items()
+            }
+            for phrasing, lost in (("en-1", 0.0003), ("en-2", 0.0444), ("ru-1", 0.0666))
+        },
     }
 
 
@@ -71,6 +77,14 @@ def memorisation(rate: float = 0.0, *, low: float = 0.0) -> dict[str, Any]:
         "power": 0.9934,
         "detectable_rate": 0.0153,
     }
+
+
+def write_dial(path: Path, dial: str, quality: dict[float, float]) -> None:
+    rows = [
+        {"dial": dial, "setting": setting, "latency_ms_p50": 4.5 * setting, **estimate(value)}
+        for setting, value in quality.items()
+    ]
+    write_json(path, rows)
 
 
 def samples(count: int = PICTURES, *, wrong: Sequence[int] = ()) -> list[dict[str, Any]]:
@@ -125,21 +139,13 @@ def write_method(paths: Paths, name: str, *, all_right: float, flops: float) -> 
             "latency_ms_p50": 31.41,
             "latency_ms_p95": 44.02,
             "images_per_second_b16": 77.7,
+            "device": "cpu",
+            "cpu_cores": 2,
         },
     }
     write_json(paths.metrics(name), metrics)
-    write_json(
-        paths.dial(name),
-        [
-            {
-                "dial": "num_inference_steps",
-                "setting": steps,
-                "latency_ms_p50": 4.5 * steps,
-                **estimate(value),
-            }
-            for steps, value in ((2, 0.7123), (4, 0.9456), (8, 0.9512))
-        ],
-    )
+    write_dial(paths.dial(name), "num_inference_steps", {2: 0.7123, 4: 0.9456, 8: 0.9512})
+    write_dial(paths.guidance(name), "guidance_scale", {1: 0.6123, 1.5: 0.9345, 3: 0.8765})
     own = {
         "steps": 4321,
         "train_flops": flops - 5_400 * GFLOP,
@@ -157,6 +163,12 @@ def write_method(paths: Paths, name: str, *, all_right: float, flops: float) -> 
         write_json(folder / f"{split}.json", samples())
         draw_sheet(folder / f"{split}.png", PICTURES)
     Image.new("RGB", (782, 194), (200, 140, 90)).save(folder / "memorisation.png")
+    write_worst(paths, name, [{**samples(9, wrong=[7, 8])[place], "split": "test"} for place in (7, 8, 0)])
+
+
+def write_worst(paths: Paths, name: str, rows: list[dict[str, Any]]) -> None:
+    write_json(paths.samples(name) / "worst.json", rows)
+    draw_sheet(paths.samples(name) / "worst.png", SHEET_COLUMNS)
 
 
 def write_shared(paths: Paths) -> None:

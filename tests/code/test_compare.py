@@ -4,11 +4,20 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from comparison_workspace import GFLOP, PICTURES, figures, make_workspace, real_colour, samples
+from comparison_workspace import (
+    GFLOP,
+    PICTURES,
+    figures,
+    make_workspace,
+    real_colour,
+    samples,
+    write_worst,
+)
 from PIL import Image
 
 from salon.errors import SalonError
@@ -17,9 +26,16 @@ from salon.params import Params
 from salon.paths import Paths
 from salon.report.compare import rank, render_comparison
 from salon.report.figures import FIDELITY, SENTINELS, SHEET_COLUMNS
-from salon.report.plot import linear_ticks, log_ticks, plot_dials, plot_rates, plot_training
+from salon.report.plot import (
+    linear_ticks,
+    log_ticks,
+    plot_dials,
+    plot_guidance,
+    plot_rates,
+    plot_training,
+)
 from salon.report.reading import read_evidence
-from salon.report.wall import build_wall, find_worst
+from salon.report.wall import build_wall, show_worst
 from salon.report.wording import decimal, percent
 from salon.stages import compare as stage
 
@@ -90,6 +106,9 @@ def test_every_figure_of_the_files_is_on_the_page(tmp_path: Path) -> None:
     for row in read_json(paths.dial("diffusion")):
         assert f"{row['setting']} steps {percent(row['value'])}" in text
         assert f" {row['latency_ms_p50']} " in text
+    for row in read_json(paths.guidance("diffusion")):
+        assert f"guidance {row['setting']} {percent(row['value'])}" in text
+    assert "Measured on 2 CPU cores." in text
     for shown in (
         "5.437",
         "1,234,567",
@@ -151,12 +170,60 @@ def test_confusions_are_counted_from_the_samples(tmp_path: Path) -> None:
 
 def test_the_worst_pictures_come_first(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, diffusion=0.9512)
-    write_json(paths.samples("diffusion") / "test.json", samples(wrong=[7, 25]))
-    evidence = read_evidence(params, paths)
-    worst = find_worst(evidence.methods[0], evidence, most=4)
-    assert [card.caption for card in worst[:3]] == ["caption 7", "caption 25", "caption 0"]
+    worst = show_worst(read_evidence(params, paths).methods[0])
+    assert [card.caption for card in worst] == ["caption 7", "caption 8", "caption 0"]
     assert worst[0].tiles[0].wrong == {"concept": "rocket", "style": "twemoji", "background": "pink"}
+    assert [tile.x_percent for card in worst for tile in card.tiles] == pytest.approx([0, 14.286, 28.571])
     assert "Nothing is wrong" not in render(params, paths).text
+
+    write_worst(paths, "diffusion", [])
+    (paths.samples("diffusion") / "worst.png").unlink()
+    assert "Nothing is wrong in any judged picture." in render(params, paths).text
+
+
+def test_the_worst_of_all_judged_pictures_are_kept(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from salon.judging.alignment import Judged
+    from salon.stages.evaluate import GRID_PICTURES, WORST_PICTURES, _save_worst
+
+    def judge(place: int, split: str, *, wrong: int) -> Judged:
+        wanted = {"concept": "owl", "style": "noto", "background": "blue"}
+        seen = {name: "-" if number < wrong else value for number, (name, value) in enumerate(wanted.items())}
+        return Judged(id=f"{split}{place}", caption="c", lang="en", wanted=wanted, seen=seen)
+
+    far = GRID_PICTURES + 11  # beyond the sheet
+    seen = {
+        "test": ([judge(i, "test", wrong=2 * (i == far)) for i in range(100)], torch.zeros(100, 3, 32, 32)),
+        "novel/a": (
+            [judge(i, "novel", wrong=3 * (i == 99) + (i < 9)) for i in range(100)],
+            torch.ones(100, 3, 32, 32),
+        ),
+    }
+    _save_worst(
+        tmp_path / "worst", {split: (judged, images.byte()) for split, (judged, images) in seen.items()}
+    )
+    rows = read_json(tmp_path / "worst.json")
+    assert [row["id"] for row in rows[:3]] == ["novel99", f"test{far}", "novel0"]
+    assert [row["split"] for row in rows[:2]] == ["novel/a", "test"]
+    assert len(rows) == WORST_PICTURES
+    assert Image.open(tmp_path / "worst.png").width == SHEET_COLUMNS * (96 + 2) - 2
+
+    _save_worst(tmp_path / "none", {"test": (seen["test"][0][:5], torch.zeros(5, 3, 32, 32).byte())})
+    assert read_json(tmp_path / "none.json") == []
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_phrasings_are_tabled_where_the_source_tells_them(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.9, diffusion=0.9512)
+    text = render(params, paths).text
+    assert "{a_concept} in {style} style on a {background} background 50" in text
+    assert text.count(percent(0.9512 - 0.0666)) == 1
+    for name in ("gan", "diffusion", *(f"sentinel-{name}" for name in SENTINELS)):
+        metrics = read_json(paths.metrics(name))
+        for split in (metrics["test"], *metrics["novel"].values()):
+            del split["phrasing"]
+        write_json(paths.metrics(name), metrics)
+    assert "Does it matter how one asks?" not in render(params, paths).text
 
 
 def test_unequal_budgets_are_refused(tmp_path: Path) -> None:
@@ -181,6 +248,8 @@ def test_unequal_budgets_are_refused(tmp_path: Path) -> None:
         ("reports/metrics/scorer.json", "dvc repro scorer"),
         ("reports/metrics/clip_tower.json", "dvc repro train_clip"),
         ("reports/dial/diffusion.json", "dvc repro evaluate@diffusion"),
+        ("reports/guidance/diffusion.json", "dvc repro evaluate@diffusion"),
+        ("reports/samples/diffusion/worst.json", "dvc repro evaluate@diffusion"),
         ("reports/samples/diffusion/test.png", "dvc repro evaluate@diffusion"),
         ("reports/samples/diffusion/memorisation.png", "dvc repro evaluate@diffusion"),
         ("models/methods/diffusion/training.json", "dvc repro train@diffusion"),
@@ -295,6 +364,10 @@ def test_plots_hold_what_was_measured(tmp_path: Path) -> None:
     assert dials is not None
     assert training is not None
     assert plot_training(ranked[:1]) is None
+    guidance = plot_guidance(ranked)
+    assert guidance is not None
+    assert [len(line.points) for line in guidance.lines] == [3, 3]
+    assert plot_guidance([replace(ranked[0], guidance=ranked[0].guidance[:1])]) is None  # has no guidance
     assert [(line.name, len(line.points)) for line in dials.lines] == [("diffusion", 3), ("gan", 3)]
     first = dials.lines[0].points
     assert [point.x for point in first] == sorted(point.x for point in first)

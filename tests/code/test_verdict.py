@@ -41,7 +41,7 @@ def test_a_clear_lead_is_paired(tmp_path: Path) -> None:
     assert "with probability 1.00" in text
     # of the ten rows made wrong for gan, five were wrong for both
     assert "It leads gan by 16.7 points (" in text
-    assert "too close to call" not in text
+    assert "cannot tell them apart" not in text
     standing = stand(read_evidence(params, paths).methods, "test", bootstrap_samples=500)
     assert standing.behind["gan"].difference.value == pytest.approx(5 / 30)
     assert (standing.best.name, standing.tied, [m.name for m in standing.worse]) == ("diffusion", [], ["gan"])
@@ -54,16 +54,28 @@ def test_a_tie_says_how_many_more_prompts_would_tell(tmp_path: Path) -> None:
     write_json(paths.samples("gan") / "test.json", rows)
     text = words(params, paths)
     # one of 30 prompts apart: ((1.96 + 0.8416) * 0.1795 * 30)² = 228 prompts in all, 198 more
-    assert "diffusion is ahead in following captions" in text
-    assert "cannot tell it from gan (94.0\xa0%; about 198 more prompts would, if" in text
-    assert "too close to call" in text
+    assert "no method follows captions measurably better than another" in text
+    assert "(of 200 pictures diffusion 95.1\xa0% (93.0 to 97.0\xa0%) and gan 94.0\xa0% (" in text
+    assert "diffusion could be told from gan by about 198 more prompts, if" in text
+    assert "ahead" not in text
 
 
 def test_equal_methods_need_no_further_prompts(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.9512, diffusion=0.9512)
-    assert "cannot tell it from gan (95.1\xa0%; equally often right)" in words(params, paths).replace(
-        "from diffusion", "from gan"
-    )
+    text = words(params, paths)
+    assert "no method follows captions measurably better than another" in text
+    assert "more prompts" not in text
+
+
+def test_several_that_tie_lead_the_rest_together(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, clip=0.9512, diffusion=0.9512)
+    rows = samples()
+    for row in rows[::3]:
+        row["all"] = False
+    write_json(paths.samples("gan") / "test.json", rows)
+    text = words(params, paths)
+    assert "clip and diffusion follow captions best, and these 200 prompts cannot tell them apart" in text
+    assert "clip leads gan by 16.7 points (" in text
 
 
 def test_one_method_is_described_alone(tmp_path: Path) -> None:
@@ -92,9 +104,13 @@ def test_novel_combinations_have_their_own_best(tmp_path: Path) -> None:
     metrics = read_json(paths.metrics("gan"))
     metrics["novel"]["concept_x_style"]["alignment"]["all"]["value"] = 0.4321
     write_json(paths.metrics("gan"), metrics)
+    rows = samples()
+    for row in rows[::3]:
+        row["all"] = False
+    write_json(paths.samples("diffusion") / "novel-concept_x_style.json", rows)
     text = words(params, paths)
     assert "this concept and style together, gan is best with 43.2\xa0%" in text
-    assert "this concept and background together, diffusion is best with 94.1\xa0%" in text
+    assert "background together, diffusion (94.1\xa0%) and gan (79.0\xa0%) cannot be told apart;" in text
 
 
 def test_speed_and_what_nothing_beats(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The whole jury on a small ingested world: sentinels in every metric, one metric broken on purpose."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from salon.data.loader import CaptionedImages, load_split
 from salon.errors import GateError, SalonError
+from salon.judging import bench
 from salon.judging import jury as jury_module
 from salon.judging.jury import Jury
 from salon.judging.retrieval import Retriever
@@ -72,6 +74,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Params, Paths]:
 
 @pytest.fixture(autouse=True)
 def oracle(world, monkeypatch) -> None:
+    shutil.rmtree(world[1].scratch, ignore_errors=True)  # no digest tells what is patched below
     scorer = Oracle(world[1])
     retriever = OracleRetriever(scorer, world[1])
     monkeypatch.setattr(jury_module.AttributeScorer, "from_pretrained", lambda folder: scorer)
@@ -95,6 +98,9 @@ def test_every_sentinel_stands_where_it_must_in_every_metric(world) -> None:
         assert metrics["memorisation"]["copy_rate"].keys() == FIGURES
         assert metrics["test"]["alignment"]["all"].keys() == FIGURES
         assert {"alignment_en", "alignment_ru"} <= metrics["test"].keys()
+        phrasings = metrics["test"]["phrasing"]
+        assert set(phrasings) <= {f"{lang}-{number}" for lang in ("en", "ru") for number in range(1, 5)}
+        assert sum(phrasing["all"]["n"] for phrasing in phrasings.values()) == 60
         assert all("alignment" in kind for kind in metrics["novel"].values())
         assert (paths.samples(f"sentinel-{name}") / "test.png").is_file()
 
@@ -122,6 +128,7 @@ def test_rows_without_attributes_are_judged_by_their_captions(world, monkeypatch
         assert figures["test"]["alignment"].keys() == {"caption", "all"}
         assert figures["test"]["alignment"]["all"]["value"] == figures["test"]["r_precision"]["value"]
     assert "novel" not in metrics["real"]  # nobody knows what is new in a bare caption
+    assert "phrasing" not in metrics["real"]["test"]
 
 
 def test_one_metric_broken_on_purpose_closes_the_gate(world, monkeypatch) -> None:
@@ -143,9 +150,27 @@ def test_too_few_pictures_beside_the_prompts_are_refused(world, monkeypatch) -> 
     greedy = params.evaluate.model_copy(update={"pictures": 1000})
     assert Jury.open(paths, greedy)  # every test picture is a prompt's; the 120 of val are enough
 
-    load = jury_module.load_split
+    shutil.rmtree(paths.scratch)
     monkeypatch.setattr(
-        jury_module, "load_split", lambda folder, split: select_first(load(folder, split), 50)
+        bench, "load_split", lambda folder, split: select_first(load_split(folder, split), 50)
     )
     with pytest.raises(SalonError, match=r"50 real pictures .* lower evaluate\.pictures"):
         Jury.open(paths, greedy)
+
+
+def test_what_real_pictures_are_to_the_jury_is_worked_out_once(world, monkeypatch) -> None:
+    params, paths = world
+    first = Jury.open(paths, params.evaluate)
+    prompts = select_first(load_split(paths.interim, "test"), 60)
+    pictures = prompts.images
+    verdict = first.memorisation(pictures), first.fidelity(pictures)
+
+    def refuse(folder: Path, split: str) -> CaptionedImages:
+        raise AssertionError(f"decodes {split} again")
+
+    monkeypatch.setattr(bench, "load_split", refuse)
+    again = Jury.open(paths, params.evaluate)
+    assert (again.memorisation(pictures), again.fidelity(pictures)) == verdict
+    other_seed = params.evaluate.model_copy(update={"seed": 1})
+    with pytest.raises(AssertionError, match="again"):
+        Jury.open(paths, other_seed)

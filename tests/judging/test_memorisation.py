@@ -29,7 +29,7 @@ def copy_test() -> CopyTest:
     return CopyTest(TRAINING, draw_scenes(1500, seed=1), seed=0)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.01, 0.05, 0.2])
+@pytest.mark.parametrize("rate", [0.0, 0.002, 0.01, 0.05, 0.2])
 def test_planted_copies_are_recovered_with_intervals_that_cover_the_truth(copy_test, rate: float) -> None:
     covered, values = [], []
     for draw in range(60):
@@ -55,6 +55,24 @@ def test_what_is_said_to_be_detectable_is_detected(copy_test) -> None:
         pictures[:planted] = TRAINING[draw : draw + planted]
         seen.append(copy_test.judge(pictures, bootstrap_samples=1000).copy_rate.low > 0)
     assert np.mean(seen) >= 0.75
+
+
+def test_flagging_less_than_expected_by_mistake_is_no_proof_of_no_copies(copy_test) -> None:
+    """Fewer pictures flagged than false alarms: the interval still reaches as far as n pictures can tell."""
+    honest = draw_scenes(500, seed=7)
+    quiet = honest[copy_test.ratios(honest).ratio > copy_test.threshold][:480]
+    none = copy_test.judge(quiet, bootstrap_samples=2000)
+    assert (none.flagged, none.copy_rate.value, none.copy_rate.low) == (0, 0, 0)
+    # the exact bound of 0 of n is 3.7/n; Jeffreys' prior takes a little off
+    assert 3.0 / 480 < none.copy_rate.high < 3.7 / 480
+    fewer = copy_test.judge(quiet[:120], bootstrap_samples=2000)
+    assert fewer.copy_rate.high == pytest.approx(4 * none.copy_rate.high, rel=0.1)
+
+
+def test_kept_and_read_again_it_judges_alike(copy_test) -> None:
+    again = CopyTest.from_tensors(copy_test.to_tensors())
+    pictures = torch.cat([draw_scenes(300, seed=8), TRAINING[:30]])
+    assert again.judge(pictures, bootstrap_samples=200) == copy_test.judge(pictures, bootstrap_samples=200)
 
 
 def test_a_copycat_is_all_copies_and_the_pairs_name_the_originals(copy_test) -> None:

@@ -1,6 +1,7 @@
 """The recommendation on cases whose right answer is known."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from salon.jsonfile import write_json
 from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import Paths
-from salon.report.recommend import Constraints, Contender, Recommendation, recommend
+from salon.report.recommend import Constraints, Contender, Machine, Recommendation, recommend
 from salon.stages import recommend as stage
 from tiny import write_tiny_params
 
 PROMPTS = 400
+TWO_CORES = Machine("cpu", 2)
 
 
 def make_contender(
@@ -27,6 +29,8 @@ def make_contender(
     train_minutes: float = 6,
     copies: float | None = 0.0,
     train_flops: float = 2.4e13,
+    memory_gb: float | None = 1.0,
+    machine: Machine | None = TWO_CORES,
 ) -> Contender:
     scores = np.arange(PROMPTS) < right * PROMPTS if isinstance(right, float) else right
     return Contender(
@@ -37,10 +41,12 @@ def make_contender(
         latency_ms=latency_ms,
         train_minutes=train_minutes,
         train_flops=train_flops,
+        memory_gb=memory_gb,
+        machine=machine,
     )
 
 
-def choose(*contenders: Contender, **constraints: float) -> Recommendation:
+def choose(*contenders: Contender, **constraints: Any) -> Recommendation:
     return recommend(
         contenders, Constraints(**constraints), budget_tolerance=0.05, bootstrap_samples=1000, seed=0
     )
@@ -93,10 +99,11 @@ def test_an_exact_tie_says_that_no_number_of_prompts_is_known_to_help() -> None:
             "best does not qualify: training took 9.0 minutes, at most 5 are allowed.",
         ),
         ({"max_copy_rate": 0.02}, "10.0\N{NO-BREAK SPACE}% of its pictures are copies (9.0 to 11.0"),
+        ({"max_memory_gb": 2}, "best does not qualify: training took 3.50 GB of memory, at most 2 GB"),
     ],
 )
 def test_the_best_that_breaks_a_constraint_is_passed_over_with_the_reason(constraint, reason) -> None:
-    best = make_contender("best", 0.99, latency_ms=90, train_minutes=9, copies=0.1)
+    best = make_contender("best", 0.99, latency_ms=90, train_minutes=9, copies=0.1, memory_gb=3.5)
     second = make_contender("second", 0.7, latency_ms=20, train_minutes=4)
     assert names(choose(best, second)) == ["best", "second"]
     found = choose(best, second, **constraint)
@@ -118,6 +125,32 @@ def test_what_was_not_measured_does_not_pass() -> None:
         choose(make_contender("a", 0.9, copies=None), max_copy_rate=0.5)
     with pytest.raises(SalonError, match="nothing qualifies"):
         choose(make_contender("a", 0.9, latency_ms=float("nan")), max_latency_ms=100)
+    with pytest.raises(SalonError, match="an unknown amount of memory"):
+        choose(make_contender("a", 0.9, memory_gb=None), max_memory_gb=8)
+    with pytest.raises(SalonError, match="was not written down"):
+        choose(make_contender("a", 0.9, machine=None), max_latency_ms=100, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"cores": 1}, {"device": "cuda"}, {"device": "cpu", "cores": 1}], ids=str
+)
+def test_time_on_another_machine_is_not_invented(elsewhere: dict[str, Any]) -> None:
+    with pytest.raises(SalonError, match="measured on 2 CPU cores, and is not known elsewhere"):
+        choose(make_contender("a", 0.9), max_latency_ms=100, **elsewhere)
+    # without a limit on time it does not matter, and it is said
+    said = choose(make_contender("a", 0.9), min_alignment=0.5, **elsewhere).sentences()
+    assert "Seconds were measured on 2 CPU cores; on the machine asked for they are not known" in said[0]
+
+
+def test_figures_hold_where_they_were_measured_and_with_more_cores() -> None:
+    plain = choose(make_contender("a", 0.9), max_latency_ms=100, device="cpu", cores=2).sentences()
+    assert plain[0] == "Seconds were measured on 2 CPU cores."
+    more = choose(make_contender("a", 0.9), max_latency_ms=100, cores=16).sentences()
+    assert more[0].endswith("with more cores they are taken as they are.")
+    gpu = Machine("cuda: NVIDIA H100", 16)
+    assert names(choose(make_contender("a", 0.9, machine=gpu), max_latency_ms=100, device="cuda H100")) == [
+        "a"
+    ]
 
 
 def test_unequal_budgets_and_other_prompts_are_not_ranked() -> None:
@@ -137,7 +170,14 @@ def write_workspace(root: Path, *, passed: bool = True) -> Params:
             {
                 "test": {"alignment": {"all": share}},
                 "memorisation": {"copy_rate": share | {"value": 0.0, "low": 0.0}},
-                "cost": {"latency_ms_p50": 50.0, "train_minutes": 6.0, "train_flops": 1e12},
+                "cost": {
+                    "latency_ms_p50": 50.0,
+                    "train_minutes": 6.0,
+                    "train_flops": 1e12,
+                    "peak_memory_gb": 1.5,
+                    "device": "cpu",
+                    "cpu_cores": 2,
+                },
             },
         )
         samples = [{"id": f"{i}", "all": i % 10 > 0} for i in range(20)]
@@ -153,9 +193,15 @@ def test_the_command_prints_the_choice_and_fails_when_there_is_none(tmp_path, mo
     shown = CliRunner().invoke(app, ["recommend", "--max-latency-ms", "60"])
     assert shown.exit_code == 0, shown.output
     assert "Take " in shown.output
-    refused = CliRunner().invoke(app, ["recommend", "--max-latency-ms", "40"])
-    assert refused.exit_code != 0
-    assert isinstance(refused.exception, SalonError)
+    for impossible in (
+        ["--max-latency-ms", "40"],
+        ["--max-memory-gb", "1"],
+        ["--max-latency-ms", "60", "--device", "cuda"],
+        ["--max-train-minutes", "10", "--cores", "1"],
+    ):
+        refused = CliRunner().invoke(app, ["recommend", *impossible])
+        assert refused.exit_code != 0
+        assert isinstance(refused.exception, SalonError)
 
 
 def test_broken_sentinels_recommend_nothing(tmp_path) -> None:

@@ -23,6 +23,8 @@ class Judged:
     seen: Mapping[str, str]
     retrieved: str = ""
     """The caption that fits the picture best, of its own and others."""
+    phrasing: str | None = None
+    """How its source put the caption, where it is known."""
 
     @property
     def right(self) -> dict[str, bool]:
@@ -39,6 +41,7 @@ class Judged:
             "seen": dict(self.seen),
             "right": right,
             "retrieved": self.retrieved,
+            "phrasing": self.phrasing,
             ALL: all(right.values()),
         }
 

@@ -6,6 +6,7 @@ combinations (the reference of fidelity and the null of memorisation).
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,18 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from salon.data.loader import CaptionedImages, load_split
-from salon.errors import SalonError
+from salon.data.phrasings import phrasing_of
 from salon.judging.alignment import CAPTION, Judged, alignment
+from salon.judging.bench import Bench
 from salon.judging.features import FeatureExtractor
 from salon.judging.fidelity import fidelity, within_prompt_diversity
-from salon.judging.memorisation import FALSE_ALARMS, CopyTest, Memorisation
+from salon.judging.memorisation import Memorisation
 from salon.judging.retrieval import Retriever, describe, draw_candidates
 from salon.judging.scorer import AttributeScorer
 from salon.judging.statistics import bootstrap_mean
 from salon.params import EvaluateParams
 from salon.paths import Paths
 
-REFERENCE = 1000  # real pictures that fidelity compares with; their features cost 5 ms each
 DIVERSITY_PROMPTS = 50
 DIVERSITY_PICTURES = 4  # of each such prompt, the judged one included
 
@@ -42,18 +43,20 @@ class Jury:
         scorer: AttributeScorer | None,
         retriever: Retriever,
         *,
-        training: CaptionedImages,
-        held_out: UInt8[Tensor, "n 3 h w"],
+        paths: Paths,
         settings: EvaluateParams,
         device: str = "cpu",
     ) -> None:
-        self.training = training
+        """
+        Raises:
+            SalonError: too few pictures are held out beside the prompts.
+        """
+        self._paths = paths
         self._settings = settings
         self._scorer = scorer.to(device) if scorer else None
         self._retriever = retriever.to(device)
         self._eye = FeatureExtractor().to(device)
-        self._reference = self._eye.extract(held_out[:REFERENCE])
-        self._copies = CopyTest(training.images, held_out, seed=settings.seed)
+        self._bench = Bench.open(paths, settings, eye=self._eye)
 
     @classmethod
     def open(cls, paths: Paths, settings: EvaluateParams, *, device: str = "cpu") -> "Jury":
@@ -62,21 +65,19 @@ class Jury:
         Raises:
             SalonError: something is missing, or too few pictures are held out beside the prompts.
         """
-        test, val = load_split(paths.interim, "test"), load_split(paths.interim, "val")
-        held_out = torch.cat([test.images[settings.pictures :], val.images])
-        if len(held_out) < 1 / FALSE_ALARMS:
-            raise SalonError(
-                f"{len(held_out)} real pictures of val and test are no prompts, {1 / FALSE_ALARMS:.0f} are "
-                "needed to know what is no copy: lower evaluate.pictures or hold out more pictures"
-            )
+        has_attributes = load_split(paths.interim, "val").attributes[0]
         return cls(
-            AttributeScorer.from_pretrained(paths.scorer) if val.attributes[0] else None,
+            AttributeScorer.from_pretrained(paths.scorer) if has_attributes else None,
             Retriever.from_pretrained(paths.retriever),
-            training=load_split(paths.interim, "train"),
-            held_out=held_out,
+            paths=paths,
             settings=settings,
             device=device,
         )
+
+    @cached_property
+    def training(self) -> CaptionedImages:
+        """The training pictures, decoded when somebody asks."""
+        return load_split(self._paths.interim, "train")
 
     @property
     def knows_attributes(self) -> bool:
@@ -92,16 +93,22 @@ class Jury:
             wanted, seen = prompts.attributes, self._scorer.judge(images)
         else:
             wanted, seen = [[{CAPTION: each} for each in texts] for texts in (prompts.captions, retrieved)]
+        phrasings = [
+            phrasing_of(caption, lang=lang, attributes=attributes)
+            for caption, lang, attributes in zip(
+                prompts.captions, prompts.langs, prompts.attributes, strict=True
+            )
+        ]
         return [
             Judged(*judged)
             for judged in zip(
-                prompts.ids, prompts.captions, prompts.langs, wanted, seen, retrieved, strict=True
+                prompts.ids, prompts.captions, prompts.langs, wanted, seen, retrieved, phrasings, strict=True
             )
         ]
 
     def alignment(self, judged: Sequence[Judged]) -> dict[str, Any]:
-        """`alignment`, `alignment_<lang>` for each language, and `r_precision`."""
-        return {
+        """`alignment`, `alignment_<lang>` for each language, `r_precision`; `phrasing` where it is known."""
+        figures: dict[str, Any] = {
             "alignment": self._align(judged),
             "r_precision": self._r_precision(judged),
             **{
@@ -109,6 +116,13 @@ class Jury:
                 for lang in sorted({picture.lang for picture in judged})
             },
         }
+        phrasings = sorted({picture.phrasing for picture in judged if picture.phrasing})
+        if phrasings:
+            figures["phrasing"] = {
+                phrasing: self._align([picture for picture in judged if picture.phrasing == phrasing])
+                for phrasing in phrasings
+            }
+        return figures
 
     def fidelity(
         self, images: UInt8[Tensor, "n 3 h w"], further: Sequence[UInt8[Tensor, "p 3 h w"]] = ()
@@ -121,7 +135,7 @@ class Jury:
         """
         options = {"bootstrap_samples": self._settings.bootstrap_samples, "seed": self._settings.seed}
         features = self._eye.extract(images)
-        figures: dict[str, Any] = fidelity(features, self._reference, **options).to_json()
+        figures: dict[str, Any] = fidelity(features, self._bench.reference, **options).to_json()
         if further:
             several = torch.stack(
                 [features[: len(further[0])], *(self._eye.extract(more) for more in further)], dim=1
@@ -131,7 +145,7 @@ class Jury:
 
     def memorisation(self, images: UInt8[Tensor, "n 3 h w"]) -> Memorisation:
         """The share of copies of training pictures, and the closest pairs."""
-        return self._copies.judge(images, bootstrap_samples=self._settings.bootstrap_samples)
+        return self._bench.copies.judge(images, bootstrap_samples=self._settings.bootstrap_samples)
 
     def pair_up(self, images: UInt8[Tensor, "n 3 h w"], found: Memorisation) -> UInt8[Tensor, "n 3 h w"]:
         """The closest pairs as one row of pictures, above their nearest training pictures."""

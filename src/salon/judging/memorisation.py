@@ -16,20 +16,25 @@ drawing. Near-twins among the training pictures hide each other's copies; exact 
 
 The share of copies follows from the share flagged (Rogan & Gladen 1978): (flagged - false alarms) / (power -
 false alarms). All three are counts, their uncertainty is Beta, exact for the threshold (an order statistic).
+Where fewer pictures are flagged than false alarms are expected, most of these draws would be below zero, and
+cut off there they would say "no copies, for certain". The upper end is therefore that of the draws that a
+share allows: flagging nothing in n pictures leaves room for 3.4/n, however many false alarms were expected.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from scipy.stats import beta
 from torch import Tensor
 from torch.nn import functional as F
 
 from salon.data.loader import to_float, to_uint8
-from salon.judging.statistics import Z_POWER_80, Z_TWO_SIDED_5, Estimate, summarise
+from salon.judging.statistics import LEVEL, Z_POWER_80, Z_TWO_SIDED_5, Estimate, summarise
 
 FALSE_ALARMS = 0.01  # share of held-out real pictures that the threshold flags
 GRID = 6  # cells of a thumbnail each way
@@ -100,6 +105,24 @@ class CopyTest:
         planted = torch.randint(len(training), (CANARIES,), generator=generator)
         self._canaries_found = self._flag(make_canaries(training[planted], generator=generator))
 
+    def to_tensors(self) -> dict[str, Tensor]:
+        """All that it knows of real pictures, to be kept."""
+        return {
+            "thumbnails": self._training,
+            "rows": self._rows,
+            "threshold": torch.tensor(self.threshold, dtype=torch.float64),
+            "counts": torch.tensor([self._null_size, self._rank, self._canaries_found, self._seed]),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "CopyTest":
+        """What `to_tensors` gave."""
+        test = cls.__new__(cls)
+        test._training, test._rows = tensors["thumbnails"], tensors["rows"]
+        test.threshold = float(tensors["threshold"])
+        test._null_size, test._rank, test._canaries_found, test._seed = tensors["counts"].tolist()
+        return test
+
     @property
     def power(self) -> float:
         """Share of planted rough copies that are flagged."""
@@ -130,12 +153,14 @@ class CopyTest:
         missed = CANARIES - self._canaries_found
         power = rng.beta(self._canaries_found + 0.5, missed + 0.5, size=bootstrap_samples)
         expected_alarms = self._rank / (self._null_size + 1)
+        rate = summarise(
+            float(_copies(flagged / n, expected_alarms, self.power)),
+            draws=_copies(share, alarms, power),
+            n=n,
+        )
+        most = _most_copies(flagged, n, alarms=alarms, power=power, rng=rng)
         return Memorisation(
-            copy_rate=summarise(
-                float(_copies(flagged / n, expected_alarms, self.power)),
-                draws=_copies(share, alarms, power),
-                n=n,
-            ),
+            copy_rate=replace(rate, high=max(rate.value, most)),
             flagged=flagged / n,
             power=self.power,
             detectable_rate=self._detectable_rate(n),
@@ -181,6 +206,29 @@ def make_canaries(
 def _copies(flagged: float | np.ndarray, alarms: float | np.ndarray, power: float | np.ndarray) -> np.ndarray:
     """Rogan & Gladen's estimate, kept within what a share can be."""
     return np.clip((flagged - alarms) / np.maximum(power - alarms, 1e-9), 0, 1)
+
+
+def _most_copies(
+    flagged: int,
+    n: int,
+    *,
+    alarms: Float[np.ndarray, "s"],
+    power: Float[np.ndarray, "s"],
+    rng: np.random.Generator,
+) -> float:
+    """Upper end of the 95 % interval, given that the share of copies is not below zero.
+
+    Each draw of the false alarms counts as much as it leaves the share flagged a chance to lie above it.
+    """
+    share = beta(flagged + 0.5, n - flagged + 0.5)
+    weights = share.sf(alarms)
+    if weights.sum() == 0:  # far fewer flagged than numbers this small can hold
+        return float(1 - LEVEL[0] ** (1 / n))
+    above = share.isf(rng.uniform(size=len(alarms)) * weights)
+    rates = _copies(above, alarms, power)
+    order = rates.argsort()
+    total = weights[order].cumsum() / weights.sum()
+    return float(rates[order][np.searchsorted(total, LEVEL[1]).clip(max=len(order) - 1)])
 
 
 def _distinct_rows(images: UInt8[Tensor, "n 3 h w"]) -> Tensor:

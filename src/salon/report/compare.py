@@ -5,16 +5,18 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from salon.data.phrasings import wording_of
 from salon.errors import SalonError
 from salon.judging.alignment import ALL
 from salon.params import Params
 from salon.report.figures import FIDELITY, SENTINELS, Evidence, MethodFigures, Picture
-from salon.report.plot import plot_dials, plot_rates, plot_training
+from salon.report.plot import plot_dials, plot_guidance, plot_rates, plot_training
 from salon.report.verdict import verdict
-from salon.report.wall import build_wall, collect_sheets, find_worst
+from salon.report.wall import build_wall, collect_sheets, show_worst
 from salon.report.wording import (
     cheapest_good_setting,
     decimal,
+    describe_machine,
     dial_title,
     enumerate_words,
     interval,
@@ -28,7 +30,6 @@ from salon.report.wording import (
 
 WALL_OPEN = 8  # prompts shown at once; the others unfold
 MISTAKES = 5  # confusions listed per attribute
-WORST = 6  # pictures shown per method
 
 
 def write_comparison(folder: Path, evidence: Evidence, params: Params) -> Path:
@@ -68,6 +69,8 @@ def render_comparison(evidence: Evidence, params: Params) -> str:
         "listed": enumerate_words,
         "gflop": lambda flops: f"{flops / 1e9:,.0f}",
         "count": lambda number: f"{number:,}",
+        "number": lambda number: f"{number:g}",
+        "wording": lambda phrasing: wording_of(phrasing) or phrasing,
     }
     return environment.get_template("compare.html").render(
         ALL=ALL,
@@ -77,12 +80,15 @@ def render_comparison(evidence: Evidence, params: Params) -> str:
         dial_notes=[note for method in ranked if (note := cheapest_good_setting(method))],
         dial_title=dial_title,
         evidence=evidence,
+        machines=list(dict.fromkeys(describe_machine(method.cost) for method in ranked)),
         methods=ranked,
         most_mistakes=MISTAKES,
         paragraphs=verdict(evidence, bootstrap_samples=params.evaluate.bootstrap_samples),
         params=params,
         pictures=_pictures(evidence),
+        phrasings=list(ranked[0].splits["test"].phrasings),
         plot_dials=plot_dials(ranked),
+        plot_guidance=plot_guidance(ranked),
         plot_rates=plot_rates(evidence.codecs),
         plot_training=plot_training(ranked),
         shared_stages=list(dict.fromkeys(stage for m in ranked for stage in m.ledger["shared"])),
@@ -90,7 +96,7 @@ def render_comparison(evidence: Evidence, params: Params) -> str:
         tags=list(ranked[0].splits["test"].languages),
         wall={split: build_wall(split, evidence, ranked) for split in evidence.splits},
         wall_open=WALL_OPEN,
-        worst={method.name: find_worst(method, evidence, most=WORST) for method in ranked},
+        worst={method.name: show_worst(method) for method in ranked},
     )
 
 

@@ -55,6 +55,8 @@ class Answers:
     alignment: Alignment
     languages: dict[str, Alignment]
     """Language tag -> alignment over the captions in it."""
+    phrasings: dict[str, Alignment]
+    """`en-1`, … -> alignment over the captions put that way; empty where the source says nothing of it."""
     r_precision: Estimate | None
     """Share of pictures that find their own caption among others; `None` where nobody looked."""
 
@@ -85,11 +87,11 @@ class SplitFigures(Answers):
 
 @dataclass(frozen=True)
 class DialRow:
-    """Quality and latency at one setting of a method's own dial, on validation prompts."""
+    """Quality and latency at one setting of what a method has to trade, on validation prompts."""
 
     dial: str
     """Argument of `sample`, e.g. `num_inference_steps`."""
-    setting: int
+    setting: float
     latency_ms_p50: float
     all_right: Estimate
 
@@ -127,11 +129,17 @@ class MethodFigures:
     copies: Copies
     closest_pairs: Picture
     """Generated pictures above the training pictures they are nearest to, the most suspicious first."""
-    cost: dict[str, float]
+    worst: list[dict[str, Any]]
+    """Of all judged pictures those with the most attributes wrong, as `samples` with their `split`."""
+    worst_sheet: Sheet | None
+    """These pictures; `None` where nothing is wrong."""
+    cost: dict[str, Any]
     ledger: dict[str, Any]
     """What training cost: `own`, and `shared` by stage."""
     dial: list[DialRow]
-    """Cheapest setting first."""
+    """Of what buys quality with time; cheapest setting first."""
+    guidance: list[DialRow]
+    """Of the guidance scale; one row where there is no guidance."""
 
     @property
     def warnings(self) -> list[str]:

@@ -97,6 +97,25 @@ def plot_dials(methods: Sequence[MethodFigures]) -> Plot | None:
     return lay_out(series, x_title="ms a picture", y_unit="%", y_top=100)
 
 
+def plot_guidance(methods: Sequence[MethodFigures]) -> Plot | None:
+    """What is right on `val` over the guidance scale. `None` where no method has guidance."""
+    series = [
+        Series(
+            method.name,
+            [
+                Datum(row.setting, *_per_cent(row.all_right.value, row.all_right.low, row.all_right.high))
+                for row in method.guidance
+            ],
+            hue,
+        )
+        for hue, method in enumerate(methods)
+        if len(method.guidance) > 1
+    ]
+    if not series:
+        return None
+    return lay_out(series, x_title="guidance scale", y_unit="%", y_top=100, logarithmic=False)
+
+
 def plot_training(methods: Sequence[MethodFigures]) -> Plot | None:
     """What is right on `test` over minutes of training, one point a method. `None` for a single method."""
     if len(methods) < 2:

@@ -85,9 +85,12 @@ def _read_method(name: str, paths: Paths) -> MethodFigures:
             fidelity=_fidelity(metrics["test"]),
             copies=_copies(metrics["memorisation"]),
             closest_pairs=_read_picture(paths.samples(name) / "memorisation.png", stage),
+            worst=(worst := _read(paths.samples(name) / "worst.json", stage)),
+            worst_sheet=_read_sheet(paths.samples(name) / "worst.png", stage) if worst else None,
             cost=metrics["cost"],
             ledger=_read(paths.method(name) / LEDGER, f"train@{name}", needs=("own", "shared")),
             dial=_read_dial(paths.dial(name), stage),
+            guidance=_read_dial(paths.guidance(name), stage),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise _foreign(path, stage, error) from None
@@ -118,8 +121,12 @@ def _read_split(figures: Mapping[str, Any], split: str, name: str, paths: Paths)
     return SplitFigures(
         **vars(_answers(figures)),
         samples=_read(stem.with_suffix(".json"), stage),
-        sheet=Sheet(**vars(_read_picture(stem.with_suffix(".png"), stage))),
+        sheet=_read_sheet(stem.with_suffix(".png"), stage),
     )
+
+
+def _read_sheet(path: Path, stage: str) -> Sheet:
+    return Sheet(**vars(_read_picture(path, stage)))
 
 
 def _read_dial(path: Path, stage: str) -> list[DialRow]:
@@ -200,6 +207,7 @@ def _answers(figures: Mapping[str, Any]) -> Answers:
             for key, value in figures.items()
             if key.startswith("alignment_")
         },
+        phrasings={name: _alignment(value) for name, value in figures.get("phrasing", {}).items()},
         r_precision=Estimate(**figures["r_precision"]) if "r_precision" in figures else None,
     )
 

@@ -3,6 +3,9 @@
 Selection looks at `val`; the figures on `test`, which selected nothing, are what to expect. Methods that
 cannot be told apart from the best are ordered by latency: a difference that may not exist is not worth
 waiting for.
+
+Seconds and gigabytes hold for the machine that they were measured on. Asked for another, nothing is scaled:
+with more cores of the same kind they are taken as they are, for anything else they are unknown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +15,7 @@ import numpy as np
 
 from salon.errors import SalonError
 from salon.judging.statistics import Comparison, Estimate, bootstrap_mean, compare, probability_best
-from salon.report.wording import enumerate_words, interval, percent
+from salon.report.wording import describe_machine, enumerate_words, interval, percent
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,37 @@ class Constraints:
     """Share of pictures that copy a training picture."""
     min_alignment: float | None = None
     """Share of validation prompts with everything right."""
+    max_memory_gb: float | None = None
+    """Peak of the training."""
+    device: str | None = None
+    """Where it is to run: `cpu`, or `cuda` with or without the name of the GPU."""
+    cores: int | None = None
+    """CPU cores that it is to run on."""
+
+    @property
+    def asks_for_time(self) -> bool:
+        """Whether a limit is set on what another machine changes."""
+        return self.max_latency_ms is not None or self.max_train_minutes is not None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What seconds were measured on."""
+
+    device: str
+    """`cpu`, or `cuda: ` and the name of the GPU."""
+    cores: int
+
+    @property
+    def described(self) -> str:
+        return describe_machine({"device": self.device, "cpu_cores": self.cores})
+
+    def stands_for(self, constraints: Constraints) -> bool:
+        """Whether what was measured here is known to hold where it is to run."""
+        wanted = (constraints.device or self.device).lower().split()
+        return all(word in self.device.lower() for word in wanted) and (
+            constraints.cores is None or constraints.cores >= self.cores
+        )
 
 
 @dataclass(frozen=True)
@@ -43,6 +77,10 @@ class Contender:
     latency_ms: float
     train_minutes: float
     train_flops: float
+    memory_gb: float | None = None
+    """Peak of the training; `None` where it was not measured."""
+    machine: Machine | None = None
+    """`None` in figures from before it was written down."""
 
     @property
     def alignment(self) -> float:
@@ -73,6 +111,7 @@ class Recommendation:
 
     ranking: list[Place]
     rejected: dict[str, list[str]]
+    constraints: Constraints = Constraints()
 
     @property
     def choice(self) -> Contender:
@@ -84,6 +123,7 @@ class Recommendation:
         highest = next(place for place in self.ranking if place.behind is None)
         return [
             *(f"{name} does not qualify: {'; '.join(why)}." for name, why in self.rejected.items()),
+            _where_measured([place.contender for place in self.ranking], self.constraints),
             *(_describe(place) for place in self.ranking),
             *(_tie(place, highest) for place in tied if place.behind is not None),
             *(_lag(place, highest) for place in self.ranking if not place.tied),
@@ -133,12 +173,22 @@ def recommend(
             place.contender.name,
         )
     )
-    return Recommendation(places, rejected)
+    return Recommendation(places, rejected, constraints)
 
 
 def violations(contender: Contender, constraints: Constraints) -> list[str]:
     """What a method breaks, each as a clause. Written so that a figure that is no number does not pass."""
     found = []
+    machine = contender.machine
+    if constraints.asks_for_time and (constraints.device or constraints.cores):
+        if machine is None:
+            found.append("what its time was measured on was not written down")
+        elif not machine.stands_for(constraints):
+            found.append(f"its time was measured on {machine.described}, and is not known elsewhere")
+    limit = constraints.max_memory_gb
+    if limit is not None and (contender.memory_gb is None or not contender.memory_gb <= limit):
+        taken = "an unknown amount" if contender.memory_gb is None else f"{contender.memory_gb:.2f} GB"
+        found.append(f"training took {taken} of memory, at most {limit:g} GB are allowed")
     limit = constraints.max_latency_ms
     if limit is not None and not contender.latency_ms <= limit:
         found.append(f"a picture takes {contender.latency_ms:.0f} ms, at most {limit:g} are allowed")
@@ -182,6 +232,18 @@ def _check_comparable(contenders: Sequence[Contender], budget_tolerance: float) 
         )
 
 
+def _where_measured(contenders: Sequence[Contender], constraints: Constraints) -> str:
+    machines = {contender.machine.described for contender in contenders if contender.machine}
+    if not machines:
+        return "What the seconds were measured on was not written down."
+    sentence = f"Seconds were measured on {enumerate_words(sorted(machines))}"
+    if all(c.machine is not None and c.machine.stands_for(constraints) for c in contenders):
+        measured = {contender.machine.cores for contender in contenders if contender.machine}
+        more = constraints.cores is not None and constraints.cores > max(measured)
+        return f"{sentence}{'; with more cores they are taken as they are' if more else ''}."
+    return f"{sentence}; on the machine asked for they are not known, and nothing was scaled."
+
+
 def _describe(place: Place) -> str:
     contender = place.contender
     copies = contender.copy_rate
@@ -189,7 +251,8 @@ def _describe(place: Place) -> str:
         f"{contender.name}: everything right in {percent(place.alignment.value)} of val "
         f"({interval(place.alignment)}), {percent(contender.test.value)} of test "
         f"({interval(contender.test)}); {contender.latency_ms:.0f} ms a picture; "
-        f"{contender.train_minutes:.1f} minutes of training; "
+        f"{contender.train_minutes:.1f} minutes of training"
+        + (f" in {contender.memory_gb:.2f} GB; " if contender.memory_gb is not None else "; ")
         + (f"copies {percent(copies.value)} ({interval(copies)})" if copies else "copies not measured")
         + f"; best with probability {place.probability_best:.2f}."
     )

@@ -124,35 +124,55 @@ def _known(standing: Standing) -> list[str]:
             f"{percent(together.value)} of {together.n} pictures (95\N{NO-BREAK SPACE}% interval "
             f"{interval(together)})."
         ]
-    chance = standing.probability_best[best.name]
-    place = "is ahead in following captions" if standing.tied else "follows captions best"
+    if standing.tied:
+        return _tie(standing, drawn)
     sentences = [
-        f"At equal budgets {best.name} {place}: asked for combinations known from training, it "
+        f"At equal budgets {best.name} follows captions best: asked for combinations known from training, it "
         f"{drawn} in {percent(together.value)} of {together.n} pictures "
         f"(95\N{NO-BREAK SPACE}% interval {interval(together)}), and is the best of all "
-        f"with probability {chance:.2f}."
+        f"with probability {standing.probability_best[best.name]:.2f}."
     ]
-    if standing.tied:
-        tied = [
-            f"{method.name} ({percent(standing.all_right(method).value)}; "
-            f"{_remedy(standing.behind[method.name])})"
-            for method in standing.tied
+    return [*sentences, f"It leads {_leads(standing)}, on the same prompts."]
+
+
+def _tie(standing: Standing, drawn: str) -> list[str]:
+    """What is said where nothing tells the best from some others, or from all."""
+    together = standing.all_right(standing.best)
+    level = [standing.best, *standing.tied]
+    figures = [
+        f"{method.name} {percent(standing.all_right(method).value)} ({interval(standing.all_right(method))})"
+        for method in level
+    ]
+    asked = f"asked for combinations known from training, each {drawn} about equally often"
+    shares = f"of {together.n} pictures {enumerate_words(figures)}, with 95\N{NO-BREAK SPACE}% intervals"
+    if standing.worse:
+        names = enumerate_words([method.name for method in level])
+        sentences = [
+            f"At equal budgets {names} follow captions best, and these {together.n} prompts cannot tell them "
+            f"apart: {asked} ({shares}).",
+            f"{standing.best.name} leads {_leads(standing)}, on the same prompts.",
+        ]
+    else:
+        sentences = [
+            f"At equal budgets no method follows captions measurably better than another: {asked} ({shares})."
+        ]
+    close = [method for method in standing.tied if standing.behind[method.name].more_prompts]
+    if close:
+        more = [
+            f"{method.name} by about {standing.behind[method.name].more_prompts:,} more prompts"
+            for method in close
         ]
         sentences.append(
-            f"These {together.n} prompts cannot tell it from {enumerate_words(tied)}: too close to call."
+            f"{standing.best.name} could be told from {enumerate_words(more)}, if the differences are as "
+            "large as they look."
         )
-    if standing.worse:
-        worse = [
-            f"{method.name} by {points(standing.behind[method.name].difference)}" for method in standing.worse
-        ]
-        sentences.append(f"It leads {enumerate_words(worse)}, on the same prompts.")
     return sentences
 
 
-def _remedy(comparison: Comparison) -> str:
-    if comparison.more_prompts is None:
-        return "equally often right"
-    return f"about {comparison.more_prompts:,} more prompts would, if the difference is as large as it looks"
+def _leads(standing: Standing) -> str:
+    return enumerate_words(
+        [f"{method.name} by {points(standing.behind[method.name].difference)}" for method in standing.worse]
+    )
 
 
 def _unseen(standing: Standing) -> str:
@@ -161,15 +181,21 @@ def _unseen(standing: Standing) -> str:
     sentence = f"Where training never showed this {novel_pair(standing.split)} together, "
     if len(standing.ranked) == 1:
         sentence += f"everything is right in {percent(together.value)} of {together.n} ({interval(together)})"
+    elif standing.tied:
+        names = [
+            f"{method.name} ({percent(standing.all_right(method).value)})"
+            for method in [best, *standing.tied]
+        ]
+        sentence += f"{enumerate_words(names)} cannot be told apart"
+        if standing.worse:
+            sentence += " and lead the others"
     else:
         sentence += f"{best.name} is best with {percent(together.value)} ({interval(together)})"
-        names = [f"{method.name} ({percent(standing.all_right(method).value)})" for method in standing.tied]
-        if names:
-            sentence += f", not to be told from {enumerate_words(names)}"
     alignment = best.splits[standing.split].alignment
     weakest = min((name for name in alignment if name != ALL), key=lambda name: alignment[name].value)
     if alignment[weakest].value < 1:
-        sentence += f"; what it misses most is the {weakest}, right in {percent(alignment[weakest].value)}"
+        who = best.name if standing.tied else "it"
+        sentence += f"; what {who} misses most is the {weakest}, right in {percent(alignment[weakest].value)}"
     return sentence + "."
 
 

@@ -1,7 +1,8 @@
 """Pictures of the same prompts side by side, cut out of the methods' sheets by CSS."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from salon.errors import SalonError
 from salon.report.figures import SHEET_COLUMNS, Evidence, MethodFigures, Sheet
@@ -40,6 +41,7 @@ def collect_sheets(evidence: Evidence, methods: Sequence[MethodFigures]) -> dict
         for method in methods
         for split in evidence.splits
     }
+    sheets |= {worst_class(method.name): method.worst_sheet for method in methods if method.worst_sheet}
     return sheets | {sheet_class(REAL, split, evidence): evidence.real[split] for split in evidence.splits}
 
 
@@ -62,15 +64,23 @@ def build_wall(split: str, evidence: Evidence, methods: Sequence[MethodFigures])
     return cards
 
 
-def find_worst(method: MethodFigures, evidence: Evidence, *, most: int) -> list[Card]:
-    """Of the pictures on the method's sheets those with the most attributes wrong, each with its caption."""
-    found = [
-        (-len(tile.wrong), number, Card(sample["caption"], sample["lang"], [tile]))
-        for number, split in enumerate(evidence.splits)
-        for place, sample in enumerate(method.splits[split].samples[: method.splits[split].sheet.capacity])
-        if (tile := _method_tile(method, split, place, evidence)).wrong
+def show_worst(method: MethodFigures) -> list[Card]:
+    """Of all judged pictures those with the most attributes wrong, each with its caption."""
+    if method.worst_sheet is None:
+        return []
+    return [
+        Card(
+            sample["caption"],
+            sample["lang"],
+            [_cut(method.worst_sheet, worst_class(method.name), method.name, place, _wrong(sample))],
+        )
+        for place, sample in enumerate(method.worst)
     ]
-    return [card for _, _, card in sorted(found, key=lambda entry: entry[:2])[:most]]
+
+
+def worst_class(name: str) -> str:
+    """The CSS class of one method's worst pictures."""
+    return f"worst-{name}"
 
 
 def sheet_class(name: str, split: str, evidence: Evidence) -> str:
@@ -81,9 +91,12 @@ def sheet_class(name: str, split: str, evidence: Evidence) -> str:
 
 def _method_tile(method: MethodFigures, split: str, place: int, evidence: Evidence) -> Tile:
     figures = method.splits[split]
-    sample = figures.samples[place]
-    wrong = {name: sample["seen"][name] for name, right in sample["right"].items() if not right}
+    wrong = _wrong(figures.samples[place])
     return _cut(figures.sheet, sheet_class(method.name, split, evidence), method.name, place, wrong)
+
+
+def _wrong(sample: Mapping[str, Any]) -> dict[str, str]:
+    return {name: sample["seen"][name] for name, right in sample["right"].items() if not right}
 
 
 def _cut(sheet: Sheet, css_class: str, name: str, place: int, wrong: dict[str, str]) -> Tile:

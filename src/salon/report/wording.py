@@ -1,12 +1,17 @@
 """How figures read in plain words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from salon.judging.statistics import Estimate
 from salon.report.figures import MethodFigures
 
 LANGUAGES = {"en": "English", "ru": "Russian"}
-DIALS = {"num_inference_steps": ("step", "steps"), "candidates": ("candidate", "candidates")}
+DIALS = {
+    "num_inference_steps": ("step", "steps"),
+    "candidates": ("candidate", "candidates"),
+    "guidance_scale": ("guidance", "guidance"),
+}
 
 
 def percent(share: float) -> str:
@@ -69,10 +74,19 @@ def split_note(split: str) -> str:
     return "each value in the caption occurs in training, this pair of them never does"
 
 
-def dial_title(dial: str, *, setting: int = 2) -> str:
+def dial_title(dial: str, *, setting: float = 2) -> str:
     """What one unit of the dial is called."""
     one, several = DIALS.get(dial, (dial, dial))
     return one if setting == 1 else several
+
+
+def describe_machine(cost: Mapping[str, Any]) -> str:
+    """What a method's seconds were measured on: `2 CPU cores`."""
+    if "device" not in cost:
+        return "an unknown machine"
+    cores = cost["cpu_cores"]
+    own = f"{cores} CPU core{'' if cores == 1 else 's'}"
+    return own if cost["device"] == "cpu" else f"{cost['device'].removeprefix('cuda: ')} beside {own}"
 
 
 def cheapest_good_setting(method: MethodFigures) -> str | None:
@@ -82,11 +96,11 @@ def cheapest_good_setting(method: MethodFigures) -> str | None:
     best = max(method.dial, key=lambda row: row.all_right.value)
     fewest = next(row for row in method.dial if row.all_right.high >= best.all_right.low)
     unit = dial_title(best.dial, setting=best.setting)
-    sentence = f"{method.name} is best at {best.setting} {unit} ({percent(best.all_right.value)})"
+    sentence = f"{method.name} is best at {best.setting:g} {unit} ({percent(best.all_right.value)})"
     if fewest.setting >= best.setting:
         worse = "nothing cheaper was tried" if best is method.dial[0] else "fewer are measurably worse"
         return f"{sentence}; {worse}."
     return (
-        f"{sentence}; {fewest.setting} ({percent(fewest.all_right.value)}) is the smallest number whose "
+        f"{sentence}; {fewest.setting:g} ({percent(fewest.all_right.value)}) is the smallest number whose "
         "interval reaches the best one's."
     )

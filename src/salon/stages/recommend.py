@@ -6,7 +6,7 @@ from salon.judging.alignment import ALL
 from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import Paths
-from salon.report.recommend import Constraints, Contender, recommend
+from salon.report.recommend import Constraints, Contender, Machine, recommend
 
 
 def run(params: Params, paths: Paths, constraints: Constraints) -> None:
@@ -43,6 +43,10 @@ def _read_contender(name: str, paths: Paths) -> Contender:
             latency_ms=metrics["cost"]["latency_ms_p50"],
             train_minutes=metrics["cost"]["train_minutes"],
             train_flops=metrics["cost"]["train_flops"],
+            memory_gb=metrics["cost"].get("peak_memory_gb"),
+            machine=Machine(metrics["cost"]["device"], metrics["cost"]["cpu_cores"])
+            if "device" in metrics["cost"]
+            else None,
         )
     except FileNotFoundError as error:
         raise SalonError(f"{error.filename} does not exist: run `dvc repro evaluate@{name}`") from None

@@ -1,0 +1,75 @@
+"""What real pictures are to the jury, worked out once: fidelity's reference, and the copy test's null.
+
+Every method is judged against the same of it, in a process of its own. It is therefore kept in the
+workspace's scratch folder, under a digest of the rows, the settings and the code that it follows from.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from salon.data.fingerprint import fingerprint
+from salon.data.loader import load_split
+from salon.errors import SalonError
+from salon.judging.features import FeatureExtractor
+from salon.judging.memorisation import FALSE_ALARMS, CopyTest
+from salon.params import EvaluateParams
+from salon.paths import Paths
+
+REFERENCE = 1000  # real pictures that fidelity compares with; their features cost 5 ms each
+SOURCES = (
+    "data/loader.py",
+    "judging/bench.py",
+    "judging/features.py",
+    "judging/memorisation.py",
+)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Held-out real pictures that are no prompts, as fidelity and the copy test need them."""
+
+    reference: Float[Tensor, "m d"]
+    """Their features."""
+    copies: CopyTest
+
+    @classmethod
+    def open(cls, paths: Paths, settings: EvaluateParams, *, eye: FeatureExtractor) -> "Bench":
+        """Read what an earlier process worked out, or work it out.
+
+        Raises:
+            SalonError: too few pictures are held out beside the prompts.
+        """
+        key = fingerprint([settings.pictures, settings.seed], files=[paths.interim], sources=SOURCES)
+        file = paths.scratch / "bench" / f"{key}.safetensors"
+        if file.is_file():
+            tensors = load_file(file)
+            return cls(tensors.pop("reference"), CopyTest.from_tensors(tensors))
+        bench = cls._work_out(paths, settings, eye=eye)
+        shutil.rmtree(file.parent, ignore_errors=True)  # of other rows or other code
+        file.parent.mkdir(parents=True)
+        _save_whole({"reference": bench.reference, **bench.copies.to_tensors()}, file)
+        return bench
+
+    @classmethod
+    def _work_out(cls, paths: Paths, settings: EvaluateParams, *, eye: FeatureExtractor) -> "Bench":
+        test, val = load_split(paths.interim, "test"), load_split(paths.interim, "val")
+        held_out = torch.cat([test.images[settings.pictures :], val.images])
+        if len(held_out) < 1 / FALSE_ALARMS:
+            raise SalonError(
+                f"{len(held_out)} real pictures of val and test are no prompts, {1 / FALSE_ALARMS:.0f} are "
+                "needed to know what is no copy: lower evaluate.pictures or hold out more pictures"
+            )
+        training = load_split(paths.interim, "train").images
+        return cls(eye.extract(held_out[:REFERENCE]), CopyTest(training, held_out, seed=settings.seed))
+
+
+def _save_whole(tensors: dict[str, Tensor], file: Path) -> None:
+    temporary = file.with_suffix(".part")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+    temporary.replace(file)
