@@ -30,3 +30,13 @@ def write_tiny_params(folder: Path, **sections: dict[str, Any]) -> Params:
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(raw, allow_unicode=True), encoding="utf-8")
     return load_params(path)
+
+
+def write_world_params(folder: Path, source: str, settings: dict[str, Any]) -> Params:
+    """The repository's params.yaml with another embedded world as its source."""
+    write_tiny_params(folder)
+    path = folder / "params.yaml"
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw["ingest"] |= {"source": source, source: settings}
+    path.write_text(yaml.safe_dump(raw, allow_unicode=True), encoding="utf-8")
+    return load_params(path)

@@ -6,14 +6,13 @@ The settings of a method stand beside the method (`salon.methods.<family>`); her
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from salon.errors import SalonError
-from salon.paths import SPLITS
-from salon.section import FloatRange, Fraction, IntRange, Section
+from salon.section import Fraction, IntRange, Section
 from salon.serve_params import ServeParams
 from salon.source_params import (
     CaptionedParams,
@@ -23,68 +22,36 @@ from salon.source_params import (
     ParquetParams,
     WebdatasetParams,
 )
+from salon.world_params import EmojiPairsParams, EmojiParams, EmojiPicturesParams
 
 S = TypeVar("S", bound=BaseModel)
-
-
-def _distinct(names: list[str]) -> list[str]:
-    twice = [name for number, name in enumerate(names) if name in names[:number]]
-    if twice:
-        raise ValueError(f"{twice[0]!r} twice")
-    return names
-
-
-def _every_split(pictures: dict[str, int]) -> dict[str, int]:
-    missing = [split for split in SPLITS if split not in pictures]
-    if missing:
-        raise ValueError(f"no number for {', '.join(missing)}")
-    return pictures
-
-
-Names = Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)]
-
-
-class EmojiParams(Section):
-    """The embedded default source: real artwork composed into captioned scenes."""
-
-    image_size: int = Field(32, ge=16, le=256, multiple_of=8)
-    """Width and height of a scene in pixels."""
-    concepts: Names
-    """What a scene shows; values of the archive's `text` column."""
-    styles: Names
-    """Whose artwork; values of the archive's `style` column."""
-    backgrounds: Names
-    """What stands behind it; names known to `salon.data.scenes`."""
-    languages: list[Literal["en", "ru"]] = Field(["en", "ru"], min_length=1)
-    """Caption languages; each scene is captioned in one of them, drawn at random."""
-    pictures: Annotated[
-        dict[Literal["train", "val", "test", "novel"], Annotated[int, Field(gt=0)]],
-        AfterValidator(_every_split),
-    ]
-    """Scenes per split; `novel` is shared equally by its two kinds."""
-    held_out_concept_background: int = Field(ge=1)
-    """Concept x background pairs kept out of training (the easy novelty)."""
-    held_out_concept_style: int = Field(ge=1)
-    """Concept x style pairs kept out of training (the hard novelty: artwork never seen)."""
-    scale: FloatRange = (0.78, 0.94)
-    """Smallest and largest side of the object as a share of the scene; never told by the caption."""
-    rotation_degrees: float = Field(10.0, ge=0, le=180)
-    """Largest rotation either way; never told by the caption."""
 
 
 class IngestParams(Section):
     """Captions and pictures in, Parquet shards of one schema out."""
 
-    source: Literal["emoji", "imagefolder", "coco", "webdataset", "parquet", "hub"] = "emoji"
+    source: Literal[
+        "emoji",
+        "emoji_pairs",
+        "emoji_pictures",
+        "imagefolder",
+        "coco",
+        "webdataset",
+        "parquet",
+        "hub",
+    ] = "emoji"
     """Which source to read; its settings are in the section of its name."""
     path: str = "data/raw/emoji64.parquet"
     """The file or folder that the source reads; `dvc repro` ingests again when its content changes.
-    Of `emoji` the artwork: one 64x64 RGBA picture a row, with captions, style and licence."""
+    Of `emoji`, `emoji_pairs` and `emoji_pictures` the artwork: one 64x64 RGBA picture a row, with captions,
+    style and licence."""
     max_quarantine_fraction: Fraction = 0.01
     """Fail when more than this share of the rows found cannot be used."""
     rows_per_shard: int = Field(4096, gt=0)
     """Rows per Parquet file."""
     emoji: EmojiParams | None = None
+    emoji_pairs: EmojiPairsParams | None = None
+    emoji_pictures: EmojiPicturesParams | None = None
     imagefolder: ImagefolderParams = ImagefolderParams()
     coco: CocoParams = CocoParams()
     webdataset: WebdatasetParams = WebdatasetParams()
@@ -93,9 +60,21 @@ class IngestParams(Section):
 
     @property
     def scenes(self) -> EmojiParams:
-        """The settings of the embedded source, which are there when it is chosen."""
+        """The settings of the embedded default source, which are there when it is chosen."""
         assert self.emoji is not None
         return self.emoji
+
+    @property
+    def pairs(self) -> EmojiPairsParams:
+        """The settings of the embedded source of two things, which are there when it is chosen."""
+        assert self.emoji_pairs is not None
+        return self.emoji_pairs
+
+    @property
+    def drawings(self) -> EmojiPicturesParams:
+        """The settings of the embedded source of single drawings, which are there when it is chosen."""
+        assert self.emoji_pictures is not None
+        return self.emoji_pictures
 
     @property
     def captioned(self) -> CaptionedParams:
@@ -106,8 +85,8 @@ class IngestParams(Section):
 
     @model_validator(mode="after")
     def _embedded_world_is_described(self) -> "IngestParams":
-        if self.source == "emoji" and self.emoji is None:
-            raise ValueError("source emoji needs a section emoji")
+        if getattr(self, self.source) is None:
+            raise ValueError(f"source {self.source} needs a section {self.source}")
         return self
 
 

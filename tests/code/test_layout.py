@@ -32,6 +32,7 @@ LEVELS = (
         "section",
         "serve_params",
         "source_params",
+        "world_params",
         "errors",
         "jsonfile",
     },

@@ -10,14 +10,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from salon.data.duplicates import near_duplicates, shared_pictures
 from salon.data.inspection import Picture, measure_rows, open_shard, sample_pictures
-from salon.data.phrasebook import PhraseBook
 from salon.data.splits import novelty_kind, seen_pairs
 from salon.errors import SalonError
 from salon.params import ValidateParams
@@ -26,11 +25,18 @@ from salon.paths import SPLITS
 PHASH = r"[0-9a-f]{16}"  # 64 bits
 
 
+class CaptionBook(Protocol):
+    """Knows how the captions of a source speak."""
+
+    def disagreement(self, caption: str, *, lang: str, attributes: Mapping[str, str]) -> str | None:
+        """Why `caption` does not say what `attributes` do in language `lang`; `None` when it does."""
+
+
 @dataclass(frozen=True)
 class KnownSources:
     """What the sources at hand tell about their rows."""
 
-    phrase_books: Mapping[str, PhraseBook]
+    phrase_books: Mapping[str, CaptionBook]
     """Source -> how its captions name attributes; other sources' captions are not held against attributes."""
     rendered: frozenset[str]
     """Sources whose pictures look alike by design: exempt from the search for near-duplicates."""

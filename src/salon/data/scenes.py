@@ -104,11 +104,21 @@ def render_scene(
     slack = (1 - side) / 2 * canvas
     shift_x, shift_y = rng.uniform(-slack, slack, size=2)
 
-    backdrop = _paint_background(BACKGROUNDS[background], canvas, rng)
-    drawing = _place(artwork.rgba, canvas, side, angle, shift_x, shift_y)
-    alpha = drawing[..., 3:] / 255.0
-    composed = drawing[..., :3] + backdrop * (1 - alpha)  # drawing is premultiplied
-    pooled = composed.reshape(image_size, SUPERSAMPLING, image_size, SUPERSAMPLING, 3).mean(axis=(1, 3))
+    backdrop = paint_background(BACKGROUNDS[background], canvas, rng)
+    return box_filter(lay_over(backdrop, place(artwork.rgba, canvas, side, angle, shift_x, shift_y)))
+
+
+def lay_over(
+    scene: Float[np.ndarray, "c c 3"], drawing: Float[np.ndarray, "c c 4"]
+) -> Float[np.ndarray, "c c 3"]:
+    """`drawing`, of premultiplied alpha, in front of `scene`."""
+    return drawing[..., :3] + scene * (1 - drawing[..., 3:] / 255.0)
+
+
+def box_filter(scene: Float[np.ndarray, "c c 3"]) -> UInt8[np.ndarray, "s s 3"]:
+    """The scene at the size that it was asked for."""
+    side = len(scene) // SUPERSAMPLING
+    pooled = scene.reshape(side, SUPERSAMPLING, side, SUPERSAMPLING, 3).mean(axis=(1, 3))
     return np.clip(np.rint(pooled), 0, 255).astype(np.uint8)
 
 
@@ -119,7 +129,7 @@ def encode_png(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return buffer.getvalue()
 
 
-def _place(
+def place(
     rgba: UInt8[np.ndarray, "h w 4"],
     canvas: int,
     side: float,
@@ -145,7 +155,7 @@ def _place(
     return np.stack([np.asarray(channel, dtype=np.float64) for channel in [*clamped, alpha]], axis=-1)
 
 
-def _paint_background(
+def paint_background(
     background: Background, canvas: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "c c 3"]:
     """A soft vertical gradient around the background's colour, or two-coloured diagonal stripes."""

@@ -64,6 +64,36 @@ def hold_out_pairs(
     )
 
 
+def hold_out_partners(
+    names: Sequence[str], *, count: int, rng: np.random.Generator
+) -> set[frozenset[str]]:
+    """Choose `count` pairs of different `names`, in no order, to keep out of training, spread evenly.
+
+    Each name keeps at least two partners in training.
+
+    Raises:
+        ValueError: so many pairs cannot be held out.
+    """
+    order = list(combinations(names, 2))
+    rng.shuffle(order)
+    held: set[frozenset[str]] = set()
+    load = dict.fromkeys(names, 0)
+    for cap in range(1, len(names) - 2):  # raise the load of every name evenly
+        for a, b in order:
+            if len(held) == count:
+                return held
+            if frozenset((a, b)) not in held and load[a] < cap and load[b] < cap:
+                held.add(frozenset((a, b)))
+                load[a] += 1
+                load[b] += 1
+    if len(held) == count:
+        return held
+    raise ValueError(
+        f"cannot hold out {count} pairs of {len(names)} names and still show each with two others: at most "
+        f"{len(held)}"
+    )
+
+
 def _reading_order(attribute: str) -> tuple[int, str]:
     known = ("concept", "style", "background")
     return (known.index(attribute) if attribute in known else len(known), attribute)

@@ -11,7 +11,7 @@ from salon.data.chunks import Preparation
 from salon.data.intake import prepare_source, work_folder
 from salon.data.settling import settle
 from salon.data.shards import ShardWriter
-from salon.data.sources import coco, emoji, hub, imagefolder, parquet, webdataset
+from salon.data.sources import coco, embedded, hub, imagefolder, parquet, webdataset
 from salon.data.sources.base import Source
 from salon.errors import GateError, SalonError
 from salon.jsonfile import write_json
@@ -38,7 +38,9 @@ def run(params: Params, paths: Paths) -> None:
     settings = params.ingest
     with ShardWriter(paths.interim, rows_per_shard=settings.rows_per_shard) as writer:
         found = (
-            _compose(params, paths, writer) if settings.source == "emoji" else _read(params, paths, writer)
+            _compose(params, paths, writer)
+            if settings.source in embedded.NAMES
+            else _read(params, paths, writer)
         )
         ingested = sum(writer.counts.values())
         if ingested + writer.quarantined != found:
@@ -72,11 +74,11 @@ def run(params: Params, paths: Paths) -> None:
 
 
 def _compose(params: Params, paths: Paths, writer: ShardWriter) -> int:
-    """Render the embedded world."""
+    """Render an embedded world."""
     settings = params.ingest
-    rows = emoji.read_rows(settings.scenes, archive=paths.root / settings.path, seed=params.seed)
+    rows = embedded.read_rows(settings, archive=paths.root / settings.path, seed=params.seed)
     found = 0
-    for row in tqdm(rows, "ingest", emoji.count_rows(settings.scenes), unit=" rows", mininterval=0.5):
+    for row in tqdm(rows, "ingest", embedded.count_rows(settings), unit=" rows", mininterval=0.5):
         writer.write(row)
         found += 1
     return found

@@ -1,7 +1,7 @@
 """The gate between ingestion and training: every row is measured, judged and reported."""
 
 from salon.data.evidence import KnownSources, gather
-from salon.data.sources import emoji
+from salon.data.sources import embedded
 from salon.data.verdict import judge
 from salon.errors import GateError, SalonError
 from salon.jsonfile import read_json, write_json
@@ -38,10 +38,9 @@ def run(params: Params, paths: Paths) -> None:
 
 def _known_sources(params: Params, paths: Paths) -> KnownSources:
     """Only the embedded source says how its captions speak; of one's own pictures nothing is known."""
-    if params.ingest.source != "emoji":
+    if params.ingest.source not in embedded.NAMES:
         return KnownSources(phrase_books={}, rendered=frozenset())
-    book = emoji.read_phrase_book(params.ingest.scenes, archive=paths.root / params.ingest.path)
-    return KnownSources(phrase_books={emoji.SOURCE: book}, rendered=frozenset({emoji.SOURCE}))
+    return embedded.known_sources(params.ingest, archive=paths.root / params.ingest.path)
 
 
 def _read_counts(paths: Paths) -> dict[str, int]:

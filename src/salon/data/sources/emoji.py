@@ -3,19 +3,13 @@
 Deterministic by seed: scene `i` of a split draws from its own generator, whatever the number of processes.
 """
 
-import io
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import imagehash
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from salon.data.phrasebook import PhraseBook
@@ -29,13 +23,14 @@ from salon.data.scenes import (
     write_caption,
 )
 from salon.data.schema import Row
+from salon.data.sources.archive import check_backgrounds, read_archive, read_artwork
+from salon.data.sources.composing import compose_all
 from salon.data.splits import hold_out_pairs
 from salon.errors import SalonError
-from salon.params import EmojiParams
 from salon.paths import SPLITS
+from salon.world_params import EmojiParams
 
 SOURCE = "emoji-scenes"
-CHUNK = 256  # scenes per task of a worker process
 NOVEL_KINDS = ("concept_x_background", "concept_x_style")
 
 
@@ -86,32 +81,8 @@ def load_artwork(params: EmojiParams, archive: Path) -> dict[tuple[str, str], Ar
     Raises:
         SalonError: the archive is missing or unreadable, or has no picture of a concept in a style.
     """
-    unknown = sorted(set(params.backgrounds) - set(BACKGROUNDS))
-    if unknown:
-        raise SalonError(f"ingest.emoji.backgrounds: unknown {unknown}; known are {sorted(BACKGROUNDS)}")
-    unnamed = sorted(set(params.styles) - set(STYLES_RU))
-    if unnamed:
-        raise SalonError(f"ingest.emoji.styles: unknown {unnamed}; known are {sorted(STYLES_RU)}")
-    artwork: dict[tuple[str, str], Artwork] = {}
-    for record in _read_archive(params, archive):
-        key = (record["text"], record["style"])
-        if key in artwork:  # the archive repeats some drawings; the first one counts
-            continue
-        artwork[key] = Artwork(
-            rgba=np.asarray(Image.open(io.BytesIO(record["image"]["bytes"])).convert("RGBA")),
-            concept=record["text"],
-            style=record["style"],
-            concept_names={"en": record["text"], "ru": record["text_ru"]},
-            style_names={"en": record["style_text"], "ru": STYLES_RU[record["style"]]},
-            licence=record["licence"],
-            attribution=f"{record['attribution']} ({record['source']})",
-        )
-    missing = [pair for pair in product(params.concepts, params.styles) if pair not in artwork]
-    if missing:
-        shown = ", ".join(f"{concept!r} in {style!r}" for concept, style in missing[:5])
-        others = f" and {len(missing) - 5} others" if len(missing) > 5 else ""
-        raise SalonError(f"{archive} has no picture of {shown}{others}")
-    return artwork
+    check_backgrounds(params.backgrounds, section="ingest.emoji")
+    return read_artwork(archive, section="ingest.emoji", concepts=params.concepts, styles=params.styles)
 
 
 def read_phrase_book(params: EmojiParams, *, archive: Path) -> PhraseBook:
@@ -120,7 +91,11 @@ def read_phrase_book(params: EmojiParams, *, archive: Path) -> PhraseBook:
     Raises:
         SalonError: the archive is missing or unreadable.
     """
-    records = _read_archive(params, archive, columns=["text", "text_ru", "style", "style_text"])
+    records = read_archive(
+        archive,
+        filters=[("text", "in", params.concepts), ("style", "in", params.styles)],
+        columns=["text", "text_ru", "style", "style_text"],
+    )
     styles = {record["style"]: record["style_text"] for record in records}
     return PhraseBook(
         {
@@ -138,18 +113,6 @@ def read_phrase_book(params: EmojiParams, *, archive: Path) -> PhraseBook:
     )
 
 
-def _read_archive(
-    params: EmojiParams, archive: Path, *, columns: list[str] | None = None
-) -> list[dict[str, Any]]:
-    if not archive.is_file():
-        raise SalonError(f"{archive} does not exist: ingest.path must name the emoji archive")
-    wanted = [("text", "in", params.concepts), ("style", "in", params.styles)]
-    try:
-        return pq.read_table(archive, columns=columns, filters=wanted).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise SalonError(f"{archive} is not a readable emoji archive: {error}") from None
-
-
 def count_rows(params: EmojiParams) -> int:
     """How many rows `read_rows` will yield, for the progress bar."""
     return sum(params.pictures.values())
@@ -158,19 +121,7 @@ def count_rows(params: EmojiParams) -> int:
 def read_rows(params: EmojiParams, *, archive: Path, seed: int) -> Iterator[Row]:
     """Yield every scene of the world, split by split, rendered on all cores."""
     artwork = load_artwork(params, archive)  # first: a misspelt name must not look like too few combinations
-    composer = _Composer(params, plan_world(params, seed=seed), artwork, seed)
-    tasks = (
-        (split, start, min(start + CHUNK, total))
-        for split, total in params.pictures.items()
-        for start in range(0, total, CHUNK)
-    )
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(composer,)) as pool:
-        # a bounded window of futures: memory does not grow with the number of scenes
-        window = [pool.submit(_compose_chunk, task) for task in islice(tasks, 2 * workers)]
-        while window:
-            yield from window.pop(0).result()
-            window.extend(pool.submit(_compose_chunk, task) for task in islice(tasks, 1))
+    yield from compose_all(_Composer(params, plan_world(params, seed=seed), artwork, seed), params.pictures)
 
 
 @dataclass(frozen=True)
@@ -210,16 +161,3 @@ class _Composer:
             attribution=artwork.attribution,
             attributes={"concept": concept, "style": style, "background": background},
         )
-
-
-_composer: _Composer  # set once in each worker process: the artwork travels there only once
-
-
-def _start_worker(composer: _Composer) -> None:
-    global _composer
-    _composer = composer
-
-
-def _compose_chunk(task: tuple[str, int, int]) -> list[Row]:
-    split, start, stop = task
-    return [_composer.compose(split, index) for index in range(start, stop)]
