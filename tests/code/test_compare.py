@@ -355,6 +355,13 @@ def test_seeds_are_shown_when_somebody_trained_them(tmp_path: Path) -> None:
     text = render(params, paths).text
     assert "seeds 1, 2 and 3" in text
     assert "87.6\xa0%, 90.1\xa0% 87.6\xa0% – 90.1\xa0% 3.21, 3.33 1 of 3" in text
+    study["verdicts"] = ["1" * 70 + "0" * 10, "1" * 72 + "0" * 8]
+    other = {**study, "verdicts": ["1" * 40 + "0" * 40, "1" * 41 + "0" * 39]}
+    methods = {"diffusion": study, "gan": other}
+    write_json(paths.seeds, {"profile": "smoke", "seeds": [1, 2, 3], "methods": methods})
+    text = render(params, paths).text
+    assert "Over prompts and seeds, diffusion leads gan by 38.1 points (" in text
+    assert "over prompts and seeds" in text
 
 
 def test_plots_hold_what_was_measured(tmp_path: Path) -> None:

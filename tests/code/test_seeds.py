@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from salon.errors import SalonError
 from salon.jsonfile import read_json, write_json
 from salon.params import load_params
 from salon.paths import Paths
+from salon.report.figures import SeedFigures, SeedStudy
+from salon.report.luck import spread_over_seeds, told_apart
 from salon.stages import seeds
 from tiny import write_tiny_params
 
@@ -39,6 +42,8 @@ class Stages:
             return (name, seed) != ("gan", 6)
         share = {5: 0.8, 6: 0.6, 7: 0.7}[seed]
         write_json(clone.metrics(name), {"test": {"alignment": {"all": {"value": share}}}})
+        marks = [{"all": place < 10 * share} for place in range(10)]
+        write_json(clone.samples(name) / "test.json", marks)
         return name != "dalle"
 
 
@@ -65,8 +70,18 @@ def test_a_divergence_is_counted_and_stops_nobody(stages: Stages, paths: Paths, 
         "profile": "smoke",
         "seeds": [5, 6, 7],
         "methods": {
-            "gan": {"all_right": [0.8, 0.7], "minutes": [0.5, 0.5], "diverged": 1},
-            "diffusion": {"all_right": [0.8, 0.6, 0.7], "minutes": [0.5, 0.5, 0.5], "diverged": 0},
+            "gan": {
+                "all_right": [0.8, 0.7],
+                "verdicts": ["1111111100", "1111111000"],
+                "minutes": [0.5, 0.5],
+                "diverged": 1,
+            },
+            "diffusion": {
+                "all_right": [0.8, 0.6, 0.7],
+                "verdicts": ["1111111100", "1111110000", "1111111000"],
+                "minutes": [0.5, 0.5, 0.5],
+                "diverged": 0,
+            },
         },
     }
     lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line}
@@ -90,6 +105,37 @@ def test_one_training_shows_no_spread_and_unknown_methods_are_named(stages: Stag
     with pytest.raises(SalonError, match="unknown method 'gun'"):
         seeds.run(paths, profile="smoke", count=2, methods=["gun"])
     assert not paths.seeds.exists()
+
+
+def make_study(**shares: list[float]) -> SeedStudy:
+    """Trainings that are right on so many of 400 prompts, the easier ones first."""
+    rng = np.random.default_rng(0)
+    order = rng.permutation(400)
+    methods = {}
+    for name, of_seeds in shares.items():
+        rows = ["".join(str(int(place < 400 * share)) for place in order) for share in of_seeds]
+        methods[name] = SeedFigures(of_seeds, [1.0] * len(rows), 0, rows)
+    return SeedStudy("smoke", list(range(3)), methods)
+
+
+def test_a_lead_that_another_seed_would_turn_is_no_lead() -> None:
+    """The same means: told apart where seeds agree, and not where each seed says something else."""
+    steady = make_study(gan=[0.70, 0.71, 0.69], clip=[0.80, 0.81, 0.79])
+    (sentence,) = told_apart(steady, bootstrap_samples=2000)
+    assert sentence.startswith("Over prompts and seeds, clip leads gan by 10.0 points (")
+    lucky = make_study(gan=[0.50, 0.90, 0.70], clip=[0.60, 0.80, 1.0])
+    assert told_apart(lucky, bootstrap_samples=2000) == [
+        "Over prompts and seeds, nothing tells the methods apart."
+    ]
+    narrow, wide = (spread_over_seeds(study, bootstrap_samples=2000)["gan"] for study in (steady, lucky))
+    assert narrow.value == pytest.approx(wide.value) == pytest.approx(0.7)
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+
+
+def test_seeds_without_verdicts_say_nothing_of_prompts() -> None:
+    study = SeedStudy("smoke", [1, 2], {"gan": SeedFigures([0.5, 0.6], [1.0, 1.0], 0, [])})
+    assert spread_over_seeds(study, bootstrap_samples=100) == {}
+    assert told_apart(study, bootstrap_samples=100) == []
 
 
 def test_a_method_that_always_diverges_has_no_mean() -> None:

@@ -63,7 +63,7 @@ def test_every_figure_is_written_and_the_page_shows_it(clone: Clone) -> None:
     gate = clone.params.scorer.min_accuracy
     assert all(value >= gate for split in scorer.values() for name, value in split.items() if name != "all")
     dial = read_json(clone.paths.dial("diffusion"))
-    assert [row["setting"] for row in dial] == clone.params.evaluate.dial.num_inference_steps
+    assert {row["setting"] for row in dial} >= set(clone.params.evaluate.dial.num_inference_steps)
     page = (clone.paths.compare / "index.html").read_text(encoding="utf-8")
     assert percent(metrics["test"]["alignment"]["all"]["value"]) in page
     assert read_json(clone.paths.validation)["verdict"] == "passed"

@@ -10,6 +10,7 @@ from salon.errors import SalonError
 from salon.judging.alignment import ALL
 from salon.params import Params
 from salon.report.figures import FIDELITY, SENTINELS, Evidence, MethodFigures, Picture
+from salon.report.luck import spread_over_seeds, told_apart
 from salon.report.plot import plot_dials, plot_guidance, plot_rates, plot_training
 from salon.report.verdict import verdict
 from salon.report.wall import build_wall, collect_sheets, show_worst
@@ -49,6 +50,7 @@ def render_comparison(evidence: Evidence, params: Params) -> str:
     """The page as HTML. Captions and attribute values are the users' text: everything is escaped."""
     check_budgets(evidence.methods, tolerance=params.budget.tolerance)
     ranked = rank(evidence.methods)
+    samples = params.evaluate.bootstrap_samples
     environment = Environment(
         loader=PackageLoader("salon.report"),
         autoescape=True,
@@ -83,7 +85,7 @@ def render_comparison(evidence: Evidence, params: Params) -> str:
         machines=list(dict.fromkeys(describe_machine(method.cost) for method in ranked)),
         methods=ranked,
         most_mistakes=MISTAKES,
-        paragraphs=verdict(evidence, bootstrap_samples=params.evaluate.bootstrap_samples),
+        paragraphs=verdict(evidence, bootstrap_samples=samples),
         params=params,
         pictures=_pictures(evidence),
         phrasings=list(ranked[0].splits["test"].phrasings),
@@ -91,6 +93,8 @@ def render_comparison(evidence: Evidence, params: Params) -> str:
         plot_guidance=plot_guidance(ranked),
         plot_rates=plot_rates(evidence.codecs),
         plot_training=plot_training(ranked),
+        seed_spread=spread_over_seeds(evidence.seeds, bootstrap_samples=samples) if evidence.seeds else {},
+        seed_verdict=told_apart(evidence.seeds, bootstrap_samples=samples) if evidence.seeds else [],
         shared_stages=list(dict.fromkeys(stage for m in ranked for stage in m.ledger["shared"])),
         sheets=collect_sheets(evidence, ranked),
         tags=list(ranked[0].splits["test"].languages),

@@ -200,6 +200,8 @@ class SeedFigures:
     """On `test`, one per seed that did not diverge."""
     minutes: list[float]
     diverged: int
+    verdicts: list[str]
+    """One per seed: a 1 for every prompt of `test` that is all right, else a 0; empty in older files."""
 
 
 @dataclass(frozen=True)

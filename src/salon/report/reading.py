@@ -163,7 +163,9 @@ def _read_seeds(path: Path) -> SeedStudy | None:
         return None
     raw = _read(path, "", needs=("profile", "seeds", "methods"))
     methods = {
-        name: SeedFigures(figures["all_right"], figures["minutes"], figures["diverged"])
+        name: SeedFigures(
+            figures["all_right"], figures["minutes"], figures["diverged"], figures.get("verdicts", [])
+        )
         for name, figures in raw["methods"].items()
     }
     return SeedStudy(profile=raw["profile"], seeds=raw["seeds"], methods=methods)

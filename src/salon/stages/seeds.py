@@ -10,6 +10,7 @@ import yaml
 
 from salon.errors import SalonError
 from salon.jsonfile import read_json, write_json
+from salon.judging.alignment import ALL
 from salon.methods.base import read_config
 from salon.params import Params, load_params
 from salon.paths import Paths
@@ -40,7 +41,9 @@ def run(paths: Paths, *, profile: str, count: int, methods: Sequence[str] | None
         names = list(methods or params.methods)
         seeds = [params.seed + offset for offset in range(count)]
         repro(clone, *_stages_before_training(params, names))
-        found: dict[str, Any] = {name: {"all_right": [], "minutes": [], "diverged": 0} for name in names}
+        found: dict[str, Any] = {
+            name: {"all_right": [], "verdicts": [], "minutes": [], "diverged": 0} for name in names
+        }
         for seed in seeds:
             _set_training_seed(clone, seed)
             for name in names:
@@ -92,6 +95,9 @@ def _train_once(clone: Paths, name: str, figures: dict[str, Any]) -> None:
         raise SalonError(f"{name} was trained and could not be judged: see the output above")
     metrics = read_json(clone.metrics(name))
     figures["all_right"].append(metrics["test"]["alignment"]["all"]["value"])
+    # prompt by prompt, so that seeds and prompts can be resampled together
+    samples = read_json(clone.samples(name) / "test.json")
+    figures["verdicts"].append("".join(str(int(sample[ALL])) for sample in samples))
     figures["minutes"].append(
         round(read_json(clone.method(name) / "training.json")["own"]["train_minutes"], 3)
     )
