@@ -95,8 +95,9 @@ class Ingested:
 
     def reason(self, part: str) -> str:
         """Why the one row whose place holds `part` was refused."""
-        (found,) = [line for line in self.quarantine if part in line["row"]]
-        return str(found["reason"])
+        found = [line for line in self.quarantine if part in line["row"]]
+        assert len(found) == 1, (part, found)
+        return str(found[0]["reason"])
 
 
 def ingest_own(

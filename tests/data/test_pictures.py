@@ -172,7 +172,9 @@ def test_odd_aspect_ratios(size):
         corner = tuple(padded.pixels[0, 0].tolist())
         assert corner == (0, 0, 255)
         side = padded.pixels[14:18, 1] if size[0] == long else padded.pixels[1, 14:18]
-        assert is_near(tuple(side[side[:, 2].argmin()].tolist()), (0, 255, 0))  # the end of the picture is still there
+        assert is_near(
+            tuple(side[side[:, 2].argmin()].tolist()), (0, 255, 0)
+        )  # the end of the picture is still there
 
 
 def test_tiny_and_huge_pictures():

@@ -58,12 +58,15 @@ def deal(facts: Facts, settings: CaptionedParams) -> Deal:
     said = facts.split if settings.split_by == "source" else np.full_like(facts.split, UNSAID)
     split, keeper = _agree(said, group)
     strays = (said != UNSAID) & (said != split)
-    refused = {int(r): Refusal(Reason.IN_TWO_SPLITS, int(keeper[r])) for r in np.flatnonzero(strays)}
     # only among those that stay: a duplicate in another split must not be the one that is kept
     stay = np.flatnonzero(~strays)
     first = stay[_first_equal(np.column_stack([facts.pixels, facts.content])[stay])]
-    for row, other in zip(stay[first != stay].tolist(), first[first != stay].tolist(), strict=True):
-        refused[row] = Refusal(Reason.DUPLICATE, other)
+    twice = first != stay
+    same = dict(zip(stay[twice].tolist(), first[twice].tolist(), strict=True))
+    refused = {row: Refusal(Reason.DUPLICATE, other) for row, other in same.items()}
+    for row in np.flatnonzero(strays).tolist():
+        other = int(keeper[row])
+        refused[row] = Refusal(Reason.IN_TWO_SPLITS, same.get(other, other))
     return Deal(_draw(split, share, settings, lacking=set(range(len(SPLITS))) - set(said.tolist())), refused)
 
 

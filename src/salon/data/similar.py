@@ -34,9 +34,9 @@ def near_pairs(hashes: UInt64[np.ndarray, " n"], *, distance: int) -> Pairs:
 
 def _pairs_of_runs(ordered: UInt64[np.ndarray, " n"]) -> Iterator[Pairs]:
     """Every pair of positions with equal values, at most about `CHUNK_PAIRS` at once."""
-    starts = (
-        np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(ordered) else np.zeros(0)
-    )
+    if not len(ordered):
+        return
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     ends = np.append(starts[1:], len(ordered))
     # position i is paired with those behind it in its run
     behind = np.repeat(ends, ends - starts) - np.arange(len(ordered)) - 1
