@@ -20,7 +20,7 @@ METHOD = "method"
 CLIP = "clip"
 CODEC = "codec"
 PARTS = (METHOD, CLIP, CODEC)
-PROBES = "probes.json"
+PROBES_FILE = "probes.json"
 SUFFIXES = {".json", ".md", ".safetensors", ".txt"}  # data that cannot run; a pickle can
 
 
@@ -54,7 +54,7 @@ def seal(folder: Path, description: Mapping[str, Any]) -> None:
     write_json(folder / MANIFEST, {**description, "files": file_digests(folder)})
 
 
-def join_bundles(folder: Path, bundles: Sequence[Path], *, versions: Mapping[str, str]) -> None:
+def join_bundles(folder: Path, bundles: Sequence[Path], *, versions: Mapping[str, str], card: str) -> None:
     """One bundle of several that hold one method each, in this order.
 
     Args:
@@ -72,6 +72,7 @@ def join_bundles(folder: Path, bundles: Sequence[Path], *, versions: Mapping[str
             parts["probes"] = f"probes-{name}.json"
             shutil.copyfile(exhibit.probes, folder / parts["probes"])
         methods[name] = {**exhibit.description, "version": versions[name], "parts": parts}
+    (folder / CARD).write_text(card, encoding="utf-8")
     seal(folder, {"methods": methods, "order": list(methods)})
 
 
@@ -109,7 +110,9 @@ def read_exhibits(folder: Path) -> dict[str, Exhibit]:
     """
     manifest = read_bundle(folder)
     if "methods" not in manifest:
-        own = {part: part for part in PARTS} | ({"probes": PROBES} if (folder / PROBES).is_file() else {})
+        own = {part: part for part in PARTS} | (
+            {"probes": PROBES_FILE} if (folder / PROBES_FILE).is_file() else {}
+        )
         described = {key: value for key, value in manifest.items() if key != "files"}
         return {manifest["method"]: _exhibit(folder, manifest["method"], described, own, manifest["files"])}
     return {

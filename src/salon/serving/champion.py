@@ -27,7 +27,7 @@ from salon.data.loader import to_uint8
 from salon.errors import SalonError
 from salon.jsonfile import read_json, write_json
 from salon.methods.base import Frozen, Method, load_method
-from salon.serving.bundle import CLIP, CODEC, METHOD, Exhibit
+from salon.serving.bundle import CLIP, CODEC, METHOD, PROBES_FILE, Exhibit, read_exhibits, seal
 from salon.serving.credentials import configured_signer
 from salon.serving.exact import batch_invariant
 from salon.serving.pictures import Provenance, encode_png
@@ -272,6 +272,17 @@ class Loader:
         champion = Champion(exhibit, method, captions, version=version, device=self.device)
         champion.settle()
         return champion
+
+
+def add_probes(bundle: Path) -> None:
+    """Have the method of a new bundle draw, by which other code will be told; seal the bundle anew.
+
+    Raises:
+        SalonError: the installed package is not the code of these weights.
+    """
+    ((_, exhibit),) = read_exhibits(bundle).items()
+    Loader().load(exhibit, version="to be registered").write_probes(bundle / PROBES_FILE)
+    seal(bundle, exhibit.description)
 
 
 def _to_pixels(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:

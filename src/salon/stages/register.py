@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 from salon.jsonfile import write_json
 from salon.params import Params
 from salon.paths import Paths
-from salon.tracking import registry, runs, versions
+from salon.tracking import champions, ensemble, registry, runs, versions
 from salon.tracking.submission import model_sha256, read_submission, registered_name
 
 
@@ -22,6 +22,11 @@ def run(params: Params, paths: Paths, name: str, *, promote: bool = False) -> No
     registration = _register(params, paths, name, promote=promote)
     write_json(paths.registration(name), asdict(registration))
     print(_describe(registration))
+    store = runs.open_store(params, paths)
+    missing = params.methods.keys() - champions.Champions(store, list(params.methods)).now().keys()
+    # the first run of the pipeline would build it once per method; `salon sync` takes whoever is there
+    if not missing or ensemble.exists(store):
+        _follow(store, params, paths)
 
 
 def sync(params: Params, paths: Paths) -> None:
@@ -43,6 +48,7 @@ def sync(params: Params, paths: Paths) -> None:
             print(f"{registered_name(name)}: trained, not evaluated yet: run `dvc repro`")
         else:
             print(f"{_describe(_register(params, paths, name))}; the registry did not have it")
+    _follow(store, params, paths)
 
 
 def rollback(params: Params, paths: Paths, name: str) -> None:
@@ -52,8 +58,19 @@ def rollback(params: Params, paths: Paths, name: str) -> None:
         SalonError: there is none.
     """
     params.method(name)
-    champion, previous = registry.rollback(runs.open_store(params, paths), paths, name)
+    store = runs.open_store(params, paths)
+    champion, previous = registry.rollback(store, paths, name)
     print(f"{registered_name(name)}: version {champion} is champion again; version {previous} is previous")
+    _follow(store, params, paths)
+
+
+def _follow(store: runs.Store, params: Params, paths: Paths) -> None:
+    found = ensemble.follow_champions(store, params, paths)
+    if found is None:
+        return
+    members = ", ".join(f"{method} {version}" for method, version in found.members.items())
+    state = "built" if found.is_new else "in step"
+    print(f"{ensemble.ENSEMBLE}: {state}, version {found.version} (champion) holds {members}")
 
 
 def _register(params: Params, paths: Paths, name: str, *, promote: bool = False) -> registry.Registration:

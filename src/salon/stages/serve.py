@@ -15,6 +15,7 @@ from salon.serving.limits import LOOPBACK, Limits
 from salon.serving.meters import Meters
 from salon.serving.roster import Roster
 from salon.tracking.champions import Champions
+from salon.tracking.ensemble import serving_order
 from salon.tracking.runs import open_store
 from salon.tracking.votes import VoteBook
 
@@ -34,7 +35,6 @@ def run(params: Params, paths: Paths, *, host: str, port: int, token: str | None
         )
     settings = params.serve
     registry = Champions.of(params, paths, methods)
-    order = sorted(registry.methods, key=lambda method: method != settings.default_method)
     failures: list[SalonError] = []
 
     def give_up(error: SalonError) -> None:
@@ -44,7 +44,13 @@ def run(params: Params, paths: Paths, *, host: str, port: int, token: str | None
     meters = Meters()
     engine = Engine(settings, meters)
     votes = VoteBook(lambda: open_store(params, paths))
-    roster = Roster(registry, meters, order=order, poll_seconds=settings.poll_seconds, on_failure=give_up)
+    roster = Roster(
+        registry,
+        meters,
+        order=[name for name in serving_order(params) if name in registry.methods],
+        poll_seconds=settings.poll_seconds,
+        on_failure=give_up,
+    )
     app = build_app(engine, roster, meters)
     app.include_router(
         gallery.build_router(

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from salon.errors import SalonError
 from salon.params import Params
 from salon.paths import Paths
-from salon.tracking.registry import CHAMPION
+from salon.tracking.registry import CHAMPION, version_at
 from salon.tracking.runs import Store, open_store, sqlite_file, tracking_uri
 from salon.tracking.submission import registered_name
 from salon.tracking.versions import download_bundle
@@ -60,7 +60,7 @@ class Champions:
         found: dict[str, Entry] = {}
         try:
             for name, method in names.items():
-                version = self._champion_of(name)
+                version = version_at(self.store.client, name, CHAMPION)
                 if version is not None:
                     found[method] = Entry(method, name, str(version.version))
         except MlflowException as error:
@@ -85,14 +85,6 @@ class Champions:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _champion_of(self, name: str) -> ModelVersion | None:
-        try:
-            return self.store.client.get_model_version_by_alias(name, CHAMPION)
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
-
     def _local_bundle(self, version: ModelVersion) -> Path | None:
         location = self.store.client.get_model_version_download_uri(version.name, str(version.version))
         if location.startswith("models:/"):
@@ -106,8 +98,3 @@ class Champions:
                 f"the files of {version.name} version {version.version} are gone: run `salon sync`"
             )
         return folder / "artifacts" / "bundle"
-
-
-def describe(entries: Mapping[str, Entry]) -> str:
-    """For people: `gan 3, diffusion 5`."""
-    return ", ".join(f"{entry.method} {entry.version}" for entry in entries.values())

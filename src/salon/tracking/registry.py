@@ -62,7 +62,7 @@ def register(
 
     With `promote` the comparison with the champion is left out; the guardrails still hold.
     """
-    _create_model(store.client, submission.name)
+    create_model(store.client, submission.name)
     with registry_lock(store, paths, name=submission.name):
         version = find_version(store, submission.name, submission.model_sha256)
         if version is None:
@@ -89,8 +89,8 @@ def rollback(store: Store, paths: Paths, method: str) -> tuple[str, str]:
     """
     name = registered_name(method)
     with registry_lock(store, paths, name=name):
-        champion = _version_at(store.client, name, CHAMPION)
-        previous = _version_at(store.client, name, PREVIOUS)
+        champion = version_at(store.client, name, CHAMPION)
+        previous = version_at(store.client, name, PREVIOUS)
         if champion is None:
             raise SalonError(f"{name} has no champion: run `salon register {method}` first")
         if previous is None or str(previous.version) == str(champion.version):
@@ -124,7 +124,7 @@ def _settle(
         # killed between alias and tag, or asked to promote what already serves
         reason = version.tags.get("promotion_reason", "promoted")
     else:
-        champion = _version_at(store.client, submission.name, CHAMPION)
+        champion = version_at(store.client, submission.name, CHAMPION)
         decision = _decide(store, submission.evidence, champion, rule, judge_again, promote=promote)
         _move_aliases(store.client, version, champion, decision)
         reason = decision.reason
@@ -188,12 +188,13 @@ def _move_aliases(
     if champion is not None:
         client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
     client.set_registered_model_alias(name, CHAMPION, number)  # one atomic move: never none, never two
-    challenger = _version_at(client, name, CHALLENGER)
+    challenger = version_at(client, name, CHALLENGER)
     if challenger is not None and str(challenger.version) == number:
         client.delete_registered_model_alias(name, CHALLENGER)
 
 
-def _create_model(client: MlflowClient, name: str) -> None:
+def create_model(client: MlflowClient, name: str) -> None:
+    """Make room for versions of `name`, unless there is."""
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -201,7 +202,8 @@ def _create_model(client: MlflowClient, name: str) -> None:
             raise
 
 
-def _version_at(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+def version_at(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+    """The version that `alias` points to, or None."""
     try:
         return client.get_model_version_by_alias(name, alias)
     except MlflowException as error:

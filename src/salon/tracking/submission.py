@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from salon.tracking.promotion import Evidence
 
 SELECTION_SPLIT = "val"  # selection looks at val, the report at test
 ALIGNMENT = "alignment"
+EXAMPLES_PER_LANGUAGE = 6
+MAX_EXAMPLE_LENGTH = 100  # characters; a line on a page
 MODEL_FILES = ("model.safetensors", "config.json")  # what determines a picture; the ledger does not
 
 
@@ -36,6 +39,8 @@ class Submission:
     metrics: Mapping[str, Any]
     evidence: Evidence
     licences: list[str]
+    examples: list[str]
+    """A few captions of the training pictures, in every language that they have."""
     model_sha256: str
     data_sha256: str
 
@@ -102,6 +107,7 @@ def read_submission(paths: Paths, method: str) -> Submission:
             metrics=metrics,
             evidence=evidence,
             licences=_licences(paths),
+            examples=_examples(paths),
             model_sha256=model_sha256(paths, method),
             data_sha256=validation["data_sha256"],
         )
@@ -150,6 +156,22 @@ def _licences(paths: Paths) -> list[str]:
         table = pq.read_table(shard, columns=["licence", "attribution"])
         found |= set(zip(table["licence"].to_pylist(), table["attribution"].to_pylist(), strict=True))
     return [f"{attribution} ({licence})" for licence, attribution in sorted(found)]
+
+
+def _examples(paths: Paths) -> list[str]:
+    """Captions from all over the alphabet, the languages in turn."""
+    found: dict[str, set[str]] = {}
+    for shard in shard_paths(paths.interim, "train"):
+        table = pq.read_table(shard, columns=["caption", "lang"])
+        for caption, lang in zip(table["caption"].to_pylist(), table["lang"].to_pylist(), strict=True):
+            if len(caption) <= MAX_EXAMPLE_LENGTH:
+                found.setdefault(lang, set()).add(caption)
+    chosen = []
+    for lang in sorted(found):
+        captions = sorted(found[lang])
+        count = min(EXAMPLES_PER_LANGUAGE, len(captions))
+        chosen.append([captions[(2 * i + 1) * len(captions) // (2 * count)] for i in range(count)])
+    return [caption for turn in zip_longest(*chosen) for caption in turn if caption is not None]
 
 
 def _flat_metrics(value: Any, parts: list[str]) -> Iterable[tuple[str, float]]:

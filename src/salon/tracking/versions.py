@@ -3,10 +3,11 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 from mlflow.entities.model_registry import ModelVersion
@@ -104,12 +105,7 @@ def log_judgement(store: Store, run_id: str, submission: Submission) -> None:
 
 def create_version(store: Store, run_id: str, submission: Submission, *, commit: str | None) -> ModelVersion:
     """Log the model into `run_id` and register it, without any alias."""
-    import mlflow.pyfunc  # imports the serving stack, which `sync` does without
-    import pandas as pd
-    from mlflow.models import Model
-
-    import salon.serving
-    from salon.serving.signature import SIGNATURE
+    from salon.serving.champion import add_probes  # imports torch, which `sync` does without
 
     card = model_card(
         method=submission.method,
@@ -126,6 +122,7 @@ def create_version(store: Store, run_id: str, submission: Submission, *, commit:
         "family": submission.config["family"],
         "model_sha256": submission.model_sha256,
         "data_sha256": submission.data_sha256,
+        **({"git_commit": commit} if commit else {}),
     }
     tags = {
         "model_sha256": submission.model_sha256,
@@ -133,7 +130,7 @@ def create_version(store: Store, run_id: str, submission: Submission, *, commit:
         "judgement_sha256": submission.judgement_sha256,
         **({"git_commit": commit} if commit else {}),
     }
-    with tempfile.TemporaryDirectory() as temporary, _as_default(store):
+    with tempfile.TemporaryDirectory() as temporary:
         bundle = Path(temporary) / "bundle"
         write_bundle(
             bundle,
@@ -141,28 +138,61 @@ def create_version(store: Store, run_id: str, submission: Submission, *, commit:
             clip=submission.clip_folder,
             codec=submission.codec_folder,
             card=card,
-            description=description,
+            description={**description, "examples": submission.examples},
         )
+        add_probes(bundle)
+        return log_version(
+            store,
+            run_id,
+            name=submission.name,
+            bundle=bundle,
+            card=card,
+            metadata=description,
+            tags=tags,
+            step=submission.steps,
+        )
+
+
+def log_version(
+    store: Store,
+    run_id: str,
+    *,
+    name: str,
+    bundle: Path,
+    card: str,
+    metadata: Mapping[str, Any],
+    tags: Mapping[str, str],
+    step: int = 0,
+) -> ModelVersion:
+    """Log a bundle as a model and register it as a version of `name`."""
+    import mlflow.pyfunc  # imports the serving stack, which `sync` does without
+    import pandas as pd
+    from mlflow.models import Model
+
+    import salon.serving
+    from salon.serving.signature import SIGNATURE
+
+    with _as_default(store):
         # what mlflow.pyfunc.log_model calls; that one cannot name a run without setting it running again,
         # which would move the end of the training
         logged = Model.log(
             None,
-            name=submission.name,
+            name=name,
             flavor=mlflow.pyfunc,
             run_id=run_id,
-            step=submission.steps,
-            registered_model_name=submission.name,
-            tags=tags,
+            step=step,
+            registered_model_name=name,
+            tags=dict(tags),
             python_model=str(Path(salon.serving.__path__[0]) / "model.py"),
             artifacts={"bundle": str(bundle)},
             signature=SIGNATURE,
             input_example=pd.DataFrame(EXAMPLE),  # a dict with a prompt is a chat to MLflow
             pip_requirements=pinned_requirements(),
-            metadata=description,
+            metadata=dict(metadata),
         )
     number = str(logged.registered_model_version)
-    store.client.update_model_version(submission.name, number, card[:MAX_DESCRIPTION_LENGTH])
-    return store.client.get_model_version(submission.name, number)
+    store.client.update_model_version(name, number, card[:MAX_DESCRIPTION_LENGTH])
+    return store.client.get_model_version(name, number)
 
 
 def pinned_requirements() -> list[str]:
