@@ -91,12 +91,15 @@ def gather(
         rows = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
         evidence.rows = rows
         evidence.data_sha256 = _digest(rows)
+        held = {split: int((rows["shard_split"] == split).sum()) for split in SPLITS}
         evidence.splits = _frame(
             [
                 {
                     "split": split,
-                    "rows": int((rows["shard_split"] == split).sum()),
+                    "rows": held[split],
                     "ingested": ingested[split],
+                    # pictures without attributes have no combinations that could be novel
+                    "rows_wanted": None if split == "novel" and not held[split] else held[split],
                 }
                 for split in SPLITS
             ]
