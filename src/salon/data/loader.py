@@ -45,7 +45,7 @@ class CaptionedImages:
 
 
 def load_split(folder: Path, split: str) -> CaptionedImages:
-    """Decode all pictures of a split.
+    """Decode all pictures of a split; one without rows has pictures of the size of the others.
 
     Raises:
         SalonError: the split is missing, or its pictures are not all of one size.
@@ -59,18 +59,28 @@ def load_split(folder: Path, split: str) -> CaptionedImages:
             encoded[start : start + DECODED_AT_ONCE] for start in range(0, len(encoded), DECODED_AT_ONCE)
         ]
         arrays = [array for part in pool.map(_decode_all, parts) for array in part]
-    shapes = {array.shape for array in arrays}
+    shapes = {array.shape for array in arrays} or {_shape_of_any(folder)}
     if len(shapes) != 1:
         raise SalonError(
             f"split {split!r} in {folder} mixes picture sizes {sorted(shapes)}: set one size at ingestion"
         )
     return CaptionedImages(
         ids=table["id"].to_pylist(),
-        images=torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous(),
+        images=torch.from_numpy(np.array(arrays, dtype=np.uint8).reshape(-1, *shapes.pop()))
+        .permute(0, 3, 1, 2)
+        .contiguous(),
         captions=table["caption"].to_pylist(),
         langs=table["lang"].to_pylist(),
         attributes=[dict(pairs) for pairs in table["attributes"].to_pylist()],
     )
+
+
+def _shape_of_any(folder: Path) -> tuple[int, int, int]:
+    """Height, width and channels of the first picture of any split."""
+    sizes = read_tables(folder, columns=["width", "height"]).slice(0, 1).to_pylist()
+    if not sizes:
+        raise SalonError(f"{folder} holds no row: run the ingest stage with a source that has some")
+    return sizes[0]["height"], sizes[0]["width"], 3
 
 
 def _decode_all(encoded: pa.Array) -> list[np.ndarray]:

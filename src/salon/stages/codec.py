@@ -61,7 +61,11 @@ def run(params: Params, paths: Paths, name: str) -> None:
             log_every_steps=params.training.log_every_steps,
             device=single_device(params.training),
         )
-        metrics = {split: judge_codec(codec, splits[split], scorer) for split in ("val", "test", "novel")}
+        metrics = {
+            split: judge_codec(codec, splits[split], scorer)
+            for split in ("val", "test", "novel")
+            if len(splits[split])
+        }
         write_json(paths.codec_metrics(name), metrics | {"cost": asdict(cost)})
         grid = _reconstructions(codec, splits["test"].images)
         runs.log_grid(store, run_id, "reconstructions", grid, step=cost.steps)

@@ -29,6 +29,7 @@ def run(params: Params, paths: Paths) -> None:
     known = [is_for_training(row_id) for row_id in novel.ids]
     lessons = Lessons(train, select(novel, known))
     held_out = {"test": test, "novel": select(novel, [not k for k in known])}
+    held_out = {split: data for split, data in held_out.items() if len(data)}
 
     device = single_device(params.training)
     retriever, report = train_retriever(lessons, settings, device=device)
@@ -69,7 +70,10 @@ def run(params: Params, paths: Paths) -> None:
 
 @dataclass(frozen=True)
 class Lessons:
-    """Real pictures in two parts: novel combinations are rare, and shown as often as an eighth of a batch."""
+    """Real pictures in two parts: novel combinations are rare, and shown as often as an eighth of a batch.
+
+    Pictures without attributes have none.
+    """
 
     usual: CaptionedImages
     novel: CaptionedImages
@@ -80,8 +84,10 @@ class Lessons:
 
     def draw(self, step: int, *, batch_size: int, seed: int) -> torch.Tensor:
         """Rows of the `step`-th batch; novel ones are numbered after the usual ones."""
-        share = max(1, batch_size // 8)
+        share = max(1, batch_size // 8) if len(self.novel) else 0
         usual = batch_indices(step, size=len(self.usual), batch_size=batch_size - share, seed=seed)
+        if not share:
+            return usual
         novel = batch_indices(step, size=len(self.novel), batch_size=share, seed=seed)
         return torch.cat([usual, len(self.usual) + novel])
 
