@@ -170,11 +170,16 @@ def serve(
     method: Annotated[
         list[str] | None, typer.Option("--method", help="Serve this one only; may be given several times.")
     ] = None,
+    worker: Annotated[int | None, typer.Option("--worker", hidden=True)] = None,
 ) -> None:
     """Serve all champions on one port, with a gallery, and follow the registry."""
     from salon.stages import serve as stage
 
-    stage.run(*workspace(), host=host, port=port, token=token, methods=method or [])
+    params, paths = workspace()
+    if worker is not None:
+        stage.work(params, paths, descriptor=worker, methods=method or [])
+    else:
+        stage.run(params, host=host, port=port, token=token, methods=method or [])
 
 
 @app.command()

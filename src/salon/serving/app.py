@@ -44,7 +44,7 @@ def build_app(engine: Engine, roster: Roster, meters: Meters) -> FastAPI:
         ready = roster.is_ready and engine.is_alive
         state = {
             "status": "ready" if ready else "loading" if not roster.has_begun else "failed",
-            "models": {name: champion.version for name, champion in roster.champions.items()},
+            "models": roster.versions(),
             "loading": roster.loading,
             "problems": dict(roster.problems),
         }

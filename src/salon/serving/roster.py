@@ -75,7 +75,12 @@ class Roster:
         """Whether the first load is over and somebody serves."""
         return self.has_begun and bool(self.champions)
 
+    def versions(self) -> dict[str, str]:
+        """The version of each method that serves."""
+        return {name: champion.version for name, champion in self.champions.items()}
+
     def close(self) -> None:
+        """Follow the registry no longer."""
         self._closing.set()
 
     def _watch(self) -> None:

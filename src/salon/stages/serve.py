@@ -1,74 +1,96 @@
-"""Serve all champions on one port."""
+"""Serve all champions on one port: a supervisor that listens, and a worker that draws."""
 
 import os
+import socket
 import sys
-
-import uvicorn
+import threading
 
 from salon.errors import SalonError
 from salon.params import Params
 from salon.paths import Paths
-from salon.serving import gallery
-from salon.serving.app import build_app
-from salon.serving.engine import Engine
-from salon.serving.limits import LOOPBACK, Limits
-from salon.serving.meters import Meters
-from salon.serving.roster import Roster
-from salon.tracking.champions import Champions
-from salon.tracking.ensemble import serving_order
-from salon.tracking.runs import open_store
-from salon.tracking.votes import VoteBook
+from salon.serving.supervisor import end_with_supervisor, listen, supervise, worker_command
 
-TOKEN = "SALON_TOKEN"  # environment variable; an option would stand in the list of processes
+TOKEN = "SALON_TOKEN"  # environment variable; an option stands in the list of processes
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+STOP_SECONDS = 30  # for requests that are being answered
 
 
-def run(params: Params, paths: Paths, *, host: str, port: int, token: str | None, methods: list[str]) -> None:
-    """Serve until told to stop.
+def run(params: Params, *, host: str, port: int, token: str | None, methods: list[str]) -> None:
+    """Listen, and keep a worker alive until told to stop.
 
     Raises:
-        SalonError: the registry cannot be used, nothing in it can be served, or a host without a token.
+        SalonError: a host without a token, an unknown method, or an address that is taken.
     """
-    token = token or os.environ.get(TOKEN) or None
-    if host not in LOOPBACK and token is None:
+    token = token or os.environ.get(TOKEN)
+    if host not in LOOPBACK and not token:
         raise SalonError(
             f"--host {host} lets other machines in: give a token that they must send, in {TOKEN} or --token"
         )
-    settings = params.serve
+    for method in methods:
+        params.method(method)
+    environment = {"TQDM_DISABLE": "1", **os.environ, **({TOKEN: token} if token else {})}
+    with listen(host, port) as listening:
+        port = listening.getsockname()[1]
+        print(f"salon: http://{host}:{port} (/health says when it is ready)", flush=True)
+        status = supervise(
+            lambda descriptor: worker_command(descriptor, methods), listening, environment=environment
+        )
+    sys.exit(status)
+
+
+def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -> None:
+    """Serve on a socket that listens already.
+
+    Raises:
+        SalonError: the registry cannot be used, or nothing in it can be served.
+    """
+    # the supervisor does without all this
+    import uvicorn
+
+    from salon.serving import gallery
+    from salon.serving.app import build_app
+    from salon.serving.engine import Engine
+    from salon.serving.limits import Limits
+    from salon.serving.meters import Meters
+    from salon.serving.roster import Roster
+    from salon.tracking.champions import Champions
+    from salon.tracking.ensemble import serving_order
+    from salon.tracking.runs import open_store
+    from salon.tracking.votes import VoteBook
+
     registry = Champions.of(params, paths, methods)
     failures: list[SalonError] = []
 
-    def give_up(error: SalonError) -> None:
-        failures.append(error)
+    def stop() -> None:
         server.should_exit = True
 
+    def give_up(error: SalonError) -> None:
+        failures.append(error)
+        stop()
+
     meters = Meters()
-    engine = Engine(settings, meters)
+    engine = Engine(params.serve, meters)
     votes = VoteBook(lambda: open_store(params, paths))
     roster = Roster(
         registry,
         meters,
-        order=[name for name in serving_order(params) if name in registry.methods],
-        poll_seconds=settings.poll_seconds,
+        order=[method for method in serving_order(params) if method in registry.methods],
+        poll_seconds=params.serve.poll_seconds,
         on_failure=give_up,
     )
     app = build_app(engine, roster, meters)
-    app.include_router(
-        gallery.build_router(
-            votes, served=lambda: {name: each.version for name, each in roster.champions.items()}
-        )
-    )
-    limited = Limits(app, settings, token=token, public={"/health", *gallery.PUBLIC_PATHS})
+    app.include_router(gallery.build_router(votes, served=roster.versions))
+    public = {"/health", *gallery.PUBLIC_PATHS}
+    limited = Limits(app, params.serve, token=os.environ.get(TOKEN) or None, public=public)
     server = uvicorn.Server(
-        uvicorn.Config(limited, host=host, port=port, log_level="warning", timeout_graceful_shutdown=30)
+        uvicorn.Config(limited, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS)
     )
-    print(f"salon: http://{host}:{port} (loading; /health says when it is ready)", flush=True)
+    threading.Thread(target=end_with_supervisor, args=[stop], daemon=True).start()
     try:
-        server.run()
+        server.run(sockets=[socket.socket(fileno=descriptor)])
     finally:
         roster.close()
         engine.close()
         votes.close()
     if failures:
         raise failures[0]
-    if not server.started:
-        sys.exit(1)
