@@ -8,7 +8,7 @@ const $ = (id) => document.getElementById(id);
 const MAX_SEED = Number($("seed").dataset.max);
 const SHOWN_WORDS = 400;
 const REMEMBERED_VOTES = 200;
-const TRIES = 5;
+const TRIES = 30; // by itself, each after as long as the server asks for
 const WORD = /[\p{L}\p{N}_]+/gu; // as the server splits a prompt
 
 let methods = []; // [{method, version}] in the server's order
@@ -274,6 +274,7 @@ async function start(tries = 0) {
   let models;
   try {
     models = await askWithToken("models");
+    if (!models.methods.length) throw new Problem("The models are still loading.", { status: 503, retrySeconds: 2 });
   } catch (error) {
     showProblem(error, start, tries);
     return;
@@ -291,6 +292,7 @@ async function start(tries = 0) {
   );
   if (drawLinked()) return;
   if (examples.length) draw({ prompt: examples[0], seed: randomSeed(), count: 1 }, { push: false });
+  else say("Their pictures will hang here.");
 }
 
 function connect() {
