@@ -51,6 +51,10 @@ def test_first_registration_is_champion_and_says_all_that_is_known(
         "cost/own.steps",
     ):
         assert name in run.data.metrics
+    phrasings = {name for name in run.data.metrics if name.startswith("test/phrasing/")}
+    assert phrasings == {f"test/phrasing/{name}/all" for name in judged["test"]["phrasing"]}
+    parent = client.get_run(run.data.tags["mlflow.parentRunId"])
+    assert parent.data.metrics[f"{NAME}/test/alignment_all"] == judged["test"]["alignment"]["all"]["value"]
     assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["emoji"]
     images = {artifact.path for artifact in client.list_artifacts(report["run_id"], "images")}
     assert any("evaluate_val" in path for path in images)

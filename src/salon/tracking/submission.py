@@ -61,8 +61,12 @@ class Submission:
         )
 
     def flat_metrics(self) -> dict[str, float]:
-        """The judgement as `split/term`, interval ends as `_low` and `_high`."""
-        return dict(_flat_metrics(self.metrics, []))
+        """The judgement as `split/term`, interval ends as `_low` and `_high`; of each phrasing one figure."""
+        return {
+            name: value
+            for name, value in _flat_metrics(self.metrics, [])
+            if "/phrasing/" not in name or name.endswith("/all")
+        }
 
 
 def registered_name(method: str) -> str:
