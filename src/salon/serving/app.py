@@ -23,6 +23,8 @@ from salon.serving.schema import RequestError, read_requests
 logger = logging.getLogger(__name__)
 
 JSON = "application/json"
+STILL_LOADING = "the models are still loading"
+LOADING_RETRY_SECONDS = 2
 
 
 def build_app(engine: Engine, roster: Roster, meters: Meters) -> FastAPI:
@@ -56,6 +58,8 @@ def build_app(engine: Engine, roster: Roster, meters: Meters) -> FastAPI:
 
     @app.get("/models")
     async def models() -> Response:
+        if not roster.is_ready:
+            return problem(503, STILL_LOADING, retry_seconds=LOADING_RETRY_SECONDS)
         return JSONResponse(describe_models(roster.champions))
 
     @app.get("/metrics")
@@ -75,7 +79,7 @@ async def _answer(request: Request, engine: Engine, roster: Roster) -> Response:
     if content_type != JSON:
         return problem(415, f"the content type must be {JSON}")
     if not roster.is_ready:
-        return problem(503, "the models are still loading", retry_seconds=2)
+        return problem(503, STILL_LOADING, retry_seconds=LOADING_RETRY_SECONDS)
     champions = roster.champions  # one look: what serves now serves this request to its end
     try:
         payload = read_payload(await request.body())

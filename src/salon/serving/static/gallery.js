@@ -274,7 +274,6 @@ async function start(tries = 0) {
   let models;
   try {
     models = await askWithToken("models");
-    if (!models.methods.length) throw new Problem("The models are still loading.", { status: 503, retrySeconds: 2 });
   } catch (error) {
     showProblem(error, start, tries);
     return;
