@@ -27,7 +27,9 @@ def main() -> None:
         app()
     except SalonError as error:
         print(f"salon: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.exit_code)
+    except SystemExit as ending:  # 2 means a gate, not a mistyped option
+        sys.exit(1 if ending.code == 2 else ending.code)
 
 
 if __name__ == "__main__":

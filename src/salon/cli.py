@@ -38,11 +38,44 @@ def ingest() -> None:
 
 
 @app.command()
-def validate() -> None:
-    """Check every ingested row; fail with the rows and reasons when the data are not fit to train on."""
+def validate(
+    source: Annotated[
+        str | None, typer.Option(help="Check this source instead; nothing in the workspace changes.")
+    ] = None,
+    path: Annotated[Path | None, typer.Option(help="File or folder that the source reads.")] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Keep the figures of these data in data/accepted.json.")
+    ] = False,
+    fail_on_drift: Annotated[
+        bool, typer.Option("--fail-on-drift", help="Fail when the data are not like the accepted ones.")
+    ] = False,
+    metadata_only: Annotated[
+        bool, typer.Option("--metadata-only", help="Do not open the pictures: quick, and no verdict.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="With --source or --path: write the summary here, in Markdown.")
+    ] = None,
+) -> None:
+    """Check every ingested row; fail with the rows and reasons when the data are not fit to train on.
+
+    Exit status: 0 the data pass; 1 nothing could be checked (a wrong option, setting or path); 2 a check
+    failed; 3 every check passed, but the data are not like the accepted ones (--fail-on-drift).
+    """
     from salon.stages import validate as stage
 
-    stage.run(*workspace())
+    if source is None and path is None:
+        stage.run(*workspace(), accept=accept, fail_on_drift=fail_on_drift, metadata_only=metadata_only)
+    elif metadata_only:
+        raise typer.BadParameter("a source has pictures only: leave out --metadata-only")
+    else:
+        stage.run_on(
+            *workspace(),
+            source=source,
+            path=path,
+            accept=accept,
+            fail_on_drift=fail_on_drift,
+            report=report,
+        )
 
 
 @app.command()

@@ -90,6 +90,23 @@ class IngestParams(Section):
         return self
 
 
+class DriftParams(Section):
+    """How far data may be from those last accepted (`data/accepted.json`)."""
+
+    max_lost: Fraction = 0.0
+    """Share of the accepted attribute values (without attributes: frequent words) that may be gone."""
+    max_new: Fraction = 0.05
+    """New attribute values (without attributes: frequent words) as a share of the accepted ones."""
+    max_length_distance: Fraction = 0.1
+    """Largest difference between the cumulative distributions of caption lengths."""
+    max_language_shift: Fraction = 0.05
+    """Largest change of a language's share."""
+    max_repeated_increase: Fraction = 0.02
+    """Rise of the share of rows whose picture another row shows too."""
+    max_row_loss: Fraction = 0.1
+    """Largest share of a split's rows that may be gone."""
+
+
 class ValidateParams(Section):
     """Thresholds of the Great Expectations suite."""
 
@@ -106,6 +123,7 @@ class ValidateParams(Section):
     phash_distance: int = Field(4, ge=0, le=64)
     """Pictures of two splits whose perceptual hashes differ by fewer bits are near-duplicates.
     Not applied to rendered scenes, which differ by design only in position, size and rotation."""
+    drift: DriftParams = DriftParams()
 
 
 class RetrieverParams(Section):

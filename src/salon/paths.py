@@ -45,6 +45,16 @@ class Paths:
         return self.root / "reports" / "validation.json"
 
     @property
+    def validation_summary(self) -> Path:
+        """The verdict in Markdown, for a pull request."""
+        return self.root / "reports" / "validation.md"
+
+    @property
+    def accepted(self) -> Path:
+        """Figures of the data that were last accepted, in git: new data are compared with them."""
+        return self.root / "data" / "accepted.json"
+
+    @property
     def data_docs(self) -> Path:
         return self.root / "reports" / "data_docs"
 

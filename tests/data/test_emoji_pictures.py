@@ -112,7 +112,9 @@ def test_a_drawing_is_laid_on_a_plain_backdrop(size: int) -> None:
 def test_ingested_drawings_pass_every_check(tmp_path: Path) -> None:
     counts = {"train": 900, "val": 40, "test": 40, "novel": 30}
     params, paths = (
-        write_world_params(tmp_path, "emoji_pictures", PARAMS | {"styles": ["noto", "twemoji"], "pictures": counts}),
+        write_world_params(
+            tmp_path, "emoji_pictures", PARAMS | {"styles": ["noto", "twemoji"], "pictures": counts}
+        ),
         Paths(tmp_path),
     )
     ingest.run(params, paths)

@@ -219,7 +219,7 @@ def test_command_fails_with_a_message_and_no_traceback(world, spoil, words):
         text=True,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("salon: the data did not pass validation")
     assert "Traceback" not in done.stderr
     assert all(word in done.stderr for word in words), done.stderr

@@ -6,6 +6,9 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Int, UInt64
 
+from salon.data.similar import near_pairs
+
+FEW_BITS = 8  # up to here, few pictures share a part of their hash by chance
 CHUNK_PICTURES = 256  # compared at once with all of another split: bounds the memory
 
 
@@ -32,6 +35,8 @@ def near_duplicates(
     """
     names = np.asarray(splits)
     rows_of = {split: np.flatnonzero(names == split) for split in dict.fromkeys(splits)}
+    if distance <= FEW_BITS:
+        return _near_among_few(phashes, splits, distance=distance)
     found: dict[int, tuple[int, int]] = {}
     for earlier, later in combinations(rows_of, 2):
         for start in range(0, len(rows_of[later]), CHUNK_PICTURES):
@@ -41,6 +46,23 @@ def near_duplicates(
                 if differing < distance and int(row) not in found:
                     found[int(row)] = (int(other), int(differing))
     return found
+
+
+def _near_among_few(
+    phashes: UInt64[np.ndarray, " n"], splits: Sequence[str], *, distance: int
+) -> dict[int, tuple[int, int]]:
+    """The same, without comparing each with each."""
+    order = {split: number for number, split in enumerate(dict.fromkeys(splits))}
+    rank = np.array([order[split] for split in splits], dtype=np.int64)
+    left, right = near_pairs(phashes, distance=distance)
+    crossing = rank[left] != rank[right]
+    left, right = left[crossing], right[crossing]
+    swapped = rank[left] > rank[right]
+    earlier, later = np.where(swapped, right, left), np.where(swapped, left, right)
+    bits = np.bitwise_count(phashes[earlier] ^ phashes[later]).astype(np.int64)
+    best = np.lexsort((earlier, bits, rank[earlier], later))
+    _, first = np.unique(later[best], return_index=True)
+    return {int(later[i]): (int(earlier[i]), int(bits[i])) for i in best[first]}
 
 
 def _nearest(
