@@ -10,13 +10,13 @@ import re
 import stat
 import struct
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
-from scipy.fft import dct
 
 from salon.data.quarantine import Reason, Rejection
 from salon.source_params import CaptionedParams
@@ -54,7 +54,9 @@ OTHER_EXTENSIONS = frozenset(
 STORED = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # what may be kept as it is
 PHASH_SIDE = 32
 PHASH_BITS = 8
-_DCT = dct(np.eye(PHASH_SIDE), axis=0)[:PHASH_BITS]  # (8, 32): the lowest frequencies, as imagehash has them
+_DCT = 2 * np.cos(  # (8, 32): the lowest frequencies of DCT-II, as imagehash has them
+    np.pi / PHASH_SIDE * np.outer(np.arange(PHASH_BITS), np.arange(PHASH_SIDE) + 0.5)
+)
 
 
 @dataclass(frozen=True)
@@ -189,10 +191,9 @@ def _is_stored_as_asked(image: Image.Image, name: str, data: bytes, side: int) -
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says; a broken EXIF block says nothing."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except (ValueError, TypeError, KeyError, SyntaxError, OverflowError, OSError, struct.error):
-        return image
+    with suppress(ValueError, TypeError, KeyError, SyntaxError, OverflowError, OSError, struct.error):
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image | Rejection:

@@ -11,7 +11,7 @@ from salon.data.chunks import Preparation
 from salon.data.intake import prepare_source, work_folder
 from salon.data.settling import settle
 from salon.data.shards import ShardWriter
-from salon.data.sources import coco, embedded, hub, imagefolder, parquet, webdataset
+from salon.data.sources import coco, hub, imagefolder, parquet, webdataset
 from salon.data.sources.base import Source
 from salon.errors import GateError, SalonError
 from salon.jsonfile import write_json
@@ -37,11 +37,7 @@ def run(params: Params, paths: Paths) -> None:
     """
     settings = params.ingest
     with ShardWriter(paths.interim, rows_per_shard=settings.rows_per_shard) as writer:
-        found = (
-            _compose(params, paths, writer)
-            if settings.source in embedded.NAMES
-            else _read(params, paths, writer)
-        )
+        found = (_read if settings.source in OPEN else _compose)(params, paths, writer)
         ingested = sum(writer.counts.values())
         if ingested + writer.quarantined != found:
             raise SalonError(
@@ -75,6 +71,8 @@ def run(params: Params, paths: Paths) -> None:
 
 def _compose(params: Params, paths: Paths, writer: ShardWriter) -> int:
     """Render an embedded world."""
+    from salon.data.sources import embedded  # takes as long to import as a thousand pictures to read
+
     settings = params.ingest
     rows = embedded.read_rows(settings, archive=paths.root / settings.path, seed=params.seed)
     found = 0
