@@ -68,6 +68,7 @@ function showProblem(error, again, tries) {
   const later = waits ? ` This page tries again in ${problem.retrySeconds} s.` : "";
   say("");
   $("problem").querySelector("p").textContent = problem.message + later;
+  $("problem").classList.toggle("waits", waits);
   $("problem").hidden = false;
   $("again").hidden = problem.status >= 400 && problem.status < 500 && problem.status !== 401 && problem.status !== 429;
   $("again").onclick = () => (forgetProblem(), again(0));
