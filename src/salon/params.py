@@ -218,7 +218,7 @@ class DialParams(Section):
     candidates: list[int] = Field([1, 2, 4, 8], min_length=1)
     """Pictures per caption that the towers choose from, where nothing else buys quality with time."""
     guidance_scale: list[float] = Field([1, 1.5, 2, 3, 5], min_length=1)
-    """How far the caption is exaggerated, where a method can do that; 1 is not at all, and costs half."""
+    """How far the caption is exaggerated, where a method can do that; 1 is not at all."""
 
 
 class EvaluateParams(Section):
