@@ -56,12 +56,12 @@ export function hangWork(shown, work, { place, hue, vote }) {
     placard.append(button(`${letter} is the best`, "vote", vote));
   } else {
     placard.append(facts(work));
-    if (shown.choice === work.method) {
-      item.classList.add("chosen");
-      placard.append(element("p", "yours", "your choice"));
-    }
   }
   placard.append(downloads(work, shown.blind ? name : `${name}-v${work.version}`, name));
+  if (shown.choice === work.method) {
+    item.classList.add("chosen");
+    placard.append(element("p", "yours", "your choice"));
+  }
   item.append(frame, placard);
   return item;
 }
