@@ -23,7 +23,7 @@ PROGRAMS = (
     "torchrun",
 )
 CALL = re.compile(rf"(?:\S*/)?(?:{'|'.join(PROGRAMS)}) +\S")
-SHELL = re.compile(r"export \w+=")
+SHELL = re.compile(r"export \w+=|unset \w+")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Step:
     """One thing that a page asks its reader to do."""
 
     kind: str
-    """`command`, or `settings`: YAML that belongs into params.yaml."""
+    """`command`; `mention`, a command in a sentence; or `settings`, YAML that belongs into params.yaml."""
     text: str
 
 
@@ -67,14 +67,14 @@ def steps(text: str) -> Iterator[Step]:
 
 
 def commands(text: str) -> list[str]:
-    """The commands of a page, in its order."""
-    return [step.text for step in steps(text) if step.kind == "command"]
+    """The commands of a page, in its order, mentioned ones included."""
+    return [step.text for step in steps(text) if step.kind in ("command", "mention")]
 
 
 def _inline(text: str) -> Iterator[Step]:
     for span in INLINE.findall(text):
         if CALL.match(span) or SHELL.match(span):
-            yield Step("command", span)
+            yield Step("mention", span)
 
 
 def _console(body: str) -> list[str]:
