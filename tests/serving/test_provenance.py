@@ -94,9 +94,17 @@ def other_pixels(png: bytes) -> bytes:
     return with_text(plain.getvalue(), **text)
 
 
+def a_bomb(png: bytes) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("1", (5000, 5000)).save(buffer, format="PNG")
+    assert len(buffer.getvalue()) < 10_000
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
+        (a_bomb, "is larger than 16,777,216 pixels"),
         (lambda png: b"", "is no PNG file"),
         (lambda png: b"GIF89a" + png, "is no PNG file"),
         (lambda png: png[: len(png) // 2], "is a damaged PNG file"),

@@ -31,6 +31,7 @@ PIXELS_DIGEST, RECORD_DIGEST = "pixels_sha256", "record_sha256"
 XMP_KEY = "XML:com.adobe.xmp"  # the PNG keyword under which Adobe's specification places the packet
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, sec. 2.2
 NAME, SHA256 = r"^[\w-][\w.-]*$", r"^[0-9a-f]{64}$"  # a picture comes from anywhere: no path, no quote
+MAX_PIXELS = 4096 * 4096  # a small file may unpack to gigabytes
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -123,6 +124,8 @@ def _open(content: bytes, *, name: str) -> tuple[UInt8[np.ndarray, "h w 3"], dic
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             assert isinstance(image, PngImageFile)
+            if image.width * image.height > MAX_PIXELS:
+                raise ProvenanceError(f"{name} is larger than {MAX_PIXELS:,} pixels: salon did not draw it")
             # reads every chunk, also those after the pixels
             return np.asarray(image.convert("RGB")), dict(image.text)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -57,7 +57,7 @@ class VoteBook:
         self._closing.set()
         self._changed.set()
         self._thread.join(CLOSE_SECONDS)
-        if self._changed.is_set():
+        if self._own and self._changed.is_set():
             logger.warning("votes that could not be written to MLflow: %s", dict(self._own))
 
     def _score(self, method: str, version: str) -> Score:
