@@ -31,6 +31,7 @@ help:  ## Say what can be made
 	@echo "  VENV            where the environment lives                              [$(VENV)]"
 	@echo "  METHOD, PORT    for serve: which champion, on which port                 [$(METHOD), 8080]"
 	@echo "  PORT            for ui: on which port                                    [5000]"
+	@echo "  SOURCE, DATA    for check-data: a source of params.yaml and its files, instead of the pipeline's"
 	@echo "  TORCH_PIP_ARGS  extra arguments when pip installs torch, e.g. for CUDA:"
 	@echo "                  TORCH_PIP_ARGS='--index-url <index of CUDA wheels>'"
 	@echo "  PYTEST_ARGS     for test: e.g. PYTEST_ARGS='-m \"not pipeline\"'"
@@ -52,8 +53,13 @@ smoke: env  ## Run every stage on a tiny world in a temporary clone; touches not
 test: env  ## Run the whole test suite
 	$(IN_ENV)python -m pytest $(PYTEST_ARGS)
 
-check-data: env  ## Ingest if needed, and check every row of the data
-	$(IN_ENV)dvc repro validate
+check-data: env  ## Ingest if needed, check every row, compare with the accepted data (or: SOURCE=, DATA=)
+ifdef SOURCE
+	$(IN_ENV)salon validate --source "$(SOURCE)" $(if $(DATA),--path "$(DATA)")
+else
+	$(IN_ENV)dvc repro ingest
+	$(IN_ENV)salon validate --fail-on-drift
+endif
 
 notebooks: env  ## Run the notebooks on what is trained here; their outputs are kept
 	$(IN_ENV)python notebooks/execute.py
