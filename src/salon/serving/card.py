@@ -1,21 +1,28 @@
-"""The model card: what a model is, how good it is, whose pictures it learned from, how to call it."""
+"""The model card: what a model is, how good it is, whose pictures it learned from, how to call it.
 
-from collections.abc import Mapping, Sequence
+Every figure comes from the jury's metrics, and what was not measured is not spoken of: a source of one's own
+may have no attributes, and no combinations that training lacks.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import salon
+from salon.judging.alignment import ALL, CAPTION
 
-SPLITS = {
-    "test": "combinations seen in training, drawn anew",
-    "novel/concept_x_background": "concept on a background it was never seen on",
-    "novel/concept_x_style": "concept in a style it was never seen in",
+FIDELITY = {
+    "kid": "KID, the distance to held-out real pictures: 0 is none, lower is better",
+    "precision": "precision, the share of its pictures that lie where real ones do",
+    "recall": "recall, the share of real pictures that lie where its own do",
 }
+SURELY_WEAK = 0.9  # a share whose whole interval lies below is named among the limits
 
 
 def model_card(
     *,
     method: str,
     family: str,
+    image_size: int,
     metrics: Mapping[str, Any],
     ledger: Mapping[str, Any],
     licences: Sequence[str],
@@ -28,18 +35,15 @@ def model_card(
     lines = [
         f"# salon-{method}",
         "",
-        f"Text to image, family `{family}`. A prompt in, a PNG out that says in its metadata that it is "
-        "AI-generated. It draws what its training captions spoke of and nothing else: words that it never "
-        "saw come back as warnings.",
+        f"Text to image, family `{family}`, {image_size}×{image_size} pixels. A prompt in, a PNG out that says "
+        "in its metadata that it is AI-generated. It draws what its training captions spoke of and nothing "
+        "else: words that it never saw come back as warnings.",
         "",
         "## Quality",
-        "Share of pictures in which an independent classifier finds what the prompt asked for, with its 95 % "
-        "interval.",
-        "",
-        *_table(metrics),
+        *_quality(metrics),
         "",
         "## Cost",
-        f"- {cost['latency_ms_p50']:.0f} ms per picture (p50, batch 1)",
+        f"- {cost['latency_ms_p50']:.0f} ms per picture (p50, batch 1, on the machine that judged it)",
         f"- {ledger['train_flops']:.3g} training FLOPs, {ledger['train_minutes']:.1f} minutes, "
         f"{ledger['parameters']:,} parameters",
         "",
@@ -58,19 +62,54 @@ def model_card(
         "",
         "## Limits",
         "Small pictures of a closed world. Not for people, text, or anything that must be true.",
+        *_limits(metrics),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _table(metrics: Mapping[str, Any]) -> list[str]:
-    rows = []
-    for split, meaning in SPLITS.items():
-        figures: Any = metrics
-        for part in [*split.split("/"), "alignment"]:
-            figures = figures.get(part, {})
-        rows += [
-            f"| {split}: {meaning} | {name} | {100 * figure['value']:.1f} % "
-            f"({100 * figure['low']:.1f} to {100 * figure['high']:.1f}) |"
-            for name, figure in figures.items()
-        ]
-    return ["| prompts | right | share |", "|---|---|---|", *rows]
+def _quality(metrics: Mapping[str, Any]) -> Iterator[str]:
+    test = metrics["test"]
+    judge = (
+        "an independent judge of pictures and captions picks the prompt among other captions"
+        if CAPTION in test["alignment"]
+        else "an independent classifier finds what the prompt asked for"
+    )
+    yield f"Share of pictures in which {judge}, with its 95 % interval."
+    yield ""
+    yield "| prompts | right | share |"
+    yield "|---|---|---|"
+    for title, figures in _splits(metrics):
+        yield from (
+            f"| {title} | {name} | {_per_cent(figure)} |"
+            for name, figure in figures["alignment"].items()
+            if name != ALL or CAPTION not in figures["alignment"]
+        )
+    yield ""
+    for term, meaning in FIDELITY.items():
+        if term in test:
+            figure = test[term]
+            yield f"- {meaning}: {figure['value']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
+    if copies := metrics.get("memorisation"):
+        yield (
+            f"- copies of training pictures: {_per_cent(copies['copy_rate'])}; a share of "
+            f"{100 * copies['detectable_rate']:.1f} % would have been noticed in four of five cases"
+        )
+
+
+def _splits(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield "test: drawn anew, of what training showed", metrics["test"]
+    for kind, figures in metrics.get("novel", {}).items():
+        pairs = " and ".join(pair.replace("_x_", " with ") for pair in kind.split("+"))
+        yield f"novel: {pairs}, a combination that training never showed", figures
+
+
+def _limits(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """What the figures themselves say is weak."""
+    for title, figures in _splits(metrics):
+        figure = figures["alignment"][ALL]
+        if figure["high"] < SURELY_WEAK:
+            yield f"Something is wrong in {100 * (1 - figure['value']):.0f} % of its pictures of “{title}”."
+
+
+def _per_cent(figure: Mapping[str, float]) -> str:
+    return f"{100 * figure['value']:.1f} % ({100 * figure['low']:.1f} to {100 * figure['high']:.1f})"

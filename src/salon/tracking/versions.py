@@ -110,6 +110,7 @@ def create_version(store: Store, run_id: str, submission: Submission, *, commit:
     card = model_card(
         method=submission.method,
         family=submission.config["family"],
+        image_size=submission.config["shape"]["image_size"],
         metrics=submission.metrics,
         ledger=submission.ledger,
         licences=submission.licences,
