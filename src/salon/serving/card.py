@@ -35,9 +35,9 @@ def model_card(
     lines = [
         f"# salon-{method}",
         "",
-        f"Text to image, family `{family}`, {image_size}×{image_size} pixels. A prompt in, a PNG out that says "
-        "in its metadata that it is AI-generated. It draws what its training captions spoke of and nothing "
-        "else: words that it never saw come back as warnings.",
+        f"Text to image, family `{family}`, {image_size}×{image_size} pixels. A prompt in, a PNG out that "
+        "says in its metadata that it is AI-generated. It draws what its training captions spoke of and "
+        "nothing else: words that it never saw come back as warnings.",
         "",
         "## Quality",
         *_quality(metrics),
