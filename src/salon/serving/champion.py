@@ -6,9 +6,9 @@ pictures that it drew when it was registered: code that draws others is not its 
 
 import base64
 import io
+import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,6 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from salon.codecs import Codec, load_codec
 from salon.data.loader import to_uint8
@@ -28,15 +27,16 @@ from salon.errors import SalonError
 from salon.jsonfile import read_json, write_json
 from salon.methods.base import Frozen, Method, load_method
 from salon.serving.bundle import CLIP, CODEC, METHOD, PROBES_FILE, Exhibit, read_exhibits, seal
+from salon.serving.captions import Captions
 from salon.serving.credentials import configured_signer
 from salon.serving.exact import batch_invariant
 from salon.serving.pictures import Provenance, encode_png
 from salon.serving.schema import PictureRequest, RequestError
-from salon.text.states import TextStates
 from salon.text.tower import ClipTower
 
+logger = logging.getLogger(__name__)
+
 BATCH = 16  # pictures drawn at once: no more a second in larger batches, and a request waits for one
-REMEMBERED_PROMPTS = 256
 PROBES = (("an owl on a blue background", 11), ("сова на голубом фоне", 12), ("rocket", 13))
 SAME_PICTURE = 4.0  # mean distance in 0..255; another processor rounds, other code draws something else
 
@@ -66,50 +66,10 @@ class Picture:
         }
 
 
-class Captions:
-    """The text side: towers, and the states of the prompts that were asked for last."""
-
-    def __init__(self, tower: ClipTower) -> None:
-        self.tower = tower
-        self._states: OrderedDict[str, TextStates] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def encode(self, prompts: Sequence[str]) -> TextStates:
-        """Each prompt encoded alone and padded to one length, so that its states do not depend on others."""
-        states = [self._state(prompt) for prompt in prompts]
-        return TextStates(*(torch.cat([getattr(s, name) for s in states]) for name in vars(states[0])))
-
-    def warnings(self, prompt: str) -> list[str]:
-        """What a prompt says in vain."""
-        warnings = []
-        if unknown := self.tower.unknown_words(prompt):
-            warnings.append(f"words never seen in training: {', '.join(unknown)}")
-        if self.tower.is_truncated(prompt):
-            warnings.append(f"only the first {self.tower.max_tokens} tokens of the prompt were read")
-        return warnings
-
-    def _state(self, prompt: str) -> TextStates:
-        with self._lock:
-            if prompt in self._states:
-                self._states.move_to_end(prompt)
-                return self._states[prompt]
-        alone = self.tower.encode_text([prompt])
-        padding = self.tower.max_tokens - alone.tokens.shape[1]
-        state = TextStates(
-            F.pad(alone.tokens, (0, 0, 0, padding)),
-            F.pad(alone.mask, (0, padding)),
-            alone.pooled,
-            alone.words,
-        )
-        with self._lock:
-            self._states[prompt] = state
-            if len(self._states) > REMEMBERED_PROMPTS:
-                self._states.popitem(last=False)
-        return state
-
-
 class Champion:
-    """A method with its codec and towers. Read-only once loaded, so that threads may share it."""
+    """A method with its codec and towers. Its weights do not change, so that threads may share it."""
+
+    max_batch = BATCH
 
     def __init__(
         self, exhibit: Exhibit, method: Method, captions: Captions, *, version: str, device: torch.device
@@ -120,7 +80,8 @@ class Champion:
         self.method = method
         self.captions = captions
         self.device = device
-        self.max_batch = 1  # until `settle` has seen that a batch changes no bit
+        self._exact: dict[tuple[int, bool], bool] = {}
+        self._proving = threading.Lock()
 
     def draw(
         self, requests: Sequence[PictureRequest], *, check: Callable[[], None] | None = None
@@ -134,7 +95,11 @@ class Champion:
             RequestError: the method does not support these steps or this guidance.
         """
         started = time.perf_counter()
-        pixels = self._pixels(requests, check=check)
+        if len(requests) == 1 or self._is_exact(len(requests), unguided=requests[0].guidance_scale == 1):
+            images = self._sample(requests, check=check)
+        else:
+            images = torch.cat([self._sample([request], check=check) for request in requests])
+        pixels = _to_pixels(images)
         pictures = [
             encode_png(picture, self._provenance(request))
             for picture, request in zip(pixels, requests, strict=True)
@@ -152,8 +117,8 @@ class Champion:
             for png, request in zip(pictures, requests, strict=True)
         ]
 
-    def settle(self) -> None:
-        """Find out whether this is the code of these weights, and how many pictures may be drawn at once.
+    def prove(self) -> None:
+        """Find out whether this is the code of these weights.
 
         Raises:
             SalonError: the installed code draws other pictures than those of the registration.
@@ -161,10 +126,26 @@ class Champion:
         alone = torch.cat([self._draw_probes([probe]) for probe in PROBES])
         if self.exhibit.probes is not None:
             self._compare(_to_pixels(alone))
-        full = self._draw_probes([PROBES[i % len(PROBES)] for i in range(BATCH)])
-        same = all(torch.equal(full[i], alone[i % len(PROBES)]) for i in range(BATCH))
-        same = same and torch.equal(self._draw_probes(PROBES), alone)
-        self.max_batch = BATCH if same else 1
+
+    def _is_exact(self, count: int, *, unguided: bool) -> bool:
+        """Whether batches of this size draw what each picture would be alone, found out when first needed."""
+        size = _padded(count)
+        with self._proving:
+            if (size, unguided) not in self._exact:
+                probes = [PROBES[i % len(PROBES)] for i in range(size)]
+                alone = {probe: self._draw_probes([probe], unguided=unguided)[0] for probe in set(probes)}
+                batch = self._draw_probes(probes, unguided=unguided)
+                exact = all(
+                    torch.equal(alone[probe], image) for probe, image in zip(probes, batch, strict=True)
+                )
+                self._exact[size, unguided] = exact
+                if not exact:
+                    logger.warning(
+                        "%s: batches of %d round otherwise on this machine and are drawn one by one",
+                        self.name,
+                        size,
+                    )
+            return self._exact[size, unguided]
 
     def write_probes(self, path: Path) -> None:
         """Draw the pictures by which other code will be told."""
@@ -192,21 +173,19 @@ class Champion:
             f"the installed code is not its code; {_remedy(self.exhibit)}"
         )
 
-    def _draw_probes(self, probes: Sequence[tuple[str, int]]) -> Float[Tensor, "b 3 h w"]:
-        return self._sample([PictureRequest(prompt, seed, None, None) for prompt, seed in probes])
-
-    def _pixels(
-        self, requests: Sequence[PictureRequest], *, check: Callable[[], None] | None
-    ) -> UInt8[np.ndarray, "b h w 3"]:
-        return _to_pixels(self._sample(requests, check=check))
+    def _draw_probes(
+        self, probes: Sequence[tuple[str, int]], *, unguided: bool = False
+    ) -> Float[Tensor, "b 3 h w"]:
+        scale = 1.0 if unguided else None
+        return self._sample([PictureRequest(prompt, seed, None, scale) for prompt, seed in probes])
 
     def _sample(
         self, requests: Sequence[PictureRequest], *, check: Callable[[], None] | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         count = len(requests)
-        if self.device.type != "cpu":
-            # there a full batch costs little more than one picture, and one size means one choice of kernels
-            requests = [*requests, *[requests[-1]] * (BATCH - count)]
+        # elsewhere a full batch costs little more than one picture, and one size means one choice of kernels
+        size = _padded(count) if self.device.type == "cpu" else BATCH
+        requests = [*requests, *[requests[-1]] * (size - count)]
         text = self.captions.encode([request.prompt for request in requests])
         # on the CPU whatever the device is: a seed is the same noise everywhere
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
@@ -270,7 +249,7 @@ class Loader:
                 f"({reason}); {_remedy(exhibit)}"
             ) from None
         champion = Champion(exhibit, method, captions, version=version, device=self.device)
-        champion.settle()
+        champion.prove()
         return champion
 
 
@@ -283,6 +262,11 @@ def add_probes(bundle: Path) -> None:
     ((_, exhibit),) = read_exhibits(bundle).items()
     Loader().load(exhibit, version="to be registered").write_probes(bundle / PROBES_FILE)
     seal(bundle, exhibit.description)
+
+
+def _padded(count: int) -> int:
+    """The next power of two: threads share out three pictures otherwise than two or four."""
+    return 1 << (count - 1).bit_length()
 
 
 def _to_pixels(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:

@@ -147,10 +147,6 @@ class Roster:
         logger.info(
             "salon-%s version %s serves%s", entry.method, entry.version, f", after {before}" if before else ""
         )
-        if champion.max_batch == 1:
-            logger.warning(
-                "%s is drawn one picture at a time: on this machine batches round otherwise", entry.method
-            )
 
     def _replace(self, method: str, champion: Champion | None) -> None:
         champions = {**self.champions, method: champion}
