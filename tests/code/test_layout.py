@@ -167,6 +167,32 @@ def test_continuous_integration_runs_what_a_person_runs() -> None:
         assert re.search(r"run: (\.ci/run|make [a-z-]+)$", text, re.MULTILINE)
 
 
+@pytest.mark.parametrize("user", [0, 1000])
+def test_continuous_integration_gets_a_browser_where_it_can(tmp_path: Path, user: int) -> None:
+    programs = {
+        "id": f"echo {user}",
+        "apt-get": 'echo "$@" >> installed; test "$1" != install || { echo > chromium; chmod +x chromium; }',
+        "make": 'echo "make $@, browser required: $SALON_REQUIRE_BROWSER"',
+    }
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f'#!/bin/sh\ncd "{tmp_path}"\n{body}\n')
+        (tmp_path / name).chmod(0o755)
+    for name in ("bash", "dirname", "sh", "chmod"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    for _ in range(2):  # the second time there is nothing to install
+        done = subprocess.run(
+            ["bash", str(REPOSITORY / ".ci" / "run")],
+            env={"PATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.endswith("make test, browser required: 1\n")
+        assert ("No browser" in done.stderr) == (user != 0)
+    installed = (tmp_path / "installed").read_text() if user == 0 else ""
+    assert installed.count("chromium") == (user == 0)
+
+
 def test_a_half_built_environment_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "pyvenv.cfg").touch()  # a venv whose packages were never finished
     plan = make("--dry-run", "env", f"VENV={tmp_path}", f"PYTHON={sys.executable}").stdout
