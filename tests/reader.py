@@ -77,6 +77,11 @@ class Reader:
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
 
+    @property
+    def registry(self) -> str:
+        """The registry that the variables name; empty for that of the workspace."""
+        return self.variables.get("MLFLOW_TRACKING_URI", "")
+
     def follow(self, step: Step) -> str:
         """Do what a page asks for; the output of a command."""
         return self.edit(step.text) if step.kind == "settings" else self.type(step.text)

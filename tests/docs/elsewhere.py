@@ -17,6 +17,10 @@ SWEEP = Elsewhere(
     "typed from that very page, with fewer values",
 )
 SUITE = Elsewhere(f"{COMMANDS}::test_a_page_says_what_works", "it is this very run")
+PROFILES = Elsewhere(
+    "tests/code/test_profiles.py::test_a_profile_changes_what_it_names_and_nothing_else",
+    "every profile, on a copy of params.yaml",
+)
 
 ELSEWHERE = {
     "git clone <this repository> salon && cd salon": Elsewhere(
@@ -51,9 +55,10 @@ ELSEWHERE = {
     "salon seeds --profile smoke --seeds 3": Elsewhere(
         "tests/code/test_seeds.py::test_a_divergence_is_counted_and_stops_nobody", "fifteen trainings"
     ),
-    "salon profile emoji64": Elsewhere(
-        "tests/code/test_profiles.py::test_a_profile_changes_what_it_names_and_nothing_else",
-        "every profile, on a copy of params.yaml",
+    "salon profile emoji64": PROFILES,
+    "salon profile scenes2": PROFILES,
+    "export MLFLOW_TRACKING_URI=http://…": Elsewhere(
+        f"{COMMANDS}::test_a_page_says_what_works", "typed on the page about it, with a server that answers"
     ),
     "dvc exp run -S methods.diffusion.lr=0.0005": SWEEP,
     'git add --all && git commit -m "What the sweep starts from"': SWEEP,
