@@ -17,6 +17,9 @@ SWEEP = Elsewhere(
     "typed from that very page, with fewer values",
 )
 SUITE = Elsewhere(f"{COMMANDS}::test_a_page_says_what_works", "it is this very run")
+OWN_CAPTIONS = Elsewhere(
+    "tests/data/test_captions_page.py::test_commands_run", "on a folder of somebody's own, as the page has it"
+)
 PROFILES = Elsewhere(
     "tests/code/test_profiles.py::test_a_profile_changes_what_it_names_and_nothing_else",
     "every profile, on a copy of params.yaml",
@@ -32,6 +35,13 @@ ELSEWHERE = {
     "python -m pytest tests/data -q": SUITE,
     "make lint": Elsewhere(
         f"{COMMANDS}::test_the_style_is_kept", "mypy takes minutes when its cache is cold"
+    ),
+    "salon ingest": OWN_CAPTIONS,
+    "salon validate": OWN_CAPTIONS,
+    "python -c \"import pandas; print(pandas.read_parquet('data/interim/quarantine.parquet')"
+    ".groupby('reason').row.agg(['size', 'first']))\"": OWN_CAPTIONS,
+    "pip install -e '.[hub]'": Elsewhere(
+        f"{COMMANDS}::test_extras_on_the_pages_exist", "installs; what it names is looked up"
     ),
     "make env": Elsewhere(
         "tests/code/test_layout.py::test_a_half_built_environment_is_begun_anew",

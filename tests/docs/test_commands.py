@@ -133,6 +133,13 @@ def test_the_server_is_of_the_client_s_version() -> None:
     assert make_url("postgresql://host/salon").get_driver_name() == driver.partition("[")[0]
 
 
+def test_extras_on_the_pages_exist() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.findall(r"extra `(\w+)`|pip install -e '\.\[(\w+)\]'", "\n".join(PAGES.values()))
+    assert {name for pair in named for name in pair if name} <= set(project["optional-dependencies"])
+    assert ("", "hub") in named
+
+
 def test_a_command_that_fails_and_a_gap_that_nobody_fills_are_noticed(tmp_path: Path) -> None:
     reader = Reader(tmp_path)
     reader.type("export N=2 && cd /")

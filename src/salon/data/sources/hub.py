@@ -60,7 +60,7 @@ def _load(settings: HubParams, root: Path | None, revision: str | None) -> dict[
     try:
         import datasets
     except ImportError:
-        raise SalonError("source hub needs the package datasets: pip install 'salon[hub]'") from None
+        raise SalonError("source hub needs the package datasets: pip install -e '.[hub]'") from None
     try:
         splits = datasets.load_dataset(
             str(root or settings.id), settings.config, revision=revision, streaming=True
