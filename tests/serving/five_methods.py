@@ -117,9 +117,14 @@ class Running:
 
 
 @contextmanager
-def serve(bundles: Mapping[str, Path], votes: BallotBox, *, token: str | None = None) -> Iterator[Running]:
+def serve(
+    bundles: Mapping[str, Path],
+    votes: BallotBox,
+    *,
+    token: str | None = None,
+    settings: ServeParams = ServeParams(),  # noqa: B008
+) -> Iterator[Running]:
     """The server of `salon serve` on a free port of this machine."""
-    settings = ServeParams()
     meters = Meters()
     engine = Engine(settings, meters)
     registry = FakeRegistry(bundles)

@@ -59,7 +59,7 @@ def test_method_is_chosen_by_row_or_params_and_all_asks_everybody():
         (b'{"inputs": ' + b"[" * 50 + b"]" * 50 + b"}", "nested deeper"),
         (b"[]", "must be a JSON object"),
         (b'"zanzibar"', "must be a JSON object"),
-        (b"NaN", "must be a JSON object"),
+        (b"NaN", "not valid JSON"),
         (b"{}", "exactly one of"),
         (b'{"zanzibar": 1}', "exactly one of"),
         (b'{"inputs": [], "instances": []}', "exactly one of"),

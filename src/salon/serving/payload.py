@@ -55,7 +55,7 @@ def read_payload(body: bytes) -> Payload:
 
 def _read_json(body: bytes) -> Any:
     try:
-        value = json.loads(body.decode("utf-8"))
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except (
         ValueError,
         RecursionError,
@@ -72,6 +72,10 @@ def _read_json(body: bytes) -> Any:
     if level:
         raise RequestError(f"the body is nested deeper than {MAX_DEPTH} levels")
     return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _known_keys(row: dict[str, Any], where: str) -> dict[str, Any]:

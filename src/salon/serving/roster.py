@@ -115,6 +115,10 @@ class Roster:
             for method, entry in entries.items()
             if entry.version not in (self._version(method), self._refused.get(method))
         }
+        for method in entries.keys() - changed.keys():
+            if entries[method].version == self._version(method):
+                self._refused.pop(method, None)
+                self._note(method, None)  # a broken version was taken back
         for method in self.champions.keys() - entries.keys():
             logger.warning("%s has no champion any more and is not served", method)
             self._replace(method, None)
