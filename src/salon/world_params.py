@@ -56,7 +56,7 @@ class EmojiParams(Section):
 
 
 class EmojiPairsParams(Section):
-    """Two things in one scene, and where one lies, seen from the other."""
+    """A big and a small thing in one scene, and where the big one lies, seen from the small one."""
 
     image_size: int = Field(64, ge=32, le=256, multiple_of=8)
     """Width and height of a scene in pixels."""
@@ -71,7 +71,7 @@ class EmojiPairsParams(Section):
     pictures: PicturesPerSplit
     """Scenes per split; `novel` is shared equally by its two kinds."""
     held_out_concept_relation: int = Field(ge=1)
-    """Concept x relation pairs kept out of training, e.g. whatever has a rocket below it."""
+    """Concept x relation pairs kept out of training, e.g. a big rocket above anything."""
     held_out_concept_other: int = Field(ge=1)
     """Pairs of concepts that are never together in training."""
     rotation_degrees: float = Field(6.0, ge=0, le=45)

@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from salon.data.pairs import (
     RELATIONS,
     SIDES,
     PairBook,
+    count_phrasings,
     render_pair,
     write_pair_caption,
 )
@@ -46,28 +48,31 @@ def rows() -> list[Row]:
     return list(emoji_pairs.read_rows(EmojiPairsParams(**PARAMS), archive=ARCHIVE, seed=1))
 
 
-def describe(relation: str, size: str, *, concept: str = "duck", other: str = "ring") -> dict[str, str]:
-    return {"concept": concept, "other": other, "relation": relation, "size": size, "background": "blue"}
+def describe(relation: str, *, concept: str = "duck", other: str = "ring") -> dict[str, str]:
+    return {"concept": concept, "other": other, "relation": relation, "background": "blue"}
 
 
 @pytest.mark.parametrize(
     ("attributes", "lang", "phrasing", "caption"),
     [
-        (describe("left_of", "small"), "en", 0, "a small duck left of a big ring on a blue background"),
-        (describe("above", "big"), "en", 1, "a blue background with a big duck above a small ring"),
-        (describe("below", "big"), "en", 2, "below a small ring there is a big duck, blue background"),
-        (describe("left_of", "small"), "ru", 0, "маленькая утка слева от большого кольца на голубом фоне"),
-        (describe("right_of", "big"), "ru", 1, "на голубом фоне большая утка справа от маленького кольца"),
-        (describe("above", "big"), "ru", 0, "большая утка над маленьким кольцом на голубом фоне"),
-        (describe("below", "small"), "ru", 2, "под большим кольцом — маленькая утка, на голубом фоне"),
+        (describe("left_of"), "en", 0, "a big duck left of a small ring on a blue background"),
+        (describe("left_of"), "en", 1, "a small ring right of a big duck on a blue background"),
+        (describe("above"), "en", 2, "a blue background with a big duck above a small ring"),
+        (describe("below"), "en", 4, "below a small ring there is a big duck, blue background"),
+        (describe("below"), "en", 5, "above a big duck there is a small ring, blue background"),
+        (describe("left_of"), "ru", 0, "большая утка слева от маленького кольца на голубом фоне"),
+        (describe("left_of"), "ru", 1, "маленькое кольцо справа от большой утки на голубом фоне"),
+        (describe("above"), "ru", 0, "большая утка над маленьким кольцом на голубом фоне"),
+        (describe("above"), "ru", 3, "на голубом фоне маленькое кольцо под большой уткой"),
+        (describe("below"), "ru", 4, "под маленьким кольцом — большая утка, на голубом фоне"),
         (
-            describe("right_of", "small", concept="sun", other="rocket"),
+            describe("right_of", concept="sun", other="rocket"),
             "ru",
             0,
-            "маленькое солнце справа от большой ракеты на голубом фоне",
+            "большое солнце справа от маленькой ракеты на голубом фоне",
         ),
         (
-            describe("below", "big", concept="key", other="owl"),
+            describe("below", concept="key", other="owl"),
             "ru",
             0,
             "большой ключ под маленькой совой на голубом фоне",
@@ -91,18 +96,15 @@ def test_every_noun_is_the_archives_and_declined_by_its_gender() -> None:
 
 def test_every_caption_tells_every_attribute() -> None:
     """All that a row claims, said in all ways: no two meanings share a caption."""
-    concepts = list(NOUNS)[:6]
     meanings: dict[tuple[str, str], tuple[str, ...]] = {}
-    for concept in concepts:
-        for other in set(concepts) - {concept}:
-            for relation in RELATIONS:
-                for size in SIDES:
-                    attributes = describe(relation, size, concept=concept, other=other)
-                    for lang, phrasings in PAIR_PHRASINGS.items():
-                        for number in range(len(phrasings)):
-                            caption = write_pair_caption(attributes, lang=lang, phrasing=number)
-                            meaning = tuple(attributes.values())
-                            assert meanings.setdefault((lang, caption), meaning) == meaning
+    for concept, other in permutations(list(NOUNS)[:6], 2):
+        for relation in RELATIONS:
+            attributes = describe(relation, concept=concept, other=other)
+            for lang in PAIR_PHRASINGS:
+                for number in range(count_phrasings(lang)):
+                    caption = write_pair_caption(attributes, lang=lang, phrasing=number)
+                    meaning = tuple(attributes.values())
+                    assert meanings.setdefault((lang, caption), meaning) == meaning
     assert len(meanings) == 6 * 5 * 4 * 2 * 6
 
 
@@ -113,29 +115,24 @@ def block(colour: tuple[int, int, int]) -> Artwork:
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
-@pytest.mark.parametrize("size", SIDES)
-def test_pictures_show_what_the_attributes_say(relation: str, size: str) -> None:
+def test_pictures_show_what_the_attributes_say(relation: str) -> None:
     """On plain blocks: centres lie as the relation says, areas as the sizes do, nothing is cut off."""
     for seed in range(20):
         pixels = render_pair(
             block((255, 0, 0)),
             block((0, 0, 0)),
-            describe(relation, size),
+            describe(relation),
             image_size=64,
             rotation_degrees=0,
             rng=np.random.default_rng(seed),
         ).astype(int)
         red = (pixels[..., 0] > 200) & (pixels[..., 1] < 60)
         black = pixels.sum(axis=2) < 100
-        centre = {name: np.argwhere(mask).mean(axis=0)[::-1] for name, mask in {"r": red, "b": black}.items()}
-        along = (centre["r"] - centre["b"])[RELATIONS[relation].axis]
-        across = (centre["r"] - centre["b"])[1 - RELATIONS[relation].axis]
-        assert along * RELATIONS[relation].sign > 24  # of 64 pixels
-        assert abs(across) < 14
-        assert (red.sum() > 1.5 * black.sum()) if size == "big" else (black.sum() > 1.5 * red.sum())
-        for mask, side in ((red, size), (black, "big" if size == "small" else "small")):
-            low, high = (share**2 for share in SIDES[side])
-            assert low - 0.02 < mask.mean() < high + 0.02
+        offset = (np.argwhere(red).mean(axis=0) - np.argwhere(black).mean(axis=0))[::-1]
+        assert offset[RELATIONS[relation].axis] * RELATIONS[relation].sign > 24  # of 64 pixels
+        assert abs(offset[1 - RELATIONS[relation].axis]) < 14
+        for mask, (smallest, largest) in ((red, SIDES["big"]), (black, SIDES["small"])):
+            assert smallest**2 - 0.02 < mask.mean() < largest**2 + 0.02
 
 
 def test_rows_are_whole_and_deterministic(rows: list[Row]) -> None:
@@ -151,19 +148,15 @@ def test_rows_are_whole_and_deterministic(rows: list[Row]) -> None:
     assert list(emoji_pairs.read_rows(few, archive=ARCHIVE, seed=2)) != first
 
 
-def test_a_mirrored_sentence_does_not_smuggle_in_what_is_held_out(rows: list[Row]) -> None:
-    """If nothing lies below a rocket in training, no rocket lies above anything there either."""
+def test_held_out_scenes_are_held_out_however_they_are_said(rows: list[Row]) -> None:
     world = emoji_pairs.plan_pairs(EmojiPairsParams(**PARAMS), seed=1)
     assert len(world.held_concept_relation) == 2
     assert len(world.held_concept_other) == 1
     for row in rows:
         a = row.attributes
-        shown = {
-            (a["concept"], a["relation"]),
-            (a["other"], RELATIONS[a["relation"]].opposite),
-        } & world.held_concept_relation
-        together = frozenset((a["concept"], a["other"])) in world.held_concept_other
-        assert bool(shown) + together == (row.split == "novel")
+        new_relation = (a["concept"], a["relation"]) in world.held_concept_relation
+        new_other = frozenset((a["concept"], a["other"])) in world.held_concept_other
+        assert new_relation + new_other == (row.split == "novel")  # one kind of novelty at a time
     pairs = seen_pairs(row.attributes for row in rows if row.split == "train")
     kinds = Counter(novelty_kind(row.attributes, pairs) for row in rows if row.split == "novel")
     assert kinds == {"concept_x_relation": 25, "concept_x_other": 25}
@@ -202,15 +195,16 @@ def test_one_thing_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("caption", "lang", "problem"),
     [
-        ("a small duck left of a big ring on a blue background", "en", None),
-        ("a big duck left of a small ring on a blue background", "en", "should be"),
+        ("a big duck left of a small ring on a blue background", "en", None),
+        ("a small ring right of a big duck on a blue background", "en", None),
+        ("a small duck left of a big ring on a blue background", "en", "should be"),
         ("a small ring left of a big duck on a blue background", "en", "should be"),
-        ("маленькая утка слева от большого кольцо на голубом фоне", "ru", "should be"),
+        ("большая утка слева от маленького кольцо на голубом фоне", "ru", "should be"),
         ("ein Bild", "de", "no caption of a pair is in language 'de'"),
     ],
 )
 def test_book_knows_what_a_caption_must_say(caption: str, lang: str, problem: str | None) -> None:
-    found = PairBook(("en", "ru")).disagreement(caption, lang=lang, attributes=describe("left_of", "small"))
+    found = PairBook(("en", "ru")).disagreement(caption, lang=lang, attributes=describe("left_of"))
     assert found is None if problem is None else found is not None and problem in found
     assert PairBook(("en",)).disagreement("x", lang="en", attributes={"concept": "duck"}) == (
         "the row has no attribute 'other'"
@@ -226,5 +220,5 @@ def test_ingested_pairs_pass_every_check(tmp_path: Path) -> None:
     status = {check["name"]: check["status"] for check in report["checks"]}
     assert status["captions_match_attributes"] == "passed"
     assert set(report["observed"]["training_attributes"]) == {
-        "concept", "other", "relation", "size", "background"
+        "concept", "other", "relation", "background"
     }  # fmt: skip

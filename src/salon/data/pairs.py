@@ -1,9 +1,10 @@
 """Two drawings in one scene, and captions that say how they lie to each other.
 
-A pair is a small and a big thing, one left of, right of, above or below the other, in one art style before
-one background. The caption names both things, both sizes, the relation and the background; the style, the
-distances and the shade stay out of it. In English only the order of the words tells which thing is where; in
-Russian the case does.
+A pair is a big thing (the concept) and a small one (the other), the big one left of, right of, above or
+below the small one, in one art style before one background. So every picture has one description, which can be
+told from either side: "a big owl left of a small duck", "a small duck right of a big owl". Style, distances
+and shade stay out of it. In English only the order of the words tells which thing is where; in Russian the
+case does.
 """
 
 from collections.abc import Mapping
@@ -22,23 +23,22 @@ from salon.data.scenes import (
     place,
 )
 
-PAIR_ATTRIBUTES = ("concept", "other", "relation", "size", "background")
+PAIR_ATTRIBUTES = ("concept", "other", "relation", "background")
 SIDES = {"small": (0.30, 0.36), "big": (0.48, 0.56)}  # share of the scene that a drawing's frame takes
-SIZES = tuple(SIDES)
 GAP = 0.02  # least distance between the two frames, likewise
 DRIFT = 0.1  # furthest that a thing lies off the line through the middle, likewise
 
 
 @dataclass(frozen=True)
 class Relation:
-    """Where one thing lies, seen from the other."""
+    """Where one thing lies, seen from another."""
 
     en: str
     ru: str
     case: str
-    """Russian case of the other thing: `genitive` or `instrumental`."""
+    """Russian case of what it is seen from: `genitive` or `instrumental`."""
     opposite: str
-    """The relation that the other thing has to the one."""
+    """The same, told from the other side."""
     axis: int
     """0 along x, 1 along y."""
     sign: int
@@ -115,38 +115,47 @@ ADJECTIVES = {
 
 PAIR_PHRASINGS = {
     "en": (
-        "a {concept} {relation} a {other} on a {background} background",
-        "a {background} background with a {concept} {relation} a {other}",
-        "{relation} a {other} there is a {concept}, {background} background",
+        "a {one} {relation} a {another} on a {background} background",
+        "a {background} background with a {one} {relation} a {another}",
+        "{relation} a {another} there is a {one}, {background} background",
     ),
     "ru": (
-        "{concept} {relation} {other} на {background} фоне",
-        "на {background} фоне {concept} {relation} {other}",
-        "{relation} {other} — {concept}, на {background} фоне",
+        "{one} {relation} {another} на {background} фоне",
+        "на {background} фоне {one} {relation} {another}",
+        "{relation} {another} — {one}, на {background} фоне",
     ),
 }
 
 
 def write_pair_caption(attributes: Mapping[str, str], *, lang: str, phrasing: int) -> str:
-    """The caption of a pair in language `lang`, in one of `PAIR_PHRASINGS[lang]`."""
+    """The caption of a pair in language `lang`; even phrasings are about the big thing, odd ones the small.
+
+    There are `count_phrasings(lang)` phrasings.
+    """
+    told_of_big = phrasing % 2 == 0
     relation = RELATIONS[attributes["relation"]]
-    size = attributes["size"]
+    things = [("big", attributes["concept"]), ("small", attributes["other"])]
+    if not told_of_big:
+        relation = RELATIONS[relation.opposite]
+        things.reverse()
     if lang == "en":
-        concept, other = f"{size} {attributes['concept']}", f"{other_size(size)} {attributes['other']}"
+        one, another = (f"{size} {name}" for size, name in things)
     else:
-        concept = _declined(attributes["concept"], size, "nominative")
-        other = _declined(attributes["other"], other_size(size), relation.case)
-    return PAIR_PHRASINGS[lang][phrasing].format(
-        concept=concept,
-        other=other,
+        one, another = (
+            _declined(name, size, case)
+            for (size, name), case in zip(things, ("nominative", relation.case), strict=True)
+        )
+    return PAIR_PHRASINGS[lang][phrasing // 2].format(
+        one=one,
+        another=another,
         relation=getattr(relation, lang),
         background=getattr(BACKGROUNDS[attributes["background"]], lang),
     )
 
 
-def other_size(size: str) -> str:
-    """The size of the other thing."""
-    return SIZES[1 - SIZES.index(size)]
+def count_phrasings(lang: str) -> int:
+    """Ways to say one thing in a language."""
+    return 2 * len(PAIR_PHRASINGS[lang])
 
 
 def _declined(concept: str, size: str, case: str) -> str:
@@ -170,7 +179,7 @@ class PairBook:
         try:
             meant = [
                 write_pair_caption(attributes, lang=lang, phrasing=number)
-                for number in range(len(PAIR_PHRASINGS[lang]))
+                for number in range(count_phrasings(lang))
             ]
         except (KeyError, ValueError) as error:
             return f"no caption of a pair knows {error.args[0]!r}"
@@ -178,31 +187,28 @@ class PairBook:
 
 
 def render_pair(
-    first: Artwork,
-    second: Artwork,
+    big: Artwork,
+    small: Artwork,
     attributes: Mapping[str, str],
     *,
     image_size: int,
     rotation_degrees: float,
     rng: np.random.Generator,
 ) -> UInt8[np.ndarray, "s s 3"]:
-    """`first` (the concept) and `second` (the other) as `attributes` say; all variation comes from `rng`.
+    """`big` (the concept) and `small` (the other) as `attributes` say; all variation comes from `rng`.
 
     The frames of the two drawings never meet.
     """
     canvas = image_size * SUPERSAMPLING
     relation = RELATIONS[attributes["relation"]]
-    sides = {
-        "first": rng.uniform(*SIDES[attributes["size"]]),
-        "second": rng.uniform(*SIDES[other_size(attributes["size"])]),
-    }
+    sides = {size: rng.uniform(*limits) for size, limits in SIDES.items()}
     slack = 1 - sum(sides.values())
     gap = rng.uniform(GAP, slack)
     start = rng.uniform(0, slack - gap)  # before the thing with the smaller coordinate
-    near, far = ("first", "second") if relation.sign < 0 else ("second", "first")
+    near, far = ("big", "small") if relation.sign < 0 else ("small", "big")
     along = {near: start + sides[near] / 2, far: start + sides[near] + gap + sides[far] / 2}
     scene = paint_background(BACKGROUNDS[attributes["background"]], canvas, rng)
-    for name, artwork in (("first", first), ("second", second)):
+    for name, artwork in (("big", big), ("small", small)):
         shift = [0.0, 0.0]
         shift[relation.axis] = (along[name] - 0.5) * canvas
         shift[1 - relation.axis] = rng.uniform(-DRIFT, DRIFT) * canvas

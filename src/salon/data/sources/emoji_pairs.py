@@ -1,7 +1,7 @@
 """Two things from the emoji archive in one scene, captioned with how they lie to each other.
 
-What a scene shows is what is held out, not how it is said: where nothing may lie below a rocket, a rocket may
-not lie above anything either. Deterministic by seed, like the scenes of one thing.
+What a scene shows is held out, however it is said: where a big rocket may not lie above anything, nothing
+small may lie below it. Deterministic by seed, like the scenes of one thing.
 """
 
 from collections.abc import Iterator
@@ -15,10 +15,9 @@ from PIL import Image
 
 from salon.data.pairs import (
     NOUNS,
-    PAIR_PHRASINGS,
     RELATIONS,
-    SIZES,
     PairBook,
+    count_phrasings,
     render_pair,
     write_pair_caption,
 )
@@ -41,7 +40,7 @@ class PairWorld:
     """Which combinations exist, and which are kept out of training."""
 
     held_concept_relation: frozenset[tuple[str, str]]
-    """(concept, relation): the concept never has this relation to anything in training."""
+    """(concept, relation): as the big thing it never has this relation to anything in training."""
     held_concept_other: frozenset[frozenset[str]]
     """Concepts that are never together in training."""
     combinations: dict[str, list[tuple[str, str, str]]]
@@ -66,20 +65,13 @@ def plan_pairs(params: EmojiPairsParams, *, seed: int) -> PairWorld:
         raise SalonError(f"{SECTION}: {error}") from None
     combinations: dict[str, list[tuple[str, str, str]]] = {"seen": [], **{kind: [] for kind in NOVEL_KINDS}}
     for (concept, other), relation in product(permutations(params.concepts, 2), RELATIONS):
-        new_relation = (concept, relation) in relations
-        # the other thing has the opposite relation to this one, and that is not what this row is to test
-        mirrored = (other, RELATIONS[relation].opposite) in relations
-        new_other = frozenset((concept, other)) in others
-        match new_relation, mirrored, new_other:
-            case False, False, False:
-                kind = "seen"
-            case True, False, False:
-                kind = "concept_x_relation"
-            case False, False, True:
-                kind = "concept_x_other"
-            case _:
-                continue
-        combinations[kind].append((concept, relation, other))
+        match (concept, relation) in relations, frozenset((concept, other)) in others:
+            case False, False:
+                combinations["seen"].append((concept, relation, other))
+            case True, False:
+                combinations["concept_x_relation"].append((concept, relation, other))
+            case False, True:
+                combinations["concept_x_other"].append((concept, relation, other))
     empty = [kind for kind, found in combinations.items() if not found]
     if empty:
         raise SalonError(f"{SECTION}: no combination is left for {empty[0]}: hold out other counts")
@@ -129,25 +121,23 @@ class _Composer:
             "concept": concept,
             "other": other,
             "relation": relation,
-            "size": SIZES[rng.integers(len(SIZES))],
             "background": self.params.backgrounds[rng.integers(len(self.params.backgrounds))],
         }
         style = self.params.styles[rng.integers(len(self.params.styles))]
         lang = self.params.languages[rng.integers(len(self.params.languages))]
-        first, second = self.artwork[concept, style], self.artwork[other, style]
+        big, small = self.artwork[concept, style], self.artwork[other, style]
         pixels = render_pair(
-            first,
-            second,
+            big,
+            small,
             attributes,
             image_size=self.params.image_size,
             rotation_degrees=self.params.rotation_degrees,
             rng=rng,
         )
-        credits = dict.fromkeys([first.attribution, second.attribution])
         return Row(
             image_bytes=encode_png(pixels),
             caption=write_pair_caption(
-                attributes, lang=lang, phrasing=int(rng.integers(len(PAIR_PHRASINGS[lang])))
+                attributes, lang=lang, phrasing=int(rng.integers(count_phrasings(lang)))
             ),
             lang=lang,
             width=self.params.image_size,
@@ -155,7 +145,7 @@ class _Composer:
             phash=str(imagehash.phash(Image.fromarray(pixels))),
             split=split,
             source=SOURCE,
-            licence=" AND ".join(dict.fromkeys([first.licence, second.licence])),
-            attribution="; ".join(credits),
+            licence=" AND ".join(dict.fromkeys([big.licence, small.licence])),
+            attribution="; ".join(dict.fromkeys([big.attribution, small.attribution])),
             attributes=attributes,
         )
