@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -10,7 +13,8 @@ import datasets
 import numpy as np
 import pytest
 import webdataset
-from own_pictures import encoded, ingest_own, own_params, paint, write_lines, write_pictures
+from hub_stand_in import serve_dataset
+from own_pictures import Ingested, encoded, ingest_own, own_params, paint, write_lines, write_pictures
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -236,6 +240,21 @@ def test_hub_streams_a_folder_of_pictures(tmp_path):
     )
     found = ingest_own(tmp_path / "ws", "hub", folder, section=KEEP)
     assert found.captions == {f"this is {name}" for name in names}
+
+
+def test_hub_is_streamed_by_name(tmp_path):
+    """A stand-in for the hub on this machine; the address is read when a process starts."""
+    folder = tmp_path / "drawings"
+    (folder / "data").mkdir(parents=True)
+    art(8).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    own_params(tmp_path / "ws", "hub", tmp_path, section={"id": "user/drawings", **SECTION})
+    with serve_dataset(folder, "user/drawings") as address:
+        hub = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
+        command = [sys.executable, "-m", "salon", "ingest"]
+        subprocess.run(command, cwd=tmp_path / "ws", env=os.environ | hub, check=True, capture_output=True)
+    found = Ingested(tmp_path / "ws")
+    assert len(found.rows) == 8
+    assert np.array_equal(found.pixels("picture number 5"), np.asarray(paint(5)))
 
 
 def test_parquet_may_hold_bytes_or_paths(tmp_path):
