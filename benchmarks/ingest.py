@@ -1,12 +1,11 @@
-"""How fast are ingestion and validation, beside what one would otherwise use, and in how much memory?
+"""How fast is ingestion beside what one would otherwise use, and in how much memory?
 
-Pictures: an imagefolder of small drawings with `metadata.jsonl` becomes Parquet with embedded bytes, once by
+An imagefolder of small drawings with `metadata.jsonl` becomes Parquet with embedded bytes, once by
 `datasets` (load_dataset, embed, to_parquet) and once by us, who also decode every picture, hash pixels and
 looks, find duplicates and deal the splits. Each in a process of its own, in turns; peak memory is that of
-all its processes together. Rows: validation of that many rows of metadata.
+all its processes together.
 
     python benchmarks/ingest.py --pictures 100000 --repeats 2
-    python benchmarks/ingest.py --rows 1000000
 """
 
 import argparse
@@ -24,14 +23,12 @@ from threading import Event, Thread
 
 import numpy as np
 import psutil
-import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
 REPOSITORY = Path(__file__).parents[1]
 SIDE = 32
-CHUNK_ROWS = 50_000
 
 THEIRS = """
 import sys, datasets
@@ -141,82 +138,16 @@ def check_equal(theirs: Path, root: Path, count: int) -> None:
     assert first["image"]["bytes"], "datasets stored a path only"
 
 
-def write_rows(folder: Path, count: int) -> dict[str, int]:
-    """Shards of `count` rows with metadata as ingestion writes them and one small picture for all."""
-    from salon.data.schema import STORED_SCHEMA
-    from salon.data.shards import HF_METADATA
-
-    folder.mkdir(parents=True)
-    counts = dict.fromkeys(("train", "val", "test", "novel"), 0)
-    rng = np.random.default_rng(0)
-    shards = dict.fromkeys(counts, 0)
-    for start in range(0, count, CHUNK_ROWS):
-        rows = min(CHUNK_ROWS, count - start)
-        split = "val" if start == CHUNK_ROWS else "test" if start == 2 * CHUNK_ROWS else "train"
-        numbers = range(start, start + rows)
-        phashes = rng.integers(2**64, size=rows, dtype=np.uint64)
-        columns = {
-            "id": [f"{number:016x}" for number in numbers],
-            "image": [{"bytes": b"", "path": f"{number}.png"} for number in numbers],
-            "caption": [f"a drawing with the number {number}" for number in numbers],
-            "lang": ["en"] * rows,
-            "width": [SIDE] * rows,
-            "height": [SIDE] * rows,
-            "image_sha256": [f"{number:064x}" for number in numbers],
-            "phash": [f"{value:016x}" for value in phashes],
-            "attributes": [[]] * rows,
-            "split": [split] * rows,
-            "source": ["imagefolder"] * rows,
-            "licence": ["CC0-1.0"] * rows,
-            "attribution": ["nobody"] * rows,
-        }
-        table = pa.table(columns, schema=STORED_SCHEMA).replace_schema_metadata(HF_METADATA)
-        pq.write_table(table, folder / f"{split}-{shards[split]:05d}.parquet", compression="zstd")
-        shards[split] += 1
-        counts[split] += rows
-    empty = STORED_SCHEMA.empty_table().replace_schema_metadata(HF_METADATA)
-    pq.write_table(empty, folder / "novel-00000.parquet")
-    return counts
-
-
-def time_validation(work: Path, *, count: int) -> None:
-    """Print how long the verdict on `count` rows of metadata takes."""
-    from salon.data.evidence import KnownSources, gather
-    from salon.data.verdict import judge
-    from salon.params import ValidateParams
-
-    counts = write_rows(work / "rows", count)
-    settings = ValidateParams()
-    sources = KnownSources(phrase_books={}, rendered=frozenset())
-    started = time.perf_counter()
-    evidence = gather(work / "rows", ingested=counts, sources=sources, settings=settings, open_pictures=False)
-    gathered = time.perf_counter() - started
-    verdict = judge(evidence, settings)
-    seconds = time.perf_counter() - started
-    failed = [result.name for result in verdict.failures]
-    peak = psutil.Process().memory_info().rss / 1e9
-    print(
-        f"{count} rows of metadata: {seconds:.1f} s ({gathered:.1f} s to gather, {seconds - gathered:.1f} s "
-        f"to judge), {peak:.1f} GB; failed: {', '.join(failed) or 'nothing'}"
-    )
-
-
 def main() -> None:
-    """Answer what is asked for."""
+    """Draw the pictures and let both read them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=0)
+    parser.add_argument("--pictures", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--rows", type=int, default=0)
     arguments = parser.parse_args()
-    if not arguments.pictures and not arguments.rows:
-        arguments.pictures, arguments.rows = 100_000, 1_000_000
     with tempfile.TemporaryDirectory() as folder:
-        if arguments.pictures:
-            compare_ingestion(Path(folder), count=arguments.pictures, repeats=arguments.repeats)
-        if arguments.rows:
-            time_validation(Path(folder), count=arguments.rows)
+        compare_ingestion(Path(folder), count=arguments.pictures, repeats=arguments.repeats)
 
 
 if __name__ == "__main__":
