@@ -145,6 +145,22 @@ def test_batch_goes_on_while_anybody_waits_for_it(engine: Engine, painter: Paint
     assert stays.future.result(2)[0].request.seed == 2
 
 
+def test_one_job_may_run_out_of_time_while_others_of_its_batch_are_drawn(engine: Engine, painter: Painter):
+    other, slow = Painter("other"), Painter()
+    slow.may_draw.clear()
+    occupy(engine, other)
+    late = submit(engine, slow, ask(1, 2))
+    time.sleep(0.3)
+    in_time = submit(engine, slow, ask(3))
+    other.may_draw.set()
+    with pytest.raises(OutOfTime):
+        late.future.result(2)
+    slow.may_draw.set()
+    assert len(in_time.future.result(2)) == 1
+    assert slow.batches == [[1, 2, 3]]
+    assert engine.is_alive
+
+
 def test_what_was_cancelled_is_not_drawn(engine: Engine, painter: Painter):
     running = occupy(engine, painter)
     waiting = submit(engine, painter, ask(1, 2))

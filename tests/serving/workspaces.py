@@ -70,7 +70,7 @@ class Workspace:
 
     def edit_params(self, section: str, **values: object) -> None:
         raw = yaml.safe_load(self.paths.params.read_text(encoding="utf-8"))
-        raw[section].update(values)
+        raw.setdefault(section, {}).update(values)
         self.paths.params.write_text(yaml.safe_dump(raw, allow_unicode=True), encoding="utf-8")
 
 

@@ -106,8 +106,9 @@ async def _wait(request: Request, future: "Future[list[Picture]]") -> list[Pictu
     """The pictures; None where the client went away, and then nobody draws them."""
     answer = asyncio.wrap_future(future)
     gone = asyncio.ensure_future(_disconnected(request))
+    either: set[asyncio.Future[Any]] = {answer, gone}
     try:
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
             return answer.result()
         future.cancel()

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from salon.params import ServeParams
+from salon.serve_params import ServeParams
 from salon.serving.champion import Champion, Picture
 from salon.serving.meters import Meters
 from salon.serving.schema import PictureRequest
@@ -64,12 +64,16 @@ class Job:
     def add(self, index: int, picture: Picture) -> None:
         self.pictures[index] = picture
         self.missing -= 1
-        if self.missing == 0 and self.future.set_running_or_notify_cancel():
+        if self.missing == 0 and self._is_open():
             self.future.set_result([self.pictures[i] for i in sorted(self.pictures)])
 
     def fail(self, error: Exception) -> None:
-        if not self.future.done() and self.future.set_running_or_notify_cancel():
+        if self._is_open():
             self.future.set_exception(error)
+
+    def _is_open(self) -> bool:
+        """Whether nobody has answered or cancelled it; from then on it cannot be cancelled."""
+        return not self.future.done() and self.future.set_running_or_notify_cancel()
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,11 @@ Plain ASGI, so that what is refused costs nothing. Every refusal is one sentence
 import asyncio
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from collections.abc import Collection
 
-from salon.params import ServeParams
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-ASGIApp = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+from salon.serve_params import ServeParams
 
 
 class Limits:
@@ -33,7 +30,7 @@ class Limits:
         self._public = public
         self._open = 0
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -60,9 +57,7 @@ class Limits:
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token.encode())
 
-    async def _limited(
-        self, scope: dict[str, Any], headers: dict[bytes, bytes], receive: Receive, send: Send
-    ) -> None:
+    async def _limited(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         limit = self._settings.max_body_bytes
         length = headers.get(b"content-length", b"0")
         too_large = f"the body is longer than {limit} bytes"
@@ -91,7 +86,7 @@ class Limits:
         body = b"".join(chunks)
         given = False
 
-        async def replay() -> dict[str, Any]:
+        async def replay() -> Message:
             nonlocal given
             if given:
                 return await receive()  # the client's end

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from salon.errors import SalonError
 from salon.serving.bundle import read_exhibits
@@ -29,12 +29,15 @@ class Entry(Protocol):
     def version(self) -> str: ...
 
 
-class Registry(Protocol):
+E = TypeVar("E", bound=Entry)
+
+
+class Registry(Protocol[E]):
     """Where champions come from (`salon.tracking.champions`)."""
 
-    def now(self) -> Mapping[str, Entry]: ...
+    def now(self) -> Mapping[str, E]: ...
 
-    def files(self, entry: Entry) -> AbstractContextManager[Path]: ...
+    def files(self, entry: E) -> AbstractContextManager[Path]: ...
 
 
 class Roster:
@@ -42,7 +45,7 @@ class Roster:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: Registry[Any],
         meters: Meters,
         *,
         order: Sequence[str],

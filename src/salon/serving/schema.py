@@ -62,7 +62,9 @@ def read_requests(
     if isinstance(rows, pd.DataFrame):
         if "prompt" not in rows.columns:
             raise RequestError("every row needs a prompt")
-        rows = rows.to_dict("records") if len(rows) <= MAX_PICTURES else [{}] * len(rows)
+        table, rows = rows, [{}] * len(rows)
+        if len(table) <= MAX_PICTURES:
+            rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     if not rows:
         raise RequestError("the request has no row: send at least one prompt")
     if len(rows) > MAX_PICTURES:
@@ -71,7 +73,7 @@ def read_requests(
     requests: list[PictureRequest] = []
     for number, row in enumerate(rows, start=1):
         # a gap in a column arrives as None or as NaN
-        given = {str(name): value for name, value in row.items() if not _is_gap(value)}
+        given = {name: value for name, value in row.items() if not _is_gap(value)}
         options = {**defaults, **given}
         requests += _read_row(options, number=number, methods=methods)
         if len(requests) > MAX_PICTURES:
