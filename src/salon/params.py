@@ -148,6 +148,8 @@ class ScorerParams(Section):
     lr: float = Field(2e-3, gt=0)
     width: int = Field(32, gt=0)
     """Channels of the first block; doubled twice."""
+    cells: int = Field(1, ge=1)
+    """Cells each way in which features are averaged; above 1 where it matters where things lie."""
     min_accuracy: Fraction = 0.99
     """Accuracy on held-out real renders that each attribute must reach, else the stage fails."""
     retriever: RetrieverParams = RetrieverParams()

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from torch import nn
 
+from salon.codecs import Codec, DiscreteCodec, PixelCodec, read_codec_config
 from salon.errors import SalonError
+from salon.methods.base import DataShape, Frozen, read_config
 from salon.params import load_params
 from salon.paths import Paths
 from salon.profiles import profile_names
 from salon.stages import profile as stage
 from salon.stages import smoke
+from salon.text.tower import TwoTowers
 
 REPOSITORY = Path(__file__).parents[2]
 PROFILES = profile_names(Paths(REPOSITORY))
@@ -42,6 +46,28 @@ def test_a_profile_changes_what_it_names_and_nothing_else(workspace: Paths, name
     after = leaves(yaml.safe_load(workspace.params.read_text()))
     assert after == {**before, **profile}
     load_params(workspace.params)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_networks_of_a_profile_fit_its_pictures(workspace: Paths, name: str) -> None:
+    """Every codec and method is built at the profile's sizes; sides that do not divide are refused there."""
+    stage.run(workspace, name)
+    params = load_params(workspace.params)
+    side = getattr(params.ingest, params.ingest.source).image_size
+    codecs: dict[str, Codec] = {"pixels": PixelCodec()}
+    for codec_name, raw in params.codecs.items():
+        family, config = read_codec_config(codec_name, raw)
+        start = codecs[config.start]
+        codecs[codec_name] = family(
+            config.following(start.config) if isinstance(start, DiscreteCodec) else config
+        )
+    shape = DataShape(image_size=side, text_width=params.clip.text_width, pooled_width=8, words_width=8)
+    towers = TwoTowers(nn.Identity(), nn.Identity())  # type: ignore[arg-type]
+    for method_name, raw in params.methods.items():
+        method_class, method_config = read_config(method_name, raw)
+        method = method_class(method_config, shape, Frozen(codecs[method_config.codec], towers))
+        parameters = sum(p.numel() for p in method.parameters())
+        assert parameters < params.register_.max_parameters
 
 
 def test_comments_and_numbers_stay_as_a_person_wrote_them(workspace: Paths) -> None:

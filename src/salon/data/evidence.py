@@ -132,9 +132,21 @@ def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
 def _digest(rows: pd.DataFrame) -> str:
     """sha256 over what a model can learn from: split, id, picture and attributes of every row, in order."""
     digest = hashlib.sha256()
-    for line in _lines(rows, "split", "id", "real_sha256", "attributes"):
-        digest.update(json.dumps(line, sort_keys=True).encode() + b"\n")
+    # the JSON of the line, put together from parts of which few are different or any needs escaping
+    described: dict[tuple[tuple[str, str], ...] | None, str] = {}
+    for split, identity, sha256, attributes in _lines(rows, "split", "id", "real_sha256", "attributes"):
+        key = None if attributes is None else tuple(attributes.items())
+        if key not in described:
+            described[key] = json.dumps(attributes, sort_keys=True)
+        digest.update(
+            f"[{_quoted(split)}, {_quoted(identity)}, {_quoted(sha256)}, {described[key]}]\n".encode()
+        )
     return digest.hexdigest()
+
+
+def _quoted(text: str | None) -> str:
+    """`text` as JSON."""
+    return f'"{text}"' if text is not None and text.isascii() and text.isalnum() else json.dumps(text)
 
 
 def _lines(rows: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:

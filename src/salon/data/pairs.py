@@ -1,10 +1,10 @@
 """Two drawings in one scene, and captions that say how they lie to each other.
 
 A pair is a big thing (the concept) and a small one (the other), the big one left of, right of, above or
-below the small one, in one art style before one background. So every picture has one description, which can be
-told from either side: "a big owl left of a small duck", "a small duck right of a big owl". Style, distances
-and shade stay out of it. In English only the order of the words tells which thing is where; in Russian the
-case does.
+below the small one, in one art style before one background. So every picture has one description, which can
+be told from either side: "a big owl left of a small duck", "a small duck right of a big owl". Style,
+distances and shade stay out of it. In English only the order of the words tells which thing is where; in
+Russian the case does.
 """
 
 from collections.abc import Mapping

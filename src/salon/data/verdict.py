@@ -124,6 +124,10 @@ def _failing_lines(
 ) -> dict[str, list[int]]:
     """Check name -> positions of the lines that fail one of its expectations."""
     asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
+    # Great Expectations hashes what it gets, and pickles it when that fails: only what is asked, and no dicts
+    frame = frame[[column for column in frame if column in _columns(asked)]]
+    if "attributes" in frame:
+        frame = frame.assign(attributes=frame["attributes"].where(frame["attributes"].isna(), ""))
     batch = asset.add_batch_definition_whole_dataframe(name).get_batch({"dataframe": frame})
     suite = gx.ExpectationSuite(name=name)
     for check in asked:
@@ -139,6 +143,17 @@ def _failing_lines(
             raise SalonError(f"check {check_name} could not be evaluated: {result.exception_info}")
         failing.setdefault(check_name, set()).update(result.result["unexpected_index_list"] or [])
     return {check_name: sorted(lines) for check_name, lines in failing.items()}
+
+
+def _columns(asked: list[Check]) -> set[str]:
+    """The columns that the expectations of these checks name."""
+    return {
+        getattr(expectation, key)
+        for check in asked
+        for expectation in check.expectations
+        for key in ("column", "column_A", "column_B")
+        if hasattr(expectation, key)
+    }
 
 
 def _result(check: Check, evidence: Evidence, failed: dict[str, list[int]]) -> Result:

@@ -24,11 +24,12 @@ MAX_BLUR = 0.6  # largest share of a 3x3 mean mixed in, likewise
 
 
 class AttributeScorer(nn.Module):
-    """Strided convolutions with batch norm, global average pooling, and one linear head per attribute."""
+    """Strided convolutions with batch norm, average pooling, and one linear head per attribute."""
 
-    def __init__(self, labels: Mapping[str, Sequence[str]], *, width: int) -> None:
-        """`labels` lists the values that each attribute can take."""
+    def __init__(self, labels: Mapping[str, Sequence[str]], *, width: int, cells: int = 1) -> None:
+        """`labels` lists the values of each attribute; features are averaged in `cells` x `cells` parts."""
         super().__init__()
+        self.cells = cells
         self.labels = {name: list(values) for name, values in labels.items()}
         self.width = width
         widths = [width, 2 * width, 4 * width]
@@ -46,11 +47,14 @@ class AttributeScorer(nn.Module):
             before = after
         self.trunk = nn.Sequential(*layers)
         # a list, since an attribute may have any name, that of a module's own attribute too
-        self.heads = nn.ModuleList(nn.Linear(before, len(values)) for values in self.labels.values())
+        self.heads = nn.ModuleList(
+            nn.Linear(before * cells**2, len(values)) for values in self.labels.values()
+        )
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, "b k"]]:
         """Logits per attribute of pictures in [-1, 1]."""
-        features = self.trunk(images).mean(dim=(2, 3))  # (b, 4*width)
+        h = self.trunk(images)  # (b, 4*width, h/8, w/8)
+        features = h.mean(dim=(2, 3)) if self.cells == 1 else F.adaptive_avg_pool2d(h, self.cells).flatten(1)
         return {name: head(features) for name, head in zip(self.labels, self.heads, strict=True)}
 
     def targets(self, attributes: Sequence[Mapping[str, str]]) -> dict[str, Int[Tensor, "b"]]:
@@ -88,7 +92,7 @@ class AttributeScorer(nn.Module):
         """Write `model.safetensors` and `config.json`."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.state_dict(), folder / "model.safetensors")
-        description = {"labels": self.labels, "width": self.width}
+        description = {"labels": self.labels, "width": self.width, "cells": self.cells}
         (folder / "config.json").write_text(
             json.dumps(description, indent=2, ensure_ascii=False), encoding="utf-8"
         )

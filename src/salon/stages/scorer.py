@@ -101,7 +101,9 @@ def train_scorer(
     torch.manual_seed(settings.seed)
     names = list(attributes[0])
     scorer = AttributeScorer(
-        {name: sorted({row[name] for row in attributes}) for name in names}, width=settings.width
+        {name: sorted({row[name] for row in attributes}) for name in names},
+        width=settings.width,
+        cells=settings.cells,
     )
     targets = scorer.targets(attributes)
 

@@ -1,0 +1,102 @@
+"""Does a profile hold together? `python benchmarks/profiles.py scenes2 emoji64`
+
+Runs every stage before evaluation on this machine with the profile's own networks, picture size and settings,
+but with few pictures, batches of two and two steps of each training. Prints what a step costs.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import before_torch  # noqa: F401
+import yaml
+
+from salon.data.sources import embedded
+from salon.jsonfile import read_json
+from salon.params import Params, load_params
+from salon.paths import Paths
+from salon.profiles import lay_over
+from salon.stages import clip, codec, ingest, scorer, train, validate
+
+ROOT = Path(__file__).parents[1]
+STEPS = BATCH = 2
+PICTURES = {"train": 900, "val": 60, "test": 60, "novel": 60}
+
+
+def shrink(raw: dict[str, Any]) -> None:
+    """Fewer pictures and steps, smaller batches; the networks stay as they are."""
+    raw["ingest"]["path"] = str(ROOT / raw["ingest"]["path"])
+    raw["ingest"][raw["ingest"]["source"]]["pictures"] = PICTURES
+    raw["validate"]["max_attribute_imbalance"] = 100.0
+    raw["scorer"] |= {"max_steps": STEPS, "min_accuracy": 0.0}
+    for section in (raw["scorer"], raw["scorer"]["retriever"], raw["clip"], *raw["methods"].values()):
+        section["batch_size"] = 8 * BATCH if section in (raw["scorer"], raw["scorer"]["retriever"]) else BATCH
+    raw["scorer"]["retriever"]["max_steps"] = raw["clip"]["max_steps"] = STEPS
+    for section in raw["codecs"].values():
+        section |= {"max_steps": STEPS, "batch_size": BATCH, "min_accuracy": {}}
+    raw["training"] |= {"accelerator": "cpu", "grids": 1}
+
+
+def run_profile(name: str, folder: Path) -> None:
+    """Run the stages in `folder`; one line for each."""
+    text, full = lay_over(Paths(ROOT), name)
+    raw = yaml.safe_load(text)
+    shrink(raw)
+    paths = Paths(folder)
+    paths.params.write_text(yaml.safe_dump(raw, allow_unicode=True), encoding="utf-8")
+    pixels = ROOT / "models" / "codecs" / "pixels" / "config.json"
+    paths.codec("pixels").mkdir(parents=True)
+    (paths.codec("pixels") / "config.json").write_bytes(pixels.read_bytes())
+    params = load_params(paths.params)
+    assert params.ingest.source in embedded.NAMES
+    stages: dict[str, Callable[[], None]] = {
+        "ingest": partial(ingest.run, params, paths),
+        "validate": partial(validate.run, params, paths),
+        "scorer": partial(scorer.run, params, paths),
+        "train_clip": partial(clip.run, params, paths),
+        **{f"codec@{key}": partial(codec.run, params, paths, key) for key in params.codecs},
+        **{f"train@{key}": partial(train.run, params, paths, key) for key in params.methods},
+    }
+    train.steps_within = lambda *_, **__: STEPS  # type: ignore[assignment]
+    for stage, run in stages.items():
+        started = time.perf_counter()
+        run()
+        print(
+            f"{name}: {stage}: {time.perf_counter() - started:.0f} s{cost_of(stage, full, paths)}", flush=True
+        )
+
+
+def cost_of(stage: str, full: Params, paths: Paths) -> str:
+    """What a step costs here, and one of the profile's own batches."""
+    kind, _, key = stage.partition("@")
+    if kind == "train_clip":
+        own, batch = read_json(paths.clip_metrics)["cost"], full.clip.batch_size
+    elif kind == "codec":
+        own, batch = read_json(paths.codec(key) / "training.json")["own"], full.codec(key)["batch_size"]
+    elif kind == "train":
+        own, batch = read_json(paths.method(key) / "training.json")["own"], full.method(key)["batch_size"]
+    else:
+        return ""
+    per_picture = own["train_flops"] / own["images_seen"]
+    return (
+        f"; {own['parameters'] / 1e6:.1f} M parameters, {per_picture / 1e9:.2f} GFLOP a picture, "
+        f"{per_picture * batch / 1e9:.0f} GFLOP a step of {batch}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("profiles", nargs="+")
+    for name in parser.parse_args().profiles:
+        with tempfile.TemporaryDirectory(prefix=f"salon-{name}-") as folder:
+            run_profile(name, Path(folder))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
