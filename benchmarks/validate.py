@@ -104,7 +104,8 @@ def main() -> None:
         print(f"FAILED {result.name}: {result.failed} of {result.checked}; {result.failing[:1]}")
     print(
         f"{rows} rows: {ended - started:.1f} s, {busy:.1f} of one processor; "
-        f"gather {gathered - started:.1f} s, judge {ended - gathered:.1f} s; peak {peak / 2**20:.2f} GB, {before / 2**20:.2f} before"
+        f"gather {gathered - started:.1f} s, judge {ended - gathered:.1f} s; "
+        f"peak {peak / 2**20:.2f} GB, {before / 2**20:.2f} before"
     )
     sys.exit(not verdict.passed)
 

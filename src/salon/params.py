@@ -199,7 +199,7 @@ class TrainingParams(Section):
     """How many devices; `auto` is one CPU process or every GPU."""
     num_nodes: int = Field(1, ge=1)
     strategy: str = "auto"
-    """Lightning strategy: `auto`, `ddp`, `fsdp`."""
+    """Lightning strategy: `auto`, `ddp`, or another that leaves the weights whole in every process."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """`auto`: bf16 on GPUs that have it, else fp32."""
     checkpoint_every_seconds: float = Field(20, gt=0)
