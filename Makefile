@@ -30,7 +30,7 @@ help:  ## Say what can be made
 	@echo "  PYTHON          interpreter that builds the environment, 3.11 or newer   [$(PYTHON)]"
 	@echo "  VENV            where the environment lives                              [$(VENV)]"
 	@echo "  METHOD, PORT    for serve: which champion, on which port                 [$(METHOD), 8080]"
-	@echo "  PORT            for ui: on which port                                    [5000]"
+	@echo "  PORT            for gallery, ui: on which port                           [8080, 5000]"
 	@echo "  SOURCE, DATA    for check-data: a source of params.yaml and its files, instead of the pipeline's"
 	@echo "  TORCH_PIP_ARGS  extra arguments when pip installs torch, e.g. for CUDA:"
 	@echo "                  TORCH_PIP_ARGS='--index-url <index of CUDA wheels>'"
@@ -45,6 +45,7 @@ repro: env  ## Run the whole pipeline, from captions to a registered champion
 	@echo "The result:       reports/compare/index.html   (open it in a browser)"
 	@echo "The data:         reports/data_docs/index.html"
 	@echo "The runs:         make ui"
+	@echo "Try it:           make gallery"
 	@echo "Pictures on tap:  make serve METHOD=$(METHOD)"
 
 smoke: env  ## Run every stage on a tiny world in a temporary clone; touches nothing here
@@ -82,6 +83,11 @@ serve: env  ## Serve the champion of METHOD on 127.0.0.1:PORT
 	$(IN_ENV)salon sync
 	MLFLOW_TRACKING_URI="$(STORE)" $(IN_ENV)mlflow models serve -m "models:/salon-$(METHOD)@champion" \
 	  --env-manager local -h 127.0.0.1 -p $(PORT)
+
+gallery: PORT ?= 8080
+gallery: env  ## Serve every champion, with a page to try them, on 127.0.0.1:PORT
+	$(IN_ENV)salon sync
+	$(IN_ENV)salon serve --port $(PORT)
 
 lock:  ## Pin the newest versions that pyproject.toml admits into requirements.lock
 	$(check-python)
