@@ -55,19 +55,11 @@ class Recorder(DummyLogger):
 
 def learn(family: str, folder: Path, *, processes: int, interrupted: bool) -> dict[str, Any]:
     """Losses by step, and the averaged weights."""
-    method_class, config = read_config(family, {"family": family, "lr": 1e-2, **SMALL.get(family, {})})
-    torch.manual_seed(0)
-    codec = PixelCodec() if config.codec == "pixels" else ColourCodec()
-    towers = build_towers(WIDTH)
-    towers.to_words = torch.nn.Linear(WIDTH, WIDTH)
-    frozen = Frozen(codec.eval(), towers.requires_grad_(False))
-    shape = DataShape(image_size=SIDE, text_width=WIDTH, pooled_width=WIDTH, words_width=WIDTH)
     data, cache = make_data()
     resume = ResumeFolder(folder / f"{family}-{interrupted}")
     Recorder.rows.clear()
     for attempt in range(1 + interrupted):
-        torch.manual_seed(1)
-        method = method_class(config, shape, frozen)
+        method = build(family)
         if interrupted and attempt == 0:
             stop_after(method, STOP_AFTER)
         try:
@@ -90,6 +82,17 @@ def learn(family: str, folder: Path, *, processes: int, interrupted: bool) -> di
             assert attempt == 0
             assert resume.start_step() == STOP_AFTER
     return {"losses": dict(Recorder.rows), "weights": trained.state_dict()}
+
+
+def build(family: str) -> Method:
+    """A small method with its frozen networks, the same every time."""
+    method_class, config = read_config(family, {"family": family, "lr": 1e-2, **SMALL.get(family, {})})
+    torch.manual_seed(0)
+    codec = PixelCodec() if config.codec == "pixels" else ColourCodec()
+    towers = build_towers(WIDTH)
+    towers.to_words = torch.nn.Linear(WIDTH, WIDTH)
+    shape = DataShape(image_size=SIDE, text_width=WIDTH, pooled_width=WIDTH, words_width=WIDTH)
+    return method_class(config, shape, Frozen(codec.eval(), towers.requires_grad_(False)))
 
 
 def make_data() -> tuple[CaptionedImages, TextStateCache]:

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from shared_training import RESUMED, STEPS, learn_all
+from shared_training import RESUMED, STEPS, build, learn_all, make_data
 
 from salon.methods.base import families
 from salon.nn.whole_batch import SharedNoise, gather, own_rows, weight
 from salon.params import TrainingParams
-from salon.training.devices import count_processes, resolve_strategy
+from salon.training import trainer
+from salon.training.devices import count_processes, resolve_precision, resolve_strategy, single_device
+from salon.training.fit import fit
+from salon.training.resume import ResumeFolder
 
 SCRIPT = Path(__file__).with_name("shared_training.py")
 PROCESSES = 2
@@ -80,6 +83,81 @@ def test_resuming_repeats_the_rest_bit_for_bit(learned, family: str, who: str) -
     assert resumed["losses"] == through["losses"]
     for name, weights in through["weights"].items():
         assert torch.equal(weights, resumed["weights"][name]), name
+
+
+def test_the_settings_reach_the_trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Asked(Exception):
+        pass
+
+    asked: dict[str, Any] = {}
+
+    def refuse(**arguments: Any) -> None:
+        asked.update(arguments)
+        raise Asked
+
+    monkeypatch.setattr(trainer.L, "Trainer", refuse)
+    data, cache = make_data()
+    wanted = {
+        "accelerator": "gpu",
+        "devices": 4,
+        "num_nodes": 2,
+        "strategy": "ddp_spawn",
+        "precision": "16-mixed",
+    }
+    with pytest.raises(Asked):
+        trainer.train(
+            build("diffusion"),
+            data,
+            cache,
+            preview=cache.states[torch.arange(4)],
+            total_steps=1,
+            cost=trainer.Cost(1, 1),
+            seed=0,
+            settings=TrainingParams(**wanted),
+            resume=ResumeFolder(tmp_path),
+            store=None,
+            run_id=None,
+        )
+    assert {name: asked[name] for name in wanted} == wanted
+
+
+def test_small_networks_take_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert single_device(TrainingParams(accelerator="cpu")).type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert single_device(TrainingParams()).type == "cuda"
+    assert single_device(TrainingParams(accelerator="cpu")).type == "cpu"
+    assert resolve_precision("auto") == "bf16-mixed"
+    assert resolve_precision("auto", accelerator="cpu") == "32-true"
+
+
+class Placed(torch.nn.Linear):
+    """Remembers where it was asked to go."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+        self.places: list[str] = []
+
+    def to(self, device: torch.device) -> "Placed":  # type: ignore[override]
+        self.places.append(device.type)
+        return self
+
+    def cpu(self) -> "Placed":
+        self.places.append("back")
+        return self
+
+
+def test_fit_takes_the_network_to_the_device_and_brings_it_back() -> None:
+    network = Placed()
+    fit(
+        network,
+        lambda module, step: module(torch.ones(1, 1)).sum(),
+        name="placed",
+        total_steps=1,
+        lr=0.1,
+        device=torch.device("cuda"),
+    )
+    assert network.places == ["cuda", "back"]
 
 
 def test_a_process_alone_has_the_whole_batch() -> None:
