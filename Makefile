@@ -19,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro smoke test check-data notebooks lint ui serve lock clean
+.PHONY: help env repro smoke test check-data notebooks lint ui serve gallery lock clean
 
 help:  ## Say what can be made
 	@echo "Salon: captions in, a judged and served text-to-image model out. Targets:"
