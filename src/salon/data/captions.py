@@ -30,6 +30,7 @@ LANGUAGE_OF_SCRIPT = {
     "sinhala": "si",
 }
 UNDETERMINED = "und"  # BCP-47 for a text of no language, e.g. digits alone
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
 TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 # how Unicode names the letters of a script, where that is not the script's own name
@@ -65,9 +66,8 @@ def clean_caption(raw: object, *, length: tuple[int, int]) -> str | Rejection:
     text = " ".join(unicodedata.normalize("NFC", raw.removeprefix("\ufeff")).split())
     if not text:
         return Rejection(Reason.NO_CAPTION, "only blanks" if raw else "")
-    control = next((sign for sign in text if unicodedata.category(sign) == "Cc"), None)
-    if control is not None:
-        return Rejection(Reason.CAPTION_CONTROL_CHARACTER, f"U+{ord(control):04X}")
+    if control := CONTROL.search(text):
+        return Rejection(Reason.CAPTION_CONTROL_CHARACTER, f"U+{ord(control[0]):04X}")
     shortest, longest = length
     if len(text) < shortest:
         return Rejection(Reason.CAPTION_TOO_SHORT, f"{len(text)} characters, fewer than {shortest}")
@@ -78,7 +78,12 @@ def clean_caption(raw: object, *, length: tuple[int, int]) -> str | Rejection:
 
 def language_of(text: str, scripts: Mapping[str, str]) -> str:
     """Language tag by the script of most letters; `scripts` overrides `LANGUAGE_OF_SCRIPT`."""
-    counts = Counter(_script(sign) for sign in text if sign.isalpha())
+    # each letter is looked up once: most captions have few different ones
+    letters = Counter(text)
+    counts: Counter[str] = Counter()
+    for sign, count in letters.items():
+        if sign.isalpha():
+            counts[_script(sign)] += count
     if not counts:
         return UNDETERMINED
     # Japanese is written mostly in Han, with kana between that no other language has

@@ -52,6 +52,7 @@ OTHER_EXTENSIONS = frozenset(
     )
 )
 STORED = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # what may be kept as it is
+ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where formats keep the orientation
 PHASH_SIDE = 32
 PHASH_BITS = 8
 _DCT = 2 * np.cos(  # (8, 32): the lowest frequencies of DCT-II, as imagehash has them
@@ -167,7 +168,7 @@ def _prepare(data: bytes, extension: str, settings: CaptionedParams) -> Picture 
         if isinstance(flat, Rejection):
             return flat
     fitted = flat if flat.size == (side, side) else _fit(flat, settings)
-    pixels = np.asarray(fitted)
+    pixels = np.frombuffer(fitted.tobytes(), dtype=np.uint8).reshape(side, side, 3)
     if as_it_is:
         return Picture(data, STORED[name], pixels)
     buffer = io.BytesIO()
@@ -191,8 +192,9 @@ def _is_stored_as_asked(image: Image.Image, name: str, data: bytes, side: int) -
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says; a broken EXIF block says nothing."""
-    with suppress(ValueError, TypeError, KeyError, SyntaxError, OverflowError, OSError, struct.error):
-        ImageOps.exif_transpose(image, in_place=True)
+    if image.format == "TIFF" or ORIENTED & image.info.keys():
+        with suppress(ValueError, TypeError, KeyError, SyntaxError, OverflowError, OSError, struct.error):
+            ImageOps.exif_transpose(image, in_place=True)
     return image
 
 
@@ -235,13 +237,19 @@ def _fit(image: Image.Image, settings: CaptionedParams) -> Image.Image:
 
 def perceptual_hashes(pictures: list[UInt8[np.ndarray, "s s 3"]]) -> list[str]:
     """16 hexadecimal digits each, as `imagehash.phash` gives them, many at a time."""
-    grey = np.stack([_grey(pixels) for pixels in pictures])  # (n, 32, 32)
+    # as Pillow converts to "L": ITU-R 601-2 in fixed point
+    weights = np.array([19595, 38470, 7471], dtype=np.uint32)
+    luma = ((np.stack(pictures) @ weights + 0x8000) >> 16).astype(np.uint8)  # (n, s, s)
+    if luma.shape[1] == PHASH_SIDE:
+        grey = luma.astype(np.float64)
+    else:
+        grey = np.stack([_shrink(picture) for picture in luma])  # (n, 32, 32)
     low: Float[np.ndarray, "n 8 8"] = _DCT @ grey @ _DCT.T
     low = np.round(low, 6)  # a flat picture has frequencies of 1e-13, whose sign means nothing
     bits = low > np.median(low, axis=(1, 2), keepdims=True)
     return [row.tobytes().hex() for row in np.packbits(bits.reshape(len(bits), -1), axis=1)]
 
 
-def _grey(pixels: UInt8[np.ndarray, "s s 3"]) -> Float[np.ndarray, "32 32"]:
-    small = Image.fromarray(pixels).convert("L").resize((PHASH_SIDE, PHASH_SIDE), Image.Resampling.LANCZOS)
+def _shrink(luma: UInt8[np.ndarray, "s s"]) -> Float[np.ndarray, "32 32"]:
+    small = Image.fromarray(luma).resize((PHASH_SIDE, PHASH_SIDE), Image.Resampling.LANCZOS)
     return np.asarray(small, dtype=np.float64)

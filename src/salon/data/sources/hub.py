@@ -2,7 +2,8 @@
 
     ingest:
       source: hub
-      hub: {id: user/drawings, revision: 1a2b3c4}      # or without id, and path: data/raw/drawings
+      path: data/raw      # not read with an id; without one, the folder of the dataset
+      hub: {id: user/drawings, revision: 1a2b3c4}
 
 Nothing is kept of it but the ingested rows. Interrupted, it is streamed again from its beginning, but only
 what is missing is decoded. DVC cannot see a hub: name a commit, and change it to ingest again.

@@ -80,12 +80,13 @@ def _find(root: Path, metadata: list[Path], settings: ImagefolderParams) -> Iter
     known = np.unique(np.frombuffer(listed, dtype=np.uint64))
     for _, entries in walk(root):
         names = {entry.name for entry in entries}
-        stems = {Path(name).stem for name in names if _is_picture(name)}
+        stems = set() if metadata else {Path(name).stem for name in names if _is_picture(name)}
         for entry in entries:
+            if _is_picture(entry.name) and _contains(known, _path_hash(entry.path)):
+                continue
             place = Path(entry.path)
             if _is_picture(entry.name):
-                if not _contains(known, _path_hash(place)):
-                    yield _from_file(place, names, root)
+                yield _from_file(place, names, root)
             elif entry.is_symlink() and entry.is_dir():
                 problem = Rejection(Reason.OUTSIDE_SOURCE, "a linked folder is not entered")
                 yield Found(readable(place, below=root), problem)
@@ -108,8 +109,9 @@ def _from_record(
     image = locate(name, base=base, root=root)
     split = said.split
     if isinstance(image, Path):
-        listed.append(_path_hash(base / str(name)))
-        named = readable(base / str(name), below=root)
+        place = os.path.normpath(f"{base}/{name}")
+        listed.append(_path_hash(place))
+        named = readable(place, below=root)
         where, split = f"{where} ({named})", split or split_of(named)
     return Found(
         where,
@@ -217,8 +219,8 @@ def _is_caption_file(name: str) -> bool:
     return extension_of(name) == "txt" and name.lower() not in NO_CAPTIONS
 
 
-def _path_hash(path: Path) -> int:
-    return int.from_bytes(blake2b(os.fsencode(os.path.normpath(path)), digest_size=8).digest(), "little")
+def _path_hash(path: str) -> int:
+    return int.from_bytes(blake2b(os.fsencode(path), digest_size=8).digest(), "little")
 
 
 def _contains(known: "np.ndarray[Any, np.dtype[np.uint64]]", value: int) -> bool:
