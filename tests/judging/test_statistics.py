@@ -6,6 +6,7 @@ import pytest
 from salon.judging.statistics import (
     bootstrap_mean,
     compare,
+    compare_all,
     probability_best,
     prompts_to_tell,
     resample_means,
@@ -39,6 +40,36 @@ def test_identical_samplers_of_continuous_scores_are_told_apart_in_about_5_of_10
         a, b = easy + rng.exponential(size=(2, 60))
         found.append(compare(a, b, samples=300, rng=rng).distinguishable)
     assert 0.03 <= np.mean(found) <= 0.075  # 60 skewed values: the percentile bootstrap is a little narrow
+
+
+def test_of_five_equal_methods_any_two_are_told_apart_in_about_5_of_100_tables() -> None:
+    rng = np.random.default_rng(11)
+    together, alone = [], []
+    for _ in range(DRAWS):
+        right = draw_difficulties(0.8, 150, rng)
+        tables = sorted(rng.random((5, 150)) < right, key=lambda table: -table.mean())
+        found = compare_all(tables, samples=400, rng=rng)
+        together.append(any(pair.distinguishable for pair in found.values()))
+        alone.append(compare(tables[0], tables[-1], samples=400, rng=rng).distinguishable)
+    assert 0.03 <= np.mean(together) <= 0.07
+    assert np.mean(alone) > 0.15
+
+
+def test_two_methods_alone_and_one_among_many_that_is_far_behind() -> None:
+    rng = np.random.default_rng(12)
+    a, b = rng.random((2, 300)) < 0.8
+    noise = np.zeros(300, dtype=bool)
+    pair = compare_all([a, b], samples=SAMPLES, rng=np.random.default_rng(0))[0, 1]
+    assert pair == compare(a, b, samples=SAMPLES, rng=np.random.default_rng(0))
+    found = compare_all([a, b, b, noise], samples=SAMPLES, rng=np.random.default_rng(0))
+    assert list(found) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    assert found[0, 3].distinguishable
+    assert found[1, 3].distinguishable
+    assert (found[1, 2].difference.low, found[1, 2].difference.high, found[1, 2].more_prompts) == (0, 0, None)
+    assert (
+        found[0, 1].difference.high - found[0, 1].difference.low > pair.difference.high - pair.difference.low
+    )
+    assert found[0, 1].prompts_needed > pair.prompts_needed
 
 
 @pytest.mark.parametrize("seed_spread", [0.0, 0.03])

@@ -9,13 +9,15 @@ that training alone.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 LEVEL = (0.025, 0.975)  # a two-sided 95 % interval
+SIMULTANEOUS = 0.95  # share of tables in which all intervals of differences hold
 Z_TWO_SIDED_5 = 1.96
 Z_POWER_80 = 0.8416  # a difference is found in four of five repetitions
 
@@ -137,23 +139,77 @@ def compare(first: Scores, second: Scores, *, samples: int, rng: np.random.Gener
     Raises:
         ValueError: they were judged on different numbers of prompts, or on none.
     """
-    draws = resample_means([first, second], samples=samples, rng=rng)
-    ahead = draws[:, 0] - draws[:, 1]
-    ahead[np.abs(ahead) < 1e-12] = 0  # 0.1 + 0.2 - 0.3 is a tie, not a win
-    per_prompt = np.atleast_2d(first).mean(axis=0) - np.atleast_2d(second).mean(axis=0)
-    difference = summarise(per_prompt.mean(), draws=ahead, n=per_prompt.size)
-    return Comparison(
-        difference=difference,
-        probability_better=float((ahead > 0).mean() + (ahead == 0).mean() / 2),
-        prompts_needed=prompts_to_tell(difference.value, spread=float(per_prompt.std())),
+    (comparison,) = compare_all([first, second], samples=samples, rng=rng).values()
+    return comparison
+
+
+def compare_all(
+    scores: Sequence[Scores], *, samples: int, rng: np.random.Generator
+) -> dict[tuple[int, int], Comparison]:
+    """Paired comparisons of every method with every later one, whose intervals hold together.
+
+    Each pair by itself at 95 % would tell some two of five equal methods apart in 29 of 100 tables, and the
+    best is chosen by looking at the table. All intervals are therefore widened by one factor, so that 95 %
+    of the resamples have no difference outside its own (the max statistic of Romano & Wolf 2005, sec. 4):
+    4 to 6 of 100 tables. For two methods the factor is 1.
+
+    Raises:
+        ValueError: they were judged on different numbers of prompts, or on none.
+    """
+    draws = resample_means(scores, samples=samples, rng=rng)
+    means = [np.atleast_2d(values).mean(axis=0) for values in scores]
+    pairs = list(combinations(range(len(scores)), 2))
+    ahead, found = {}, {}
+    for i, j in pairs:
+        ahead[i, j] = draws[:, i] - draws[:, j]
+        ahead[i, j][np.abs(ahead[i, j]) < 1e-12] = 0  # 0.1 + 0.2 - 0.3 is a tie, not a win
+        found[i, j] = summarise((means[i] - means[j]).mean(), draws=ahead[i, j], n=means[i].size)
+    widening = _common_widening(found, ahead) if len(pairs) > 1 else 1.0
+    return {
+        (i, j): Comparison(
+            difference=_widen(alone, widening),
+            probability_better=float((ahead[i, j] > 0).mean() + (ahead[i, j] == 0).mean() / 2),
+            prompts_needed=prompts_to_tell(
+                alone.value, spread=float((means[i] - means[j]).std()), widening=widening
+            ),
+        )
+        for (i, j), alone in found.items()
+    }
+
+
+def _common_widening(
+    found: Mapping[tuple[int, int], Estimate], draws: Mapping[tuple[int, int], Float[np.ndarray, "samples"]]
+) -> float:
+    """By how much all intervals must grow to hold 95 % of the resamples at once."""
+    reach = [
+        np.maximum(
+            (draws[pair] - alone.value) / max(alone.high - alone.value, 1e-12),
+            (alone.value - draws[pair]) / max(alone.value - alone.low, 1e-12),
+        )
+        for pair, alone in found.items()
+        if alone.low < alone.high
+    ]
+    return max(1.0, float(np.quantile(np.max(reach, axis=0), SIMULTANEOUS))) if reach else 1.0
+
+
+def _widen(alone: Estimate, factor: float) -> Estimate:
+    return replace(
+        alone,
+        low=alone.value - factor * (alone.value - alone.low),
+        high=alone.value + factor * (alone.high - alone.value),
     )
 
 
-def prompts_to_tell(difference: float, *, spread: float) -> int | None:
-    """Prompts that tell a mean difference from zero at 5 % with power 80 %; `spread`: std per prompt."""
+def prompts_to_tell(difference: float, *, spread: float, widening: float = 1.0) -> int | None:
+    """Prompts that tell a mean difference from zero at 5 % with power 80 %.
+
+    Args:
+        spread: Standard deviation per prompt.
+        widening: By how much the interval is wider than that of one comparison alone.
+    """
     if abs(difference) < 1e-12:
         return None
-    return math.ceil(((Z_TWO_SIDED_5 + Z_POWER_80) * spread / difference) ** 2)
+    return math.ceil(((widening * Z_TWO_SIDED_5 + Z_POWER_80) * spread / difference) ** 2)
 
 
 def probability_best(

@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from salon.data.phrasings import wording_of
 from salon.errors import SalonError
-from salon.judging.alignment import ALL
+from salon.judging.alignment import ALL, CAPTION
 from salon.params import Params
 from salon.report.figures import FIDELITY, SENTINELS, Evidence, MethodFigures, Picture
 from salon.report.luck import spread_over_seeds, told_apart
@@ -76,6 +76,7 @@ def render_comparison(evidence: Evidence, params: Params) -> str:
     }
     return environment.get_template("compare.html").render(
         ALL=ALL,
+        CAPTION=CAPTION,
         FIDELITY=FIDELITY,
         SENTINELS=SENTINELS,
         attributes=[name for name in ranked[0].splits["test"].alignment if name != ALL],

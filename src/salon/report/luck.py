@@ -1,10 +1,8 @@
 """What several trainings of each method say: is one better, whatever the prompts and the seed?"""
 
-from itertools import combinations
-
 import numpy as np
 
-from salon.judging.statistics import Estimate, Scores, bootstrap_mean, compare
+from salon.judging.statistics import Estimate, Scores, bootstrap_mean, compare_all
 from salon.report.figures import SeedStudy
 from salon.report.wording import enumerate_words, points
 
@@ -26,10 +24,10 @@ def told_apart(study: SeedStudy, *, bootstrap_samples: int) -> list[str]:
     rng = np.random.default_rng(0)
     ranked = sorted(tables, key=lambda name: (-np.mean(tables[name]), name))
     leads: dict[str, list[str]] = {}
-    for first, second in combinations(ranked, 2):
-        found = compare(tables[first], tables[second], samples=bootstrap_samples, rng=rng)
+    compared = compare_all([tables[name] for name in ranked], samples=bootstrap_samples, rng=rng)
+    for (first, second), found in compared.items():
         if found.distinguishable:
-            leads.setdefault(first, []).append(f"{second} by {points(found.difference)}")
+            leads.setdefault(ranked[first], []).append(f"{ranked[second]} by {points(found.difference)}")
     sentences = [f"Over prompts and seeds, {name} leads {enumerate_words(of)}." for name, of in leads.items()]
     return sentences or ["Over prompts and seeds, nothing tells the methods apart."]
 

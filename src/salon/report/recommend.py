@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from salon.errors import SalonError
-from salon.judging.statistics import Comparison, Estimate, bootstrap_mean, compare, probability_best
+from salon.judging.statistics import Comparison, Estimate, bootstrap_mean, compare_all, probability_best
 from salon.report.wording import describe_machine, enumerate_words, interval, percent
 
 
@@ -153,16 +153,17 @@ def recommend(
         reasons = " ".join(f"{name}: {'; '.join(why)}." for name, why in rejected.items())
         raise SalonError(f"nothing qualifies. {reasons} Relax a constraint, or train longer")
     rng = np.random.default_rng(seed)
+    fit.sort(key=lambda contender: (-contender.alignment, contender.latency_ms))
     prompts = sorted(fit[0].scores)
     tables = [np.array([contender.scores[prompt] for prompt in prompts]) for contender in fit]
     chances = probability_best(tables, samples=bootstrap_samples, rng=rng)
-    top = max(range(len(fit)), key=lambda i: (fit[i].alignment, -fit[i].latency_ms))
+    compared = compare_all(tables, samples=bootstrap_samples, rng=rng)
     places = [
         Place(
             contender=contender,
             alignment=bootstrap_mean(table, samples=bootstrap_samples, rng=rng),
             probability_best=float(chance),
-            behind=None if i == top else compare(tables[top], table, samples=bootstrap_samples, rng=rng),
+            behind=compared[0, i] if i else None,
         )
         for i, (contender, table, chance) in enumerate(zip(fit, tables, chances, strict=True))
     ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from salon.errors import SalonError
 from salon.judging.alignment import ALL, CAPTION
-from salon.judging.statistics import Comparison, Estimate, compare, probability_best
+from salon.judging.statistics import Comparison, Estimate, compare_all, probability_best
 from salon.report.figures import Evidence, MethodFigures
 from salon.report.wording import (
     decimal,
@@ -84,14 +84,12 @@ def stand(methods: Sequence[MethodFigures], split: str, *, bootstrap_samples: in
     tables = [np.array([bool(sample[ALL]) for sample in method.splits[split].samples]) for method in ranked]
     rng = np.random.default_rng(0)
     chances = probability_best(tables, samples=bootstrap_samples, rng=rng)
+    compared = compare_all(tables, samples=bootstrap_samples, rng=rng)
     return Standing(
         split=split,
         ranked=ranked,
         probability_best={method.name: float(chance) for method, chance in zip(ranked, chances, strict=True)},
-        behind={
-            method.name: compare(tables[0], table, samples=bootstrap_samples, rng=rng)
-            for method, table in zip(ranked[1:], tables[1:], strict=True)
-        },
+        behind={method.name: compared[0, place] for place, method in enumerate(ranked[1:], start=1)},
     )
 
 
