@@ -25,7 +25,7 @@ from salon.stages import clip, codec, ingest, scorer, train, validate
 
 ROOT = Path(__file__).parents[1]
 STEPS = BATCH = 2
-PICTURES = {"train": 900, "val": 60, "test": 60, "novel": 60}
+PICTURES = {"train": 3000, "val": 120, "test": 120, "novel": 120}  # enough for every pair of concepts
 
 
 def shrink(raw: dict[str, Any]) -> None:

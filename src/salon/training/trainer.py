@@ -30,7 +30,8 @@ GRID_PICTURES = 32
 
 def is_main_process() -> bool:
     """Whether this process speaks for all that share a training: it alone writes runs, models and lines."""
-    return rank_zero_only.rank == 0  # set by Lightning from the environment that the launchers prepare
+    # set by Lightning from the environment that the launchers prepare
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

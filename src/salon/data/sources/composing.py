@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from salon.data.schema import Row
 
@@ -18,8 +18,8 @@ class Composer(Protocol):
         """Row `index` of `split`: the same whoever asks, and whatever else is composed."""
 
 
-def compose_all(composer: Composer, counts: Mapping[str, int]) -> Iterator[Row]:
-    """Every row of the splits whose numbers of rows are `counts`, in order."""
+def compose_all(composer: Composer, counts: Mapping[Any, int]) -> Iterator[Row]:
+    """Every row of the splits (names) whose numbers of rows are `counts`, in order."""
     tasks = (
         (split, start, min(start + CHUNK, total))
         for split, total in counts.items()

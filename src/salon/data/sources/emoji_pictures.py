@@ -86,7 +86,7 @@ def group_alike(phashes: UInt64[np.ndarray, " n"], *, distance: int) -> Int[np.n
 def deal_drawings(
     records: Sequence[Mapping[str, Any]],
     groups: Int[np.ndarray, " n"],
-    counts: Mapping[str, int],
+    counts: Mapping[Any, int],
     *,
     seed: int,
 ) -> dict[str, list[int]]:
