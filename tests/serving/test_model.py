@@ -73,8 +73,7 @@ def test_picture_does_not_depend_on_its_batch(model: mlflow.pyfunc.PyFuncModel):
     (alone,) = draw(model, {"prompt": "an owl", "seed": 9})
     many = draw(model, {"prompt": "an owl", "seed": 7, "num_images": 20}, {"prompt": "a rocket", "seed": 1})
     assert [row["seed"] for row in many] == [*range(7, 27), 1]
-    # sums are taken in another order in another batch: a pixel may fall on the other side of a rounding
-    assert np.abs(pixels(alone) - pixels(many[2])).max() <= 1
+    assert alone["image_png_base64"] == many[2]["image_png_base64"]
 
 
 def test_unknown_words_and_cut_prompts_are_told(model: mlflow.pyfunc.PyFuncModel):

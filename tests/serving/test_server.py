@@ -5,6 +5,7 @@ import concurrent.futures
 import http.client
 import io
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import jsonschema
+import psutil
 import pytest
 from five_methods import METHODS, Running, serve, write_bundles
 from fuzzing import fuzz, raw_junk
@@ -22,7 +24,7 @@ from salon.serve_params import ServeParams
 from salon.serving.contract import contract
 from salon.serving.votes import Ballot, Score
 
-FUZZ_REQUESTS = 150
+FUZZ_REQUESTS = int(os.environ.get("SALON_FUZZ_REQUESTS", 150))
 SCHEMA = Path(__file__).parents[2] / "docs" / "serving.schema.json"
 
 
@@ -311,8 +313,14 @@ def test_champion_that_cannot_be_loaded_leaves_the_old_one(bundles: dict[str, Pa
 
 
 def test_fuzzing_finds_nothing(running: Running):
+    process = psutil.Process()
+    fuzz(running.url, 20, number=1)
+    open_before, threads_before = process.num_fds(), process.num_threads()
+    started = time.monotonic()
     verdict = fuzz(running.url, FUZZ_REQUESTS)
-    print(f"{verdict.statuses}, slowest {verdict.slowest:.2f} s")
+    print(f"{verdict} in {time.monotonic() - started:.0f} s, {process.memory_info().rss / 2**30:.2f} GiB")
+    assert process.num_fds() <= open_before + 5
+    assert process.num_threads() <= threads_before + 40  # asyncio's pool grows to 32 and stays
     assert verdict.statuses[200] > 0
     assert verdict.statuses[400] > 0
     raw_junk(running.url, 20, seed=1)

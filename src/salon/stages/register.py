@@ -1,11 +1,13 @@
 """Put a method into the registry, keep registry and workspace in step, and go back to the champion before."""
 
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 
+from salon.errors import SalonError
 from salon.jsonfile import write_json
 from salon.params import Params
 from salon.paths import Paths
@@ -65,7 +67,12 @@ def rollback(params: Params, paths: Paths, name: str) -> None:
 
 
 def _follow(store: runs.Store, params: Params, paths: Paths) -> None:
-    found = ensemble.follow_champions(store, params, paths)
+    """Bring `salon@champion` in step; where that fails, the champions of the methods stand all the same."""
+    try:
+        found = ensemble.follow_champions(store, params, paths)
+    except SalonError as error:
+        print(f"salon: {ensemble.ENSEMBLE}@champion stays as it was: {error}", file=sys.stderr)
+        return
     if found is None:
         return
     members = ", ".join(f"{method} {version}" for method, version in found.members.items())

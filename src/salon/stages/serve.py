@@ -44,7 +44,10 @@ def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -
     Raises:
         SalonError: the registry cannot be used, or nothing in it can be served.
     """
-    # the supervisor does without all this
+    from salon.tracking.champions import Champions  # imports mlflow, without which the supervisor does
+
+    registry = Champions.of(params, paths, methods)  # says what is wrong before torch is imported
+
     import uvicorn
 
     from salon.serving import gallery
@@ -53,12 +56,10 @@ def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -
     from salon.serving.limits import Limits
     from salon.serving.meters import Meters
     from salon.serving.roster import Roster
-    from salon.tracking.champions import Champions
     from salon.tracking.ensemble import serving_order
     from salon.tracking.runs import open_store
     from salon.tracking.votes import VoteBook
 
-    registry = Champions.of(params, paths, methods)
     failures: list[SalonError] = []
 
     def stop() -> None:

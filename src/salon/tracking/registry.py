@@ -5,8 +5,10 @@ are moved one by one, and each intermediate state has exactly one champion. Who 
 alone (`salon.tracking.lock`), so that of two versions that come at once one is compared with the other.
 """
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -21,6 +23,7 @@ from salon.tracking.runs import Store
 from salon.tracking.submission import Submission, registered_name
 from salon.tracking.versions import (
     create_version,
+    download_bundle,
     find_version,
     has_files,
     log_judgement,
@@ -101,6 +104,11 @@ def rollback(store: Store, paths: Paths, method: str) -> tuple[str, str]:
             raise SalonError(
                 f"the files of {name} version {previous.version} are gone: it cannot serve again"
             )
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                download_bundle(store, previous, Path(folder))
+        except SalonError as error:
+            raise SalonError(f"{name} version {previous.version} cannot serve again: {error}") from None
         store.client.set_registered_model_alias(name, CHAMPION, str(previous.version))
         store.client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
         return str(previous.version), str(champion.version)
