@@ -52,6 +52,20 @@ def test_default_file_is_valid():
             r"emoji\.concepts.*'owl' twice",
         ),
         (lambda raw: raw["validate"].update(caption_length=[9, 3]), r"validate\.caption_length.*9.*3"),
+        (
+            lambda raw: raw["ingest"].update(imagefolder={"image_siz": 32}),
+            r"unknown key 'ingest\.imagefolder\.image_siz': did you mean 'image_size'\?",
+        ),
+        (
+            lambda raw: raw["ingest"].update(coco={"columns": {"captoin": "text"}}),
+            r"unknown key 'ingest\.coco\.columns\.captoin': did you mean 'caption'\?",
+        ),
+        (
+            lambda raw: raw["ingest"].update(parquet={"splits": {"val": 0.6, "test": 0.4}}),
+            r"ingest\.parquet\.splits.*leave nothing for training",
+        ),
+        (lambda raw: raw["ingest"].update(source="folder"), r"ingest\.source: .*'imagefolder'"),
+        (lambda raw: raw["ingest"].pop("emoji"), r"ingest: .*source emoji needs a section"),
         (lambda raw: raw["methods"].update({"Bad Name": {}}), r"method name 'Bad Name'"),
     ],
 )
@@ -90,3 +104,8 @@ def test_file_that_holds_no_mapping_is_refused(tmp_path, content):
 def test_missing_file_is_said_to_be_missing(tmp_path):
     with pytest.raises(SalonError, match="does not exist: run salon in the folder that holds params"):
         load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("source", ["imagefolder", "coco", "webdataset", "parquet", "hub"])
+def test_only_the_chosen_source_needs_a_section(tmp_path, source):
+    load_changed(tmp_path, lambda raw: raw.update(ingest={"source": source, "path": "data/raw/mine"}))

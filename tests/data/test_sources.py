@@ -11,6 +11,8 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import webdataset
 from hub_stand_in import serve_dataset
@@ -267,6 +269,19 @@ def test_parquet_may_hold_bytes_or_paths(tmp_path):
     paths = ingest_own(tmp_path / "paths", "parquet", tmp_path / "art")
     plain_rows = ingest_own(tmp_path / "plain", "parquet", tmp_path / "plain.parquet")
     assert len(paths.rows) == len(plain_rows.rows) == 4
+
+
+def test_broken_text_in_parquet_spoils_no_other_row(tmp_path):
+    image = pa.array([encoded(paint(number)) for number in range(3)], pa.binary())
+    raw = pa.array([b"an owl", b"\xff\xfe", b"a bus"], pa.binary())
+    for name, text in (("text", raw.view(pa.string())), ("captions", None)):
+        if text is None:
+            offsets = pa.array([0, 1, 2, 3], pa.int32())
+            text = pa.ListArray.from_arrays(offsets, raw.view(pa.string()))
+        pq.write_table(pa.table({"image": image, name: text}), tmp_path / f"{name}.parquet")
+        found = ingest_own(tmp_path / name, "parquet", tmp_path / f"{name}.parquet")
+        assert found.captions == {"an owl", "a bus"}
+        assert found.reason("row 1") == ("caption_encoding" if name == "text" else "no_caption")
 
 
 def test_hub_without_a_network(tmp_path, monkeypatch):

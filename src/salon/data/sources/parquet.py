@@ -105,9 +105,16 @@ def _values(column: pa.Array) -> list[Any]:
     try:
         return column.to_pylist()
     except UnicodeDecodeError:
-        return (
-            column.cast(pa.binary()).to_pylist() if pa.types.is_string(column.type) else [None] * len(column)
-        )
+        return [_value(cell) for cell in column]
+
+
+def _value(cell: pa.Scalar) -> Any:
+    try:
+        return cell.as_py()
+    except (
+        UnicodeDecodeError
+    ):  # a text is told from nothing by its bytes; what holds texts is not taken apart
+        return cell.as_buffer().to_pybytes() if hasattr(cell, "as_buffer") else None
 
 
 def _describe(record: dict[str, Any], where: str, file: Path, root: Path, settings: CaptionedParams) -> Found:
