@@ -49,7 +49,7 @@ SERVERS = {
 # the environment of the tests is the one that a reader has built, whatever its stamps say
 PRELUDE = """
 make() { command make --no-print-directory -o "$VENV/.complete" VENV="$VENV" "$@"; }
-curl() { command curl --silent --show-error --fail-with-body --max-time 60 "$@"; }
+curl() { command curl --silent --show-error --fail --max-time 60 "$@"; }
 """
 
 

@@ -55,6 +55,10 @@ ELSEWHERE = {
         "tests/code/test_layout.py::test_the_lock_pins_everything_for_every_machine",
         "installs everything anew; its result is checked",
     ),
+    "make check-data": Elsewhere(
+        "tests/pipeline/test_workflows.py::test_check_data_tells_the_job_what_is_wrong",
+        "the small world is not like the accepted data, and is told so",
+    ),
     "make smoke": Elsewhere(
         "tests/pipeline/test_pipeline.py::test_every_stage_runs_once",
         "the same clone, made and run by the same code",
