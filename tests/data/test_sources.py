@@ -20,6 +20,7 @@ from own_pictures import Ingested, encoded, ingest_own, own_params, paint, write
 from PIL import Image
 from pycocotools.coco import COCO
 
+from salon.data.sources.webdataset import open_source as open_webdataset
 from salon.errors import GateError, SalonError
 from salon.paths import Paths
 from salon.stages import ingest
@@ -185,6 +186,9 @@ def test_webdataset_as_img2dataset_writes_it(tmp_path):
         drawn = np.asarray(paint(number).resize((48, 48)), dtype=float)
         assert np.abs(drawn - np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))).mean() < 12
     assert {row["lang"] for row in found.rows} == {"en", "ru", "ja"}
+    settings = own_params(tmp_path, "webdataset", tmp_path).ingest.captioned
+    # the time left can be told from what img2dataset notes beside its shards
+    assert open_webdataset(settings, path=HERE / "img2dataset").total == 6
 
 
 def test_webdataset_as_webdataset_writes_it(tmp_path):

@@ -71,8 +71,8 @@ def main() -> None:
         encode_format="jpg",
     )
     server.shutdown()
-    for shard in sorted((work / "shards").glob("*.tar")):
-        shutil.copy(shard, sys.argv[1])
+    for file in sorted([*(work / "shards").glob("*.tar"), *(work / "shards").glob("*_stats.json")]):
+        shutil.copy(file, sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -45,7 +45,19 @@ def open_source(settings: WebdatasetParams, *, path: Path) -> Source:
     shards = sorted(shard for shard in root.rglob("*.tar") if not shard.name.startswith("."))
     if not shards:
         raise SalonError(f"{path} holds no .tar file: ingest.path must name the folder of the shards")
-    return Source(NAME, fingerprint_files(shards, below=root), partial(_find, root, shards, settings))
+    find = partial(_find, root, shards, settings)
+    return Source(NAME, fingerprint_files(shards, below=root), find, _count(shards))
+
+
+def _count(shards: list[Path]) -> int | None:
+    """Pictures in all shards, as img2dataset notes them beside each; unknown where one has no such note."""
+    total = 0
+    for shard in shards:
+        try:
+            total += int(json.loads(shard.with_name(f"{shard.stem}_stats.json").read_bytes())["successes"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+    return total
 
 
 def _find(root: Path, shards: list[Path], settings: WebdatasetParams) -> Iterator[Found]:
