@@ -4,7 +4,7 @@ Every method is judged against the same of it, in a process of its own. It is th
 workspace's scratch folder, under a digest of the rows, the settings and the code that it follows from.
 """
 
-import shutil
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,9 +51,10 @@ class Bench:
             tensors = load_file(file)
             return cls(tensors.pop("reference"), CopyTest.from_tensors(tensors))
         bench = cls._work_out(paths, settings, eye=eye)
-        shutil.rmtree(file.parent, ignore_errors=True)  # of other rows or other code
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         _save_whole({"reference": bench.reference, **bench.copies.to_tensors()}, file)
+        for stale in set(file.parent.glob("*.safetensors")) - {file}:  # of other rows or other code
+            stale.unlink(missing_ok=True)
         return bench
 
     @classmethod
@@ -70,6 +71,6 @@ class Bench:
 
 
 def _save_whole(tensors: dict[str, Tensor], file: Path) -> None:
-    temporary = file.with_suffix(".part")
+    temporary = file.with_suffix(f".{os.getpid()}.part")  # two methods may be judged at once
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
     temporary.replace(file)

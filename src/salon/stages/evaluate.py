@@ -117,7 +117,7 @@ def _open_progress(params: Params, paths: Paths, name: str, *, codec: str) -> Pr
         files=[*inputs, paths.scorer, paths.retriever],
         sources=SOURCES,
     )
-    return Progress(paths.scratch / "evaluate" / f"{name}-{key}")
+    return Progress(paths.scratch / "evaluate", name, key=key)
 
 
 def judge_bundle(params: Params, paths: Paths, bundle: Path) -> dict[str, float]:

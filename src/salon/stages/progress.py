@@ -13,14 +13,16 @@ from jaxtyping import UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from salon.data.fingerprint import KEY_DIGITS
 from salon.jsonfile import read_json, write_json
 
 
 class Progress:
-    """Figures and pictures by name, in one folder."""
+    """Figures and pictures of one method by name, in one folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, parent: Path, name: str, *, key: str) -> None:
+        self.name = name
+        self.folder = parent / f"{name}-{key}"
 
     def figures(self, name: str, measure: Callable[[], Any]) -> Any:
         """What `measure` gave the first time, as JSON."""
@@ -42,5 +44,6 @@ class Progress:
         return pictures
 
     def discard(self) -> None:
-        """Called when the results are safely written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Called when the results are safely written; what other inputs had left behind goes too."""
+        for folder in self.folder.parent.glob(f"{self.name}-{'[0-9a-f]' * KEY_DIGITS}"):
+            shutil.rmtree(folder, ignore_errors=True)
