@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
 MAX_WAIT_SECONDS = 300.0  # between two tries of a store that does not answer
-CLOSE_SECONDS = 5.0  # what the last try may take when the server stops
+CLOSE_SECONDS = 10.0  # what the last try may take when the server stops
 REMEMBERED_BALLOTS = 10_000
 STAGE = "votes"
 
@@ -33,7 +33,8 @@ class VoteBook:
         self._others: Mapping[str, float] = {}  # the same of all other runs
         self._ballots: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
-        self._changed = threading.Event()
+        self._unsaved = False
+        self._awake = threading.Event()  # there is something to do
         self._closing = threading.Event()
         self._run_id: str | None = None
         self._thread = threading.Thread(target=self._write, name="votes", daemon=True)
@@ -49,15 +50,16 @@ class VoteBook:
                 self._own[_metric("votes", ballot.winner, ballot.versions[ballot.winner])] += 1
                 for method, version in ballot.versions.items():
                     self._own[_metric("shown", method, version)] += 1
-                self._changed.set()
+                self._unsaved = True
+                self._awake.set()
             return [self._score(method, version) for method, version in ballot.versions.items()]
 
     def close(self) -> None:
         """Write what is not written yet, or give up after some seconds."""
         self._closing.set()
-        self._changed.set()
+        self._awake.set()
         self._thread.join(CLOSE_SECONDS)
-        if self._own and self._changed.is_set():
+        if self._unsaved:
             logger.warning("votes that could not be written to MLflow: %s", dict(self._own))
 
     def _score(self, method: str, version: str) -> Score:
@@ -81,8 +83,8 @@ class VoteBook:
                 wait = min(2 * max(wait, self._flush_seconds), MAX_WAIT_SECONDS)
                 continue
             wait = self._flush_seconds
-            self._changed.wait()
-        if self._changed.is_set():
+            self._awake.wait()
+        if self._unsaved:
             with suppress(Exception):
                 store = store or self._open_store()
                 self._synchronise(store)
@@ -95,7 +97,10 @@ class VoteBook:
         with self._lock:
             self._others = others
             totals = dict(self._own)
-            self._changed.clear()
+            self._unsaved = False
+            self._awake.clear()
+            if self._closing.is_set():
+                self._awake.set()  # it was told to wake up for this
         if not totals:
             return
         try:
@@ -104,7 +109,7 @@ class VoteBook:
             ballots = sum(total for metric, total in totals.items() if metric.startswith("votes/"))
             log_metrics(store, self._run_id, totals, step=ballots)
         except Exception:
-            self._changed.set()
+            self._unsaved = True
             raise
 
     def _read_others(self, store: Store) -> Counter[str]:
