@@ -141,11 +141,20 @@ def wait_for(condition, *, seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with settings and, after the first test, the tables of a store, which take seconds to make."""
+    root = tmp_path_factory.mktemp("votes")
+    write_tiny_params(root)
+    return root
+
+
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Store:
+def store(world: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> runs.Store:
+    """An experiment of one's own."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    write_tiny_params(tmp_path)
-    return runs.open_store(load_params(tmp_path / "params.yaml"), Paths(tmp_path))
+    params = load_params(world / "params.yaml").model_copy(update={"experiment": request.node.name})
+    return runs.open_store(params, Paths(world))
 
 
 def written(store: runs.Store) -> list[dict[str, float]]:
