@@ -37,7 +37,7 @@ class Step:
 
 def pages() -> list[Path]:
     """In the order in which somebody new reads them; translations apart."""
-    docs = sorted((REPOSITORY / "docs").glob("*.md"))
+    docs = sorted((REPOSITORY / "docs").rglob("*.md"))
     index = REPOSITORY / "docs" / "README.md"
     return [
         REPOSITORY / "README.md",

@@ -71,6 +71,10 @@ ELSEWHERE = {
     ),
     "salon profile emoji64": PROFILES,
     "salon profile scenes2": PROFILES,
+    "python benchmarks/profiles.py scenes2 emoji64": Elsewhere(
+        "tests/code/test_profiles.py::test_a_profile_changes_what_it_names_and_nothing_else",
+        "takes twenty minutes; that the profiles' settings are whole is checked for each",
+    ),
     "export MLFLOW_TRACKING_URI=http://…": Elsewhere(
         f"{COMMANDS}::test_a_page_says_what_works", "typed on the page about it, with a server that answers"
     ),
