@@ -90,7 +90,9 @@ def deal_drawings(
     *,
     seed: int,
 ) -> dict[str, list[int]]:
-    """Split -> its drawings, exactly as many as `counts` asks for; training has those that are left.
+    """Split -> its drawings, as many as `counts` asks for; training has those that are left.
+
+    `novel` may have a few less, since it takes a thing with all its drawings.
 
     Raises:
         SalonError: not so many can be held out.
@@ -146,7 +148,8 @@ def _choose_novel(
             chosen += found
             for word in words[text]:
                 uses[word] -= 1
-    if len(chosen) < count:
+    # a thing is novel as a whole: what the last one would have been too many for goes to training
+    if len(chosen) + max(map(len, drawings.values())) <= count:
         raise SalonError(
             f"{SECTION}.pictures.novel: only {len(chosen)} drawings have captions made of others' words"
         )
