@@ -55,7 +55,12 @@ def _overview(verdict: Verdict, *, source: str) -> list[str]:
 
 
 def _failure(result: Result) -> list[str]:
-    lines = [f"## {_escape(result.name)}: {result.failed} of {result.checked} fail", "", _escape(result.means), ""]
+    lines = [
+        f"## {_escape(result.name)}: {result.failed} of {result.checked} fail",
+        "",
+        _escape(result.means),
+        "",
+    ]
     for failing in result.failing[:ROWS_NAMED]:
         where = [f"{key} {shown(failing[key])}" for key in failing if key not in ("problem", "caption")]
         if "caption" in failing:
