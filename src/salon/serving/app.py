@@ -30,7 +30,7 @@ LOADING_RETRY_SECONDS = 2
 def build_app(engine: Engine, roster: Roster, meters: Meters) -> FastAPI:
     """The routes, without limits and gallery."""
     # no pages that load their script from elsewhere
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
 
     @app.post("/invocations")
     async def invocations(request: Request) -> Response:

@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import tempfile
 import threading
 
 from salon.errors import SalonError
@@ -44,6 +45,12 @@ def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -
     Raises:
         SalonError: the registry cannot be used, or nothing in it can be served.
     """
+    try:
+        tempfile.gettempdir()  # some of what is imported below insists on one
+    except FileNotFoundError:
+        raise SalonError(
+            "no temporary file can be written: is the disk full? Make room, or name another folder in TMPDIR"
+        ) from None
     from salon.tracking.champions import Champions  # imports mlflow, without which the supervisor does
 
     registry = Champions.of(params, paths, methods)  # says what is wrong before torch is imported
