@@ -58,6 +58,15 @@ def test_store_is_the_workspace_s_own_wherever_one_stands(
     assert list(elsewhere.iterdir()) == []
 
 
+def test_artifacts_outlive_the_folder_of_a_queued_experiment(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'sweep.db'}")
+    store = runs.open_store(params, Paths(tmp_path / "temporary"))
+    experiment = store.client.get_experiment(store.experiment_id)
+    assert experiment.artifact_location == (tmp_path / "mlartifacts").as_uri()
+
+
 @pytest.mark.parametrize(
     ("uri", "public"),
     [
@@ -195,13 +204,17 @@ def test_git_commit_is_marked_where_files_differ(tmp_path: Path):
 
     git("init")
     (tmp_path / "params.yaml").write_text("a: 1\n", encoding="utf-8")
-    (tmp_path / "dvc.lock").write_text("1\n", encoding="utf-8")
+    (tmp_path / "reports").mkdir()
+    own = (tmp_path / "dvc.lock", tmp_path / "reports" / "ingest.json")  # the pipeline's own bookkeeping
+    for path in own:
+        path.write_text("1\n", encoding="utf-8")
     git("add", ".")
     git("commit", "-m", "first")
     commit = runs.git_commit(tmp_path)
     assert commit is not None
     assert len(commit) == 40
-    (tmp_path / "dvc.lock").write_text("2\n", encoding="utf-8")  # the pipeline's own bookkeeping
+    for path in own:
+        path.write_text("2\n", encoding="utf-8")
     assert runs.git_commit(tmp_path) == commit
     (tmp_path / "params.yaml").write_text("a: 2\n", encoding="utf-8")
     assert runs.git_commit(tmp_path) == f"{commit}-dirty"
