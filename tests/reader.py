@@ -39,7 +39,6 @@ STAND_INS = {
 SERVERS = {
     "make serve": (8080, "PORT={port}"),
     "make gallery": (8080, "PORT={port}"),
-    "make gallery": (8080, "PORT={port}"),
     "make ui": (5000, "PORT={port}"),
     "salon serve": (8080, "--port {port}"),
     "mlflow server": (5000, "--port {port}"),

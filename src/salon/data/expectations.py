@@ -72,7 +72,9 @@ def checks(evidence: Evidence, settings: ValidateParams) -> list[Check]:
             lambda line: f"holds {line['rows']} rows, ingest wrote {line['ingested']}",
         ),
         Check(
-            "enough_rows", "splits", f"Each split holds at least {settings.min_rows} rows; novel may be empty.",
+            "enough_rows",
+            "splits",
+            f"Each split holds at least {settings.min_rows} rows; novel may be empty.",
             "Ingest more pictures, or lower validate.min_rows.",
             (gxe.ExpectColumnValuesToBeBetween(column="rows_wanted", min_value=settings.min_rows),),
             lambda line: f"holds {line['rows']} rows",
