@@ -220,7 +220,10 @@ def _speed(standing: Standing) -> list[str]:
         sentence += f"; {best.name} takes {_latency(best):.0f} ms"
     names = [method.name for method in unbeaten(standing.ranked)]
     if len(names) == len(standing.ranked):
-        return [sentence + ".", "Each is faster or more often right than any other."]
+        return [
+            sentence + ".",
+            "No method gains time over another, or right pictures, without losing the other.",
+        ]
     return [
         sentence + ".",
         "On known combinations neither time nor right pictures are gained by taking any other than "
@@ -235,7 +238,7 @@ def _fidelity(evidence: Evidence) -> list[str]:
     real = next(sentinel.fidelity["kid"] for sentinel in evidence.sentinels if sentinel.name == "real")
     figure = f"{decimal(kid.value)}, {span(kid)}; held-out real pictures get {decimal(real.value)}"
     if not others:
-        return [f"Its pictures lie at a KID of {figure} from real ones."]
+        return [f"The KID of its pictures from real ones is {figure}."]
     sentence = f"The pictures of {first.name} lie nearest to real ones (KID {figure})"
     near = [method.name for method in others if method.fidelity["kid"].low <= kid.high]
     if near:
