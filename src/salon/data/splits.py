@@ -64,9 +64,7 @@ def hold_out_pairs(
     )
 
 
-def hold_out_partners(
-    names: Sequence[str], *, count: int, rng: np.random.Generator
-) -> set[frozenset[str]]:
+def hold_out_partners(names: Sequence[str], *, count: int, rng: np.random.Generator) -> set[frozenset[str]]:
     """Choose `count` pairs of different `names`, in no order, to keep out of training, spread evenly.
 
     Each name keeps at least two partners in training.
