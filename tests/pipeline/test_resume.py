@@ -70,7 +70,8 @@ def start_and_kill(workspace: Clone) -> None:
 def training_runs(workspace: Clone) -> list[str]:
     client = MlflowClient(tracking_uri=workspace.store)
     (experiment,) = client.search_experiments(filter_string="name = 'salon'")
-    return [run.info.run_id for run in client.search_runs([experiment.experiment_id])]
+    found = client.search_runs([experiment.experiment_id], "tags.`salon.stage` = 'train'")
+    return [run.info.run_id for run in found]
 
 
 def test_a_killed_training_resumes_to_the_same_weights(clone: Clone, tmp_path: Path) -> None:
