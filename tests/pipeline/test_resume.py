@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from pipeline_clone import Clone
 
+from pipeline_clone import Clone
 from salon.jsonfile import read_json
 from salon.paths import Paths
 from salon.stages import smoke
