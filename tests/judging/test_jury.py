@@ -131,6 +131,29 @@ def test_rows_without_attributes_are_judged_by_their_captions(world, monkeypatch
     assert "phrasing" not in metrics["real"]["test"]
 
 
+def test_neighbours_that_mean_nothing_are_withheld_where_captions_alone_are_known(world, monkeypatch) -> None:
+    params, paths = world
+
+    def load_bare(folder: Path, split: str) -> CaptionedImages:
+        rows = load_split(folder, split)
+        return replace(rows, attributes=[{} for _ in rows.attributes])
+
+    for module in (evaluate, jury_module):
+        monkeypatch.setattr(module, "load_split", load_bare)
+    measure = jury_module.fidelity
+    monkeypatch.setattr(
+        jury_module,
+        "fidelity",
+        lambda *given, **options: replace(found := measure(*given, **options), density=found.kid),
+    )
+    sentinels.run(params, paths)
+    verdict = read(paths.sentinels)
+    assert verdict["passed"]
+    assert verdict["withheld"].keys() == {"test/density"}
+    assert "must be above noise" in verdict["withheld"]["test/density"]
+    assert not any("density" in rule for rule in verdict["rules"])
+
+
 def test_one_metric_broken_on_purpose_closes_the_gate(world, monkeypatch) -> None:
     params, paths = world
     blind = torch.Generator().manual_seed(0)
@@ -139,8 +162,9 @@ def test_one_metric_broken_on_purpose_closes_the_gate(world, monkeypatch) -> Non
         "extract",
         lambda self, images: torch.randn(len(images), 8, generator=blind),
     )
-    with pytest.raises(GateError, match=r"test/kid: real .* must be below noise"):
+    with pytest.raises(GateError, match=r"test/kid: real .* must be below noise") as closed:
         sentinels.run(params, paths)
+    assert "test/density: real" in str(closed.value)  # with attributes nothing is withheld
     assert not read(paths.sentinels)["passed"]
     assert read(paths.metrics("sentinel-noise"))["test"]["kid"]["value"] < 0.5  # the figures are there to see
 
@@ -156,6 +180,22 @@ def test_too_few_pictures_beside_the_prompts_are_refused(world, monkeypatch) -> 
     )
     with pytest.raises(SalonError, match=r"50 real pictures .* lower evaluate\.pictures"):
         Jury.open(paths, greedy)
+
+
+def test_a_picture_with_several_captions_is_reference_once_and_never_beside_its_prompt(world) -> None:
+    params, paths = world
+    distinct = Jury.open(paths, params.evaluate)._bench.reference
+    assert len(distinct) == 180  # 120 of test without 60 prompts, 120 of val
+
+    def load_twice(folder: Path, split: str) -> CaptionedImages:
+        """Each picture of a split under two captions, the second ones behind."""
+        rows = load_split(folder, split)
+        return replace(rows, images=torch.cat([rows.images, rows.images])) if split != "train" else rows
+
+    shutil.rmtree(paths.scratch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "load_split", load_twice)
+        assert torch.equal(Jury.open(paths, params.evaluate)._bench.reference, distinct)
 
 
 def test_what_real_pictures_are_to_the_jury_is_worked_out_once(world, monkeypatch) -> None:

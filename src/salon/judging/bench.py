@@ -17,7 +17,7 @@ from salon.data.fingerprint import fingerprint
 from salon.data.loader import load_split
 from salon.errors import SalonError
 from salon.judging.features import FeatureExtractor
-from salon.judging.memorisation import FALSE_ALARMS, CopyTest
+from salon.judging.memorisation import FALSE_ALARMS, CopyTest, distinct_rows
 from salon.params import EvaluateParams
 from salon.paths import Paths
 
@@ -60,7 +60,9 @@ class Bench:
     @classmethod
     def _work_out(cls, paths: Paths, settings: EvaluateParams, *, eye: FeatureExtractor) -> "Bench":
         test, val = load_split(paths.interim, "test"), load_split(paths.interim, "val")
-        held_out = torch.cat([test.images[settings.pictures :], val.images])
+        # with several captions a picture stands in several rows, prompts and others
+        prompts, others = test.images[: settings.pictures], torch.cat([test.images, val.images])
+        held_out = others[distinct_rows(others, without=prompts)]
         if len(held_out) < 1 / FALSE_ALARMS:
             raise SalonError(
                 f"{len(held_out)} real pictures of val and test are no prompts, {1 / FALSE_ALARMS:.0f} are "

@@ -2,7 +2,7 @@
 
 Real pictures play three parts that never overlap: training pictures (what may have been copied), the prompts'
 own pictures (never shown to a method; the `real` sentinel), and all other held-out pictures of known
-combinations (the reference of fidelity and the null of memorisation).
+combinations (the reference of fidelity and the null of memorisation), each once.
 """
 
 from collections.abc import Sequence

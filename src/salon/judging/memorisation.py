@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from scipy.stats import beta
 from torch import Tensor
 from torch.nn import functional as F
@@ -93,7 +93,7 @@ class CopyTest:
             raise ValueError(f"{len(held_out)} held-out pictures: {1 / FALSE_ALARMS:.0f} are needed")
         generator = torch.Generator().manual_seed(seed)
         # a picture with several captions occurs once, or its twins would hide each other's copies
-        self._rows = _distinct_rows(training)
+        self._rows = distinct_rows(training)
         if len(self._rows) <= NEIGHBOURS:
             raise ValueError(f"{len(self._rows)} distinct training pictures are too few")
         self._training = thumbnails(training[self._rows])
@@ -231,9 +231,13 @@ def _most_copies(
     return float(rates[order][np.searchsorted(total, LEVEL[1]).clip(max=len(order) - 1)])
 
 
-def _distinct_rows(images: UInt8[Tensor, "n 3 h w"]) -> Tensor:
-    """The first row of each distinct picture, in order."""
+def distinct_rows(
+    images: UInt8[Tensor, "n 3 h w"], *, without: UInt8[Tensor, "m 3 h w"] | None = None
+) -> Int[Tensor, "r"]:
+    """The first row of each distinct picture, in order, but for the pictures of `without`."""
+    unwanted = set() if without is None else {picture.tobytes() for picture in without.numpy()}
     first: dict[bytes, int] = {}
-    for row, picture in enumerate(images.flatten(1).numpy()):
-        first.setdefault(picture.tobytes(), row)
-    return torch.tensor(list(first.values()))
+    for row, picture in enumerate(images.numpy()):
+        if (pixels := picture.tobytes()) not in unwanted:
+            first.setdefault(pixels, row)
+    return torch.tensor(list(first.values()), dtype=torch.long)

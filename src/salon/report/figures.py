@@ -1,7 +1,7 @@
 """What the comparison knows of each method, sentinel and codec; `salon.report.reading` fills it in."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from salon.judging.statistics import Estimate
@@ -166,6 +166,8 @@ class Gate:
     """What is wrong, in a sentence."""
     rules: list[str]
     """Every rule that held."""
+    withheld: dict[str, str] = field(default_factory=dict)
+    """Metric that says nothing of a method, as `test/precision` -> the rule that it breaks."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from salon.data.loader import to_float
 from salon.errors import GateError
 from salon.jsonfile import write_json
-from salon.judging.gate import ATTRIBUTE_RULES, RULES, check_rules
+from salon.judging.gate import ATTRIBUTE_RULES, MANIFOLD, RULES, check_rules
 from salon.judging.jury import DIVERSITY_PICTURES, DIVERSITY_PROMPTS, Jury
 from salon.judging.sentinels import NAMES, Sentinels
 from salon.params import Params
@@ -20,6 +20,9 @@ SHEET_PICTURES = 16
 
 def run(params: Params, paths: Paths) -> None:
     """Write `reports/metrics/sentinel-<name>.json`, their pictures, and `reports/sentinels.json`.
+
+    Pictures without attributes may be too diverse for neighbours among them to mean anything. A metric of
+    neighbours that misplaces a sentinel there is withheld; any other closes the gate.
 
     Raises:
         GateError: a metric puts a sentinel where it cannot stand; the figures are written nevertheless.
@@ -54,12 +57,18 @@ def run(params: Params, paths: Paths) -> None:
         write_json(paths.metrics(f"sentinel-{name}"), figures)
         print(f"sentinel {name}: judged")
     try:
-        kept = check_rules(metrics, ATTRIBUTE_RULES if jury.knows_attributes else RULES)
+        if jury.knows_attributes:
+            found = check_rules(metrics, ATTRIBUTE_RULES)
+        else:
+            found = check_rules(metrics, RULES, may_withhold=MANIFOLD)
     except GateError as error:
-        write_json(paths.sentinels, {"passed": False, "broken": str(error), "rules": []})
+        write_json(paths.sentinels, {"passed": False, "broken": str(error), "rules": [], "withheld": {}})
         raise
-    write_json(paths.sentinels, {"passed": True, "broken": "", "rules": kept})
-    print(f"sentinels: all {len(kept)} rules hold")
+    verdict = {"passed": True, "broken": "", "rules": found.kept, "withheld": found.withheld}
+    write_json(paths.sentinels, verdict)
+    for reason in found.withheld.values():
+        print(f"sentinels: withheld, since it would mean nothing: {reason}")
+    print(f"sentinels: {'the other' if found.withheld else 'all'} {len(found.kept)} rules hold")
 
 
 def _save_sheet(paths: Paths, name: str, images: torch.Tensor) -> None:

@@ -37,6 +37,7 @@ class Submission:
     config: Mapping[str, Any]
     ledger: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    """The judgement, without metrics that misplace a sentinel on these data."""
     evidence: Evidence
     licences: list[str]
     examples: list[str]
@@ -83,10 +84,11 @@ def read_submission(paths: Paths, method: str) -> Submission:
     folder = paths.method(method)
     config = _read(folder / "config.json", stage="train")
     ledger = _read(folder / "training.json", stage="train")
-    metrics = _read(paths.metrics(method), stage="evaluate")
     verdicts = _read(paths.samples(method) / f"{SELECTION_SPLIT}.json", stage="evaluate")
     validation = _read(paths.validation, stage="validate")
     sentinels = _read(paths.sentinels, stage="sentinels")
+    judged = _read(paths.metrics(method), stage="evaluate")
+    metrics = _without(judged, sentinels.get("withheld", {}))
     if not paths.scorer.is_dir():
         raise SalonError(f"{paths.scorer} does not exist: run the scorer stage first")
     judge = file_digests(paths.scorer) or file_digests(paths.retriever)  # of attributes, or of captions
@@ -176,6 +178,14 @@ def _examples(paths: Paths) -> list[str]:
         count = min(EXAMPLES_PER_LANGUAGE, len(captions))
         chosen.append([captions[(2 * i + 1) * len(captions) // (2 * count)] for i in range(count)])
     return [caption for turn in zip_longest(*chosen) for caption in turn if caption is not None]
+
+
+def _without(metrics: Mapping[str, Any], withheld: Iterable[str]) -> dict[str, Any]:
+    """All but the terms `split/term` of `withheld`."""
+    return {
+        split: {term: value for term, value in figures.items() if f"{split}/{term}" not in withheld}
+        for split, figures in metrics.items()
+    }
 
 
 def _flat_metrics(value: Any, parts: list[str]) -> Iterable[tuple[str, float]]:
