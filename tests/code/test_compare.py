@@ -13,6 +13,7 @@ from comparison_workspace import (
     GFLOP,
     PICTURES,
     figures,
+    forget_attributes,
     make_workspace,
     real_colour,
     samples,
@@ -224,6 +225,33 @@ def test_phrasings_are_tabled_where_the_source_tells_them(tmp_path: Path) -> Non
             del split["phrasing"]
         write_json(paths.metrics(name), metrics)
     assert "Does it matter how one asks?" not in render(params, paths).text
+
+
+def test_without_attributes_nothing_is_said_of_them(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
+    forget_attributes(paths, "gan", "diffusion")
+    text = render(params, paths).text
+    for absent in ("ombinations", "classifier", "trials", "confuses"):
+        assert absent not in text
+    for present in ("Captions held out of training", "(R-precision)", "another caption", "95.1"):
+        assert present in text
+
+
+def test_a_withheld_metric_is_shown_of_sentinels_alone_and_says_why(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
+    forget_attributes(paths, "gan", "diffusion")
+    for number, name in enumerate(("gan", "diffusion")):
+        metrics = read_json(paths.metrics(name))
+        metrics["test"]["density"]["value"] = 1.771 + number / 1000
+        write_json(paths.metrics(name), metrics)
+    reason = "test/density: real 1.097 must be above noise 3.006"
+    gate = read_json(paths.sentinels)
+    write_json(paths.sentinels, gate | {"withheld": {"test/density": reason}})
+    page = render(params, paths)
+    assert page.text.count("withheld") >= 2 + 2
+    assert "1.77" not in page.text
+    assert page.text.count(reason) == 2
+    assert "density misplaced one and is withheld; the other 2 rules" in " ".join(page.text.split())
 
 
 def test_unequal_budgets_are_refused(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def probability(challenger: list[int], champion: list[int]) -> float:
 def test_first_version_becomes_champion():
     decision = decide(evidence([1, 0, 1, 1]), None, RULE)
     assert decision.promote
-    assert decision.reason == "first champion: all attributes right in 75.0% of val"
+    assert decision.reason == "first champion: everything right in 75.0% of val"
 
 
 @pytest.mark.parametrize(

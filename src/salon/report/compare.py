@@ -1,13 +1,14 @@
 """The comparison of all methods as one page that reads without a network."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from salon.data.phrasings import wording_of
 from salon.errors import SalonError
-from salon.judging.alignment import ALL, CAPTION
+from salon.judging.alignment import ALL
 from salon.params import Params
 from salon.report.figures import FIDELITY, SENTINELS, Evidence, MethodFigures, Picture
 from salon.report.luck import spread_over_seeds, told_apart
@@ -24,6 +25,7 @@ from salon.report.wording import (
     language,
     novel_pair,
     percent,
+    prompts_of_test,
     span,
     split_note,
     split_title,
@@ -65,8 +67,8 @@ def render_comparison(evidence: Evidence, params: Params) -> str:
         "span": span,
         "language": language,
         "range": lambda estimate: f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}",
-        "split_title": split_title,
-        "split_note": split_note,
+        "split_title": partial(split_title, captions_alone=evidence.captions_alone),
+        "split_note": partial(split_note, captions_alone=evidence.captions_alone),
         "novel_pair": novel_pair,
         "listed": enumerate_words,
         "gflop": lambda flops: f"{flops / 1e9:,.0f}",
@@ -76,13 +78,13 @@ def render_comparison(evidence: Evidence, params: Params) -> str:
     }
     return environment.get_template("compare.html").render(
         ALL=ALL,
-        CAPTION=CAPTION,
         FIDELITY=FIDELITY,
         SENTINELS=SENTINELS,
-        attributes=[name for name in ranked[0].splits["test"].alignment if name != ALL],
+        attributes=evidence.attributes,
         dial_notes=[note for method in ranked if (note := cheapest_good_setting(method))],
         dial_title=dial_title,
         evidence=evidence,
+        known=prompts_of_test(captions_alone=evidence.captions_alone),
         machines=list(dict.fromkeys(describe_machine(method.cost) for method in ranked)),
         methods=ranked,
         most_mistakes=MISTAKES,

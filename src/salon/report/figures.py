@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from salon.judging.alignment import ALL, CAPTION
 from salon.judging.statistics import Estimate
 
 SHEET_COLUMNS = 8  # as the evaluate stage lays its sheets out
@@ -237,6 +238,21 @@ class Evidence:
         """Splits that every method was judged on, in the order of the first method."""
         first, *others = self.methods
         return [split for split in first.splits if all(split in other.splits for other in others)]
+
+    @property
+    def attributes(self) -> list[str]:
+        """What a picture is judged by."""
+        return [name for name in self.methods[0].splits["test"].alignment if name != ALL]
+
+    @property
+    def captions_alone(self) -> bool:
+        """Whether the rows have no attributes, so that a picture is judged by finding its own caption."""
+        return self.attributes == [CAPTION]
+
+    @property
+    def attributes_apart(self) -> list[str]:
+        """The attributes, where they say more than whether all is right."""
+        return [] if self.captions_alone else self.attributes
 
     @property
     def captions_judged(self) -> bool:

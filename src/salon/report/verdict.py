@@ -21,6 +21,7 @@ from salon.report.wording import (
     novel_pair,
     percent,
     points,
+    prompts_of_test,
     span,
 )
 
@@ -114,14 +115,14 @@ def _known(standing: Standing) -> list[str]:
         drawn = "draws what finds its own caption among others"
     if len(standing.ranked) == 1:
         return [
-            f"Asked for combinations known from training, {best.name} {drawn} in "
+            f"Asked for {_asked(best)}, {best.name} {drawn} in "
             f"{percent(together.value)} of {together.n} pictures (95\N{NO-BREAK SPACE}% interval "
             f"{interval(together)})."
         ]
     if standing.tied:
         return _tie(standing, drawn)
     sentences = [
-        f"At equal budgets {best.name} follows captions best: asked for combinations known from training, it "
+        f"At equal budgets {best.name} follows captions best: asked for {_asked(best)}, it "
         f"{drawn} in {percent(together.value)} of {together.n} pictures "
         f"(95\N{NO-BREAK SPACE}% interval {interval(together)}), and is the best of all "
         f"with probability {standing.probability_best[best.name]:.2f}."
@@ -137,7 +138,7 @@ def _tie(standing: Standing, drawn: str) -> list[str]:
         f"{method.name} {percent(standing.all_right(method).value)} ({interval(standing.all_right(method))})"
         for method in level
     ]
-    asked = f"asked for combinations known from training, each {drawn} about equally often"
+    asked = f"asked for {_asked(standing.best)}, each {drawn} about equally often"
     shares = f"of {together.n} pictures {enumerate_words(figures)}, with 95\N{NO-BREAK SPACE}% intervals"
     if standing.worse:
         names = enumerate_words([method.name for method in level])
@@ -193,12 +194,21 @@ def _unseen(standing: Standing) -> str:
     return sentence + "."
 
 
+def _asked(method: MethodFigures) -> str:
+    alone = CAPTION in method.splits["test"].alignment
+    return "captions held out of training" if alone else "combinations known from training"
+
+
+def _called(method: MethodFigures) -> str:
+    return prompts_of_test(captions_alone=CAPTION in method.splits["test"].alignment)
+
+
 def _languages(best: MethodFigures) -> list[str]:
     by_language = best.splits["test"].languages
     if len(by_language) < 2:
         return []
     parts = [f"{percent(value[ALL].value)} of {language(tag)} captions" for tag, value in by_language.items()]
-    return [f"On known combinations {best.name} follows {enumerate_words(parts)}."]
+    return [f"On {_called(best)} {best.name} follows {enumerate_words(parts)}."]
 
 
 def _latency(method: MethodFigures) -> float:
@@ -226,7 +236,7 @@ def _speed(standing: Standing) -> list[str]:
         ]
     return [
         sentence + ".",
-        "On known combinations neither time nor right pictures are gained by taking any other than "
+        f"On {_called(best)} neither time nor right pictures are gained by taking any other than "
         f"{enumerate_words(names)}.",
     ]
 

@@ -54,8 +54,15 @@ def enumerate_words(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def split_title(split: str) -> str:
+def prompts_of_test(*, captions_alone: bool) -> str:
+    """What the prompts of `test` are."""
+    return "held-out captions" if captions_alone else "known combinations"
+
+
+def split_title(split: str, *, captions_alone: bool = False) -> str:
     """What the prompts of a split ask for."""
+    if split == "test" and captions_alone:
+        return "Captions held out of training"
     if split == "test":
         return "Combinations known from training"
     return f"Never seen together: {novel_pair(split)}"
@@ -67,8 +74,10 @@ def novel_pair(split: str) -> str:
     return "; ".join(pairs)
 
 
-def split_note(split: str) -> str:
+def split_note(split: str, *, captions_alone: bool = False) -> str:
     """The same in a sentence."""
+    if split == "test" and captions_alone:
+        return "training showed other pictures, in other words for the most part"
     if split == "test":
         return "every pair of attribute values in the caption occurs in training; the pictures do not"
     return "each value in the caption occurs in training, this pair of them never does"

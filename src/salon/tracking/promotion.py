@@ -22,7 +22,7 @@ class Evidence:
     """What is known of one model when it stands for promotion."""
 
     scores: Mapping[str, float]
-    """Selection metric per validation prompt: 1 where all attributes are right, else 0."""
+    """Selection metric per validation prompt: 1 where everything is right, else 0."""
     latency_ms_p50: float
     """Per picture at batch 1."""
     copy_rate: float
@@ -54,7 +54,7 @@ def decide(challenger: Evidence, champion: Evidence | None, rule: RegisterParams
     if broken := broken_guardrails(challenger, rule):
         return Decision(False, "; ".join(broken))
     if champion is None:
-        return Decision(True, f"first champion: all attributes right in {challenger.mean:.1%} of val")
+        return Decision(True, f"first champion: everything right in {challenger.mean:.1%} of val")
     if not comparable(challenger, champion):
         return Decision(
             False,
@@ -69,7 +69,7 @@ def decide(challenger: Evidence, champion: Evidence | None, rule: RegisterParams
         rng=np.random.default_rng(BOOTSTRAP_SEED),
     )
     comparison = (
-        f"all attributes right in {challenger.mean:.1%} of val against the champion's {champion.mean:.1%}, "
+        f"everything right in {challenger.mean:.1%} of val against the champion's {champion.mean:.1%}, "
         f"better with probability {found.probability_better:.3f}"
     )
     if found.probability_better >= rule.min_probability_better and found.difference.value > 0:
