@@ -58,17 +58,17 @@ def run(params: Params, paths: Paths) -> None:
         print(f"sentinel {name}: judged")
     try:
         if jury.knows_attributes:
-            found = check_rules(metrics, ATTRIBUTE_RULES)
+            findings = check_rules(metrics, ATTRIBUTE_RULES)
         else:
-            found = check_rules(metrics, RULES, may_withhold=MANIFOLD)
+            findings = check_rules(metrics, RULES, may_withhold=MANIFOLD)
     except GateError as error:
         write_json(paths.sentinels, {"passed": False, "broken": str(error), "rules": [], "withheld": {}})
         raise
-    verdict = {"passed": True, "broken": "", "rules": found.kept, "withheld": found.withheld}
+    verdict = {"passed": True, "broken": "", "rules": findings.kept, "withheld": findings.withheld}
     write_json(paths.sentinels, verdict)
-    for reason in found.withheld.values():
+    for reason in findings.withheld.values():
         print(f"sentinels: withheld, since it would mean nothing: {reason}")
-    print(f"sentinels: {'the other' if found.withheld else 'all'} {len(found.kept)} rules hold")
+    print(f"sentinels: {'the other' if findings.withheld else 'all'} {len(findings.kept)} rules hold")
 
 
 def _save_sheet(paths: Paths, name: str, images: torch.Tensor) -> None:
