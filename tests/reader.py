@@ -148,9 +148,9 @@ class Reader:
         self.servers.clear()
 
     def _serve(self, command: str, port: int, option: str) -> str:
-        free = self.ports.setdefault(port, _free_port())
         if port in self.servers:  # a reader would press Ctrl-C before starting another
             _end(self.servers.pop(port))
+        free = self.ports[port] = _free_port()
         named = self.fill_in(command)
         if str(free) not in named:
             named = f"{named} {option.format(port=free)}"
@@ -204,8 +204,8 @@ def _answers(port: int) -> bool:
 def _end(server: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         server.wait(timeout=20)
-    except subprocess.TimeoutExpired:
+    with suppress(ProcessLookupError):  # its children, too
         os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+    server.wait()

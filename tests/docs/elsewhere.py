@@ -59,6 +59,10 @@ ELSEWHERE = {
         "tests/pipeline/test_workflows.py::test_check_data_tells_the_job_what_is_wrong",
         "the small world is not like the accepted data, and is told so",
     ),
+    "mlflow models serve": Elsewhere(
+        "tests/serving/test_http.py::test_every_form_of_request_gives_the_same_png",
+        "with a model, which it needs",
+    ),
     "make smoke": Elsewhere(
         "tests/pipeline/test_pipeline.py::test_every_stage_runs_once",
         "the same clone, made and run by the same code",
