@@ -14,7 +14,7 @@ from salon.jsonfile import read_json
 pytestmark = pytest.mark.pipeline
 
 PAGE = commands((REPOSITORY / "docs" / "sweeps.md").read_text(encoding="utf-8"))
-VALUES = {"lr-1": 0.001, "lr-2": 0.002}
+VALUES = {"lr-1": 0.0015, "lr-2": 0.002}
 TIMEOUT_SECONDS = 800
 METHOD_STAGES = ["train@dalle", "evaluate@dalle", "register@dalle"]
 
