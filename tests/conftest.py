@@ -1,6 +1,9 @@
 """What is made once per session: a small world, really ingested, and one real `dvc repro` of everything."""
 
+import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,19 @@ from pipeline_clone import REPOSITORY, Clone
 from salon.paths import Paths
 from salon.stages import ingest, smoke
 from tiny import write_tiny_params
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store_of_its_own() -> Iterator[None]:
+    """Lightning's logger makes its store that of the whole process; the next file has another."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    if "mlflow" in sys.modules:
+        sys.modules["mlflow"].set_tracking_uri(None)
+    if before is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 @pytest.fixture(scope="session")
