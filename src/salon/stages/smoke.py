@@ -64,6 +64,7 @@ def make_clone(paths: Paths, folder: Path) -> Paths:
             "--",
             ".",
             ":(exclude)reports",
+            ":(exclude)dvc.lock",
         ],
         cwd=paths.root,
         capture_output=True,
