@@ -25,7 +25,7 @@ from salon.serve_params import ServeParams
 from salon.serving.contract import contract
 from salon.serving.votes import Ballot, Score
 
-FUZZ_REQUESTS = int(os.environ.get("SALON_FUZZ_REQUESTS", 150))
+FUZZ_REQUESTS = int(os.environ.get("SALON_FUZZ_REQUESTS", 600))
 SCHEMA = Path(__file__).parents[2] / "docs" / "serving.schema.json"
 
 
@@ -323,7 +323,8 @@ def test_fuzzing_finds_nothing(running: Running):
     print(f"{verdict} in {time.monotonic() - started:.0f} s, {process.memory_info().rss / 2**30:.2f} GiB")
     assert process.num_fds() <= open_before + 5
     assert process.num_threads() <= threads_before + 40  # asyncio's pool grows to 32 and stays
-    assert verdict.statuses[400] > 0  # most of what it makes up cannot be drawn
+    assert verdict.statuses[200] > 0
+    assert verdict.statuses[400] > 0
     raw_junk(running.url, 20, seed=1)
     assert draw(running, {"inputs": [{"prompt": "an owl", "method": "gan"}]})
 
