@@ -26,6 +26,7 @@ def make_contender(
     name: str,
     right: float | np.ndarray,
     *,
+    kid: tuple[float, float, float] = (0.5, 0.45, 0.55),
     latency_ms: float = 50,
     train_minutes: float = 6,
     copies: float | None = 0.0,
@@ -38,6 +39,7 @@ def make_contender(
         name=name,
         scores={f"p{i:03}": bool(score) for i, score in enumerate(scores)},
         test=Estimate(float(np.mean(scores)), 0.0, 1.0, PROMPTS),
+        kid=Estimate(*kid, PROMPTS),
         copy_rate=None if copies is None else Estimate(copies, max(0, copies - 0.01), copies + 0.01, PROMPTS),
         latency_ms=latency_ms,
         train_minutes=train_minutes,
@@ -86,6 +88,38 @@ def test_of_two_that_cannot_be_told_apart_the_faster_is_taken_and_prompts_are_co
     # three pairs must hold at once, which takes more prompts than one
     assert alone < int(more[1].replace(",", "")) < 1.5 * alone
     assert found.sentences()[-1].startswith("Take fast: of fast and slow, which cannot be told apart")
+
+
+LIKE, ALMOST_LIKE, UNLIKE = (0.40, 0.36, 0.44), (0.45, 0.41, 0.49), (0.94, 0.90, 0.98)
+
+
+def test_of_equally_right_ones_the_likest_to_real_pictures_are_taken_and_the_faster_of_those() -> None:
+    found = choose(
+        make_contender("gan", 1.0, kid=UNLIKE, latency_ms=8),
+        make_contender("clip", 1.0, kid=(0.6, 0.56, 0.64), latency_ms=86),
+        make_contender("dalle", 1.0, kid=LIKE, latency_ms=110),
+        make_contender("vqvae", 1.0, kid=ALMOST_LIKE, latency_ms=44),
+        make_contender("bad", 0.3, kid=(0.01, 0.0, 0.02), latency_ms=1),
+    )
+    assert names(found) == ["vqvae", "dalle", "clip", "gan", "bad"]
+    *_, choice, alternative = found.sentences()
+    assert choice.startswith("Take vqvae: of vqvae, dalle, clip and gan, which nothing tells apart")
+    assert choice.endswith(
+        "the pictures of vqvae and dalle lie nearest to real ones, and of these it is the fastest (44 ms)."
+    )
+    assert alternative.startswith("Faster, and measurably less like real pictures, is gan (8 ms; KID 0.940")
+
+
+def test_a_method_alone_nearest_to_real_pictures_is_taken_and_nothing_faster_is_made_up() -> None:
+    nearest = make_contender("diffusion", 1.0, kid=LIKE, latency_ms=10)
+    found = choose(nearest, make_contender("gan", 1.0, kid=UNLIKE, latency_ms=20))
+    assert names(found) == ["diffusion", "gan"]
+    assert found.sentences()[-1].endswith("its pictures lie nearest to real ones.")
+
+
+def test_likeness_does_not_outweigh_captions() -> None:
+    found = choose(make_contender("pretty", 0.5, kid=LIKE), make_contender("obedient", 0.9, kid=UNLIKE))
+    assert names(found) == ["obedient", "pretty"]
 
 
 def test_an_exact_tie_says_that_no_number_of_prompts_is_known_to_help() -> None:
@@ -172,6 +206,7 @@ def write_workspace(root: Path, *, passed: bool = True) -> Params:
         write_json(
             paths.metrics(name),
             {
+                "val": {"kid": share},
                 "test": {"alignment": {"all": share}},
                 "memorisation": {"copy_rate": share | {"value": 0.0, "low": 0.0}},
                 "cost": {

@@ -19,7 +19,7 @@ from salon.data.phrasings import phrasing_of
 from salon.judging.alignment import CAPTION, Judged, alignment
 from salon.judging.bench import Bench
 from salon.judging.features import FeatureExtractor
-from salon.judging.fidelity import fidelity, within_prompt_diversity
+from salon.judging.fidelity import fidelity, kid, within_prompt_diversity
 from salon.judging.memorisation import Memorisation
 from salon.judging.retrieval import Retriever, describe, draw_candidates
 from salon.judging.scorer import AttributeScorer
@@ -45,7 +45,7 @@ class Jury:
         *,
         paths: Paths,
         settings: EvaluateParams,
-        device: str = "cpu",
+        device: torch.device | str = "cpu",
     ) -> None:
         """
         Raises:
@@ -59,7 +59,7 @@ class Jury:
         self._bench = Bench.open(paths, settings, eye=self._eye)
 
     @classmethod
-    def open(cls, paths: Paths, settings: EvaluateParams, *, device: str = "cpu") -> "Jury":
+    def open(cls, paths: Paths, settings: EvaluateParams, *, device: torch.device | str = "cpu") -> "Jury":
         """Read the scorers and the real pictures of a workspace.
 
         Raises:
@@ -142,6 +142,17 @@ class Jury:
             )  # (p, m, d)
             figures["diversity"] = within_prompt_diversity(several, **options).to_json()
         return figures
+
+    def likeness(self, images: UInt8[Tensor, "n 3 h w"]) -> dict[str, Any]:
+        """`kid` alone, which is what `val` needs for a choice."""
+        return {
+            "kid": kid(
+                self._eye.extract(images),
+                self._bench.reference,
+                bootstrap_samples=self._settings.bootstrap_samples,
+                rng=np.random.default_rng(self._settings.seed),
+            ).to_json()
+        }
 
     def memorisation(self, images: UInt8[Tensor, "n 3 h w"]) -> Memorisation:
         """The share of copies of training pictures, and the closest pairs."""

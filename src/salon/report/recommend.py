@@ -1,8 +1,8 @@
 """Which method to take, given what a team can afford, with the evidence for each step.
 
-Selection looks at `val`; the figures on `test`, which selected nothing, are what to expect. Methods that
-cannot be told apart from the best are ordered by latency: a difference that may not exist is not worth
-waiting for.
+Selection looks at `val`; the figures on `test`, which selected nothing, are what to expect. First who follows
+captions: of those that nothing tells from the best, whose pictures lie nearest to real ones (KID); of those
+whose intervals reach the nearest, the fastest: a difference that may not exist is not worth waiting for.
 
 Seconds and gigabytes hold for the machine that they were measured on. Asked for another, nothing is scaled:
 with more cores of the same kind they are taken as they are, for anything else they are unknown.
@@ -15,7 +15,7 @@ import numpy as np
 
 from salon.errors import SalonError
 from salon.judging.statistics import Comparison, Estimate, bootstrap_mean, compare_all, probability_best
-from salon.report.wording import describe_machine, enumerate_words, interval, percent
+from salon.report.wording import decimal, describe_machine, enumerate_words, interval, percent, span
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Contender:
     """Validation prompt -> whether the picture shows all that the caption says."""
     test: Estimate
     """Share with everything right on `test`."""
+    kid: Estimate
+    """How far its pictures of the validation prompts lie from real ones."""
     copy_rate: Estimate | None
     """`None` where memorisation was not measured."""
     latency_ms: float
@@ -104,6 +106,14 @@ class Place:
         """Whether nothing tells it from the method of the highest alignment."""
         return self.behind is None or not self.behind.distinguishable
 
+    @property
+    def latency_ms(self) -> float:
+        return self.contender.latency_ms
+
+    @property
+    def kid(self) -> Estimate:
+        return self.contender.kid
+
 
 @dataclass(frozen=True)
 class Recommendation:
@@ -120,6 +130,7 @@ class Recommendation:
     def sentences(self) -> list[str]:
         """The recommendation and its evidence in plain words."""
         tied = [place for place in self.ranking if place.tied]
+        nearest = nearest_to_real(tied)
         highest = next(place for place in self.ranking if place.behind is None)
         return [
             *(f"{name} does not qualify: {'; '.join(why)}." for name, why in self.rejected.items()),
@@ -127,7 +138,7 @@ class Recommendation:
             *(_describe(place) for place in self.ranking),
             *(_tie(place, highest) for place in tied if place.behind is not None),
             *(_lag(place, highest) for place in self.ranking if not place.tied),
-            _conclude(self.choice, [place.contender.name for place in tied]),
+            *_conclude(self.ranking[0], tied, nearest),
         ]
 
 
@@ -167,14 +178,21 @@ def recommend(
         )
         for i, (contender, table, chance) in enumerate(zip(fit, tables, chances, strict=True))
     ]
-    places.sort(
-        key=lambda place: (
-            not place.tied,
-            place.contender.latency_ms if place.tied else -place.alignment.value,
-            place.contender.name,
-        )
-    )
-    return Recommendation(places, rejected, constraints)
+    tied = [place for place in places if place.tied]
+    nearest = nearest_to_real(tied)
+    further = [place for place in tied if place not in nearest]
+    ranking = [
+        *sorted(nearest, key=lambda place: (place.latency_ms, place.contender.name)),
+        *sorted(further, key=lambda place: (place.kid.value, place.contender.name)),
+        *(place for place in places if not place.tied),  # by alignment, as they came
+    ]
+    return Recommendation(ranking, rejected, constraints)
+
+
+def nearest_to_real(places: Sequence[Place]) -> list[Place]:
+    """The one of the lowest KID and those whose intervals reach its own."""
+    best = min((place.kid for place in places), key=lambda kid: kid.value)
+    return [place for place in places if place.kid.low <= best.high]
 
 
 def violations(contender: Contender, constraints: Constraints) -> list[str]:
@@ -251,7 +269,8 @@ def _describe(place: Place) -> str:
     return (
         f"{contender.name}: everything right in {percent(place.alignment.value)} of val "
         f"({interval(place.alignment)}), {percent(contender.test.value)} of test "
-        f"({interval(contender.test)}); {contender.latency_ms:.0f} ms a picture; "
+        f"({interval(contender.test)}); KID {decimal(contender.kid.value)} ({span(contender.kid)}); "
+        f"{contender.latency_ms:.0f} ms a picture; "
         f"{contender.train_minutes:.1f} minutes of training"
         + (f" in {contender.memory_gb:.2f} GB; " if contender.memory_gb is not None else "; ")
         + (f"copies {percent(copies.value)} ({interval(copies)})" if copies else "copies not measured")
@@ -286,10 +305,33 @@ def _points(comparison: Comparison) -> str:
     )
 
 
-def _conclude(choice: Contender, tied: Sequence[str]) -> str:
+def _conclude(choice: Place, tied: Sequence[Place], nearest: Sequence[Place]) -> list[str]:
+    name = choice.contender.name
     if len(tied) == 1:
-        return f"Take {choice.name}: no other that qualifies is as often right."
-    return (
-        f"Take {choice.name}: of {enumerate_words(tied)}, which cannot be told apart, it is the fastest "
-        f"({choice.latency_ms:.0f} ms)."
-    )
+        return [f"Take {name}: no other that qualifies is as often right."]
+    if len(nearest) == len(tied):
+        return [
+            f"Take {name}: of {_names(tied)}, which cannot be told apart, by likeness to real pictures "
+            f"neither, it is the fastest ({choice.latency_ms:.0f} ms)."
+        ]
+    of_those = f"Take {name}: of {_names(tied)}, which nothing tells apart in following captions,"
+    if len(nearest) == 1:
+        sentence = f"{of_those} its pictures lie nearest to real ones."
+    else:
+        sentence = (
+            f"{of_those} the pictures of {_names(nearest)} lie nearest to real ones, and of these it is the "
+            f"fastest ({choice.latency_ms:.0f} ms)."
+        )
+    fastest = min(tied, key=lambda place: place.latency_ms)
+    if fastest.latency_ms >= choice.latency_ms:
+        return [sentence]
+    kids = f"KID {decimal(fastest.kid.value)}, {name} {decimal(choice.kid.value)}"
+    return [
+        sentence,
+        f"Faster, and measurably less like real pictures, is {fastest.contender.name} "
+        f"({fastest.latency_ms:.0f} ms; {kids}).",
+    ]
+
+
+def _names(places: Sequence[Place]) -> str:
+    return enumerate_words([place.contender.name for place in places])

@@ -31,6 +31,7 @@ from salon.stages.stopwatch import Stopwatch, describe_machine
 from salon.stages.studio import Studio
 from salon.text.states import TextStateCache
 from salon.text.tower import ClipTower
+from salon.training.devices import inference_device
 from salon.training.grids import image_grid
 
 GRID_PICTURES = 48
@@ -41,7 +42,7 @@ SOURCES = ("codecs", "data", "judging", "methods", "nn", "text", "serving", "sta
 def run(params: Params, paths: Paths, name: str) -> None:
     """Write the method's metrics, dials and samples below `reports/`."""
     settings = params.evaluate
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = inference_device()
     _, config = read_config(name, params.method(name))
     frozen = Frozen.load(codec=paths.codec(config.codec), clip=paths.clip)
     frozen.to(device)
@@ -64,6 +65,8 @@ def run(params: Params, paths: Paths, name: str) -> None:
         seen[split] = judged, images
         _save_samples(folder / split.replace("/", "-"), judged, images)
         figures = jury.alignment(judged)
+        if split == "val":
+            figures |= jury.likeness(images)
         if split == "test":
             repeated = partial(studio.draw, select_first(asked, DIVERSITY_PROMPTS))
             further = [
@@ -126,7 +129,7 @@ def judge_bundle(params: Params, paths: Paths, bundle: Path) -> dict[str, float]
     Raises:
         SalonError: the model does not fit this version of Salon, or was trained with what would judge it.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = inference_device()
     refuse_leaks(read_json(bundle / METHOD / "training.json"), method="the registered model")
     try:
         tower = ClipTower.load(bundle / CLIP)

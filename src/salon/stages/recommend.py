@@ -39,6 +39,7 @@ def _read_contender(name: str, paths: Paths) -> Contender:
             name=name,
             scores={sample["id"]: bool(sample[ALL]) for sample in samples},
             test=Estimate(**metrics["test"]["alignment"][ALL]),
+            kid=Estimate(**metrics["val"]["kid"]),
             copy_rate=Estimate(**copies) if copies else None,
             latency_ms=metrics["cost"]["latency_ms_p50"],
             train_minutes=metrics["cost"]["train_minutes"],

@@ -13,6 +13,7 @@ from salon.judging.sentinels import NAMES, Sentinels
 from salon.params import Params
 from salon.paths import Paths
 from salon.stages.evaluate import choose_prompts, select_first
+from salon.training.devices import inference_device
 from salon.training.grids import image_grid
 
 SHEET_PICTURES = 16
@@ -28,8 +29,7 @@ def run(params: Params, paths: Paths) -> None:
         GateError: a metric puts a sentinel where it cannot stand; the figures are written nevertheless.
     """
     settings = params.evaluate
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    jury = Jury.open(paths, settings, device=device)
+    jury = Jury.open(paths, settings, device=inference_device())
     sentinels = Sentinels(jury.training)
     prompts = choose_prompts(paths, settings.pictures)
     repeated = select_first(prompts["test"], DIVERSITY_PROMPTS)

@@ -17,7 +17,9 @@ from salon.training.grids import seeded_generators
 class Studio:
     """Draws what the jury looks at."""
 
-    def __init__(self, method: Method, cache: TextStateCache, settings: EvaluateParams, device: str) -> None:
+    def __init__(
+        self, method: Method, cache: TextStateCache, settings: EvaluateParams, device: torch.device
+    ) -> None:
         self.method, self.cache, self.settings, self.device = method, cache, settings, device
 
     def draw(

@@ -51,3 +51,8 @@ def has_gpu(accelerator: str) -> bool:
 def device_name(device: torch.device) -> str:
     """As the ledger tells it: the GPU's model, or `cpu`."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def inference_device() -> torch.device:
+    """Where pictures are drawn and judged: the first GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
