@@ -73,6 +73,22 @@ def test_the_penalty_is_the_squared_gradient() -> None:
     assert method.discriminator.slope.grad.item() == pytest.approx(2 * 0.5 * 3 * 16 * 16)
 
 
+class SquareDiscriminator(SumDiscriminator):
+    """D(x, c) = slope * |x|^2 / 2: its gradient is slope * x, another one for each picture."""
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return self.slope / 2 * images.flatten(1).square().sum(dim=1, keepdim=True)
+
+
+def test_both_sides_are_penalised_on_the_first_part_of_the_batch() -> None:
+    method = make_gan(penalised_fraction=0.5)
+    method.discriminator = SquareDiscriminator(0.5)
+    reals, fakes = torch.randn(4, 3, 16, 16), torch.randn(4, 3, 16, 16)
+    found = method.discriminator_losses(reals, fakes, make_text(4).words, torch.eye(4, dtype=torch.bool))
+    r1, r2 = (0.25 * side[:2].square().sum(dim=(1, 2, 3)).mean().item() for side in (reals, fakes))
+    assert found.terms["penalty"].item() == pytest.approx(r1 + r2, rel=1e-5)
+
+
 def test_both_losses_are_relativistic() -> None:
     """For D = slope * sum(x) they are softplus of the difference of the sums, with opposite signs."""
     method = make_gan(gamma=0.0, matching_weight=0.0, reconstruction_weight=2.0)

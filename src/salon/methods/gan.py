@@ -157,13 +157,13 @@ class GAN(Method):
         adversarial = F.softplus(fake - real).mean()
         matching = matching_loss(logits[:n], same)
         penalised = max(1, round(config.penalised_fraction * n))
-        penalty = sum(self.mean_penalty(side, words, penalised) for side in (reals, fakes))
+        penalty = self.mean_penalty(reals, fakes, words, penalised)
         return Losses(
             total=adversarial + config.matching_weight * matching + config.gamma / 2 * penalty,
             terms={
                 "adversarial": adversarial.detach(),
                 "matching": matching.detach(),
-                "penalty": torch.as_tensor(penalty).detach(),
+                "penalty": penalty.detach(),
                 "margin": (real - fake).mean().detach(),
                 "diversity": diversity(gather(fakes), gather(reals)),
             },
@@ -198,13 +198,18 @@ class GAN(Method):
         return found
 
     def mean_penalty(
-        self, images: Float[Tensor, "b 3 h w"], words: Float[Tensor, "b w"], count: int
+        self,
+        reals: Float[Tensor, "b 3 h w"],
+        fakes: Float[Tensor, "b 3 h w"],
+        words: Float[Tensor, "b w"],
+        count: int,
     ) -> Float[Tensor, ""]:
-        """This process's part of the penalty on the first `count` pictures of the whole batch."""
+        """This process's part of R1 + R2 on the first `count` pairs of the whole batch, in one pass."""
         own = own_rows(count)
         if not own:
-            return images.new_zeros(())
-        return self.gradient_penalty(images[:own], words[:own]) * (own * processes()[1] / count)
+            return reals.new_zeros(())
+        pairs = torch.cat([reals[:own], fakes[:own]])
+        return self.gradient_penalty(pairs, words[:own].repeat(2, 1)) * (2 * own * processes()[1] / count)
 
     def gradient_penalty(
         self, images: Float[Tensor, "n 3 h w"], words: Float[Tensor, "n w"]

@@ -16,6 +16,23 @@ from torch.nn import functional as F
 from salon.nn.unet import GROUP_CHANNELS, ResBlock
 
 PAINTED_LEVELS = 2  # coarsest levels whose cells the condition paints one by one
+PAINTED_CHANNELS = 32  # of each cell; more only move more memory
+
+
+class Painter(nn.Module):
+    """A dense map from the condition to a grid, added to what is there."""
+
+    def __init__(self, condition_width: int, channels: int, cells: int) -> None:
+        super().__init__()
+        painted = min(channels, PAINTED_CHANNELS)
+        self.dense = nn.Linear(condition_width, painted * cells)
+        self.mix = nn.Conv2d(painted, channels, 1)
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], condition: Float[Tensor, "b e"]
+    ) -> Float[Tensor, "b c h w"]:
+        painting = self.dense(condition).unflatten(1, (-1, *x.shape[2:]))  # (b, painted, h, w)
+        return x + self.mix(painting.contiguous(memory_format=torch.channels_last))
 
 
 class Generator(nn.Module):
@@ -51,7 +68,7 @@ class Generator(nn.Module):
             entering = channels[min(level + 1, deepest)]
             if deepest - level < PAINTED_LEVELS:
                 cells = (side // patch // 2**level) ** 2
-                self.painters.append(nn.Linear(condition_width, entering * cells))
+                self.painters.append(Painter(condition_width, entering, cells))
             widths = [entering] + [channels[level]] * blocks_per_level
             self.levels.append(
                 nn.ModuleList(ResBlock(before, after, condition_width) for before, after in pairwise(widths))
@@ -70,7 +87,7 @@ class Generator(nn.Module):
             if depth:
                 h = F.interpolate(h, scale_factor=2.0, mode="nearest")
             if depth < len(self.painters):
-                h = h + self.painters[depth](condition).unflatten(1, h.shape[1:])
+                h = self.painters[depth](h, condition)
             for block in blocks.children():
                 h = block(h, condition)  # (b, channels[i], h/p/2^i, w/p/2^i)
         return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.patch).tanh()
