@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import yaml
 
 from pages import REPOSITORY, Step
+from ports import free_port
 from salon.params import load_params
 from salon.stages import smoke
 
@@ -150,7 +150,7 @@ class Reader:
     def _serve(self, command: str, port: int, option: str) -> str:
         if port in self.servers:  # a reader would press Ctrl-C before starting another
             _end(self.servers.pop(port))
-        free = self.ports[port] = _free_port()
+        free = self.ports[port] = free_port()
         named = self.fill_in(command)
         if str(free) not in named:
             named = f"{named} {option.format(port=free)}"
@@ -183,12 +183,6 @@ def _merged(base: Any, changes: Any) -> Any:
     if isinstance(base, Mapping) and isinstance(changes, Mapping):
         return {**base, **{key: _merged(base.get(key), value) for key, value in changes.items()}}
     return changes
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(port: int) -> bool:

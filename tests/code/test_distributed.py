@@ -1,7 +1,6 @@
 """Several processes that share a batch learn what one process learns, and resume as one does."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 from shared_training import RESUMED, STEPS, build, learn_all, make_data
 
+from ports import free_port
 from salon.methods.base import families
 from salon.nn.whole_batch import SharedNoise, gather, own_rows, weight
 from salon.params import TrainingParams
@@ -23,12 +23,6 @@ SCRIPT = Path(__file__).with_name("shared_training.py")
 PROCESSES = 2
 # a relativistic loss compares logits: their common offset has no gradient, only Adam's share of its rounding
 CANCELLED = {"discriminator.realness.bias"}
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import pytest
 from PIL import Image
 from workspaces import NAME, Workspace
 
+from ports import free_port
 from salon.errors import SalonError
 from salon.jsonfile import read_json
 from salon.stages import register
@@ -32,9 +32,7 @@ READY_SECONDS = 90
 @contextmanager
 def server(command: list[str], *, cwd: Path, health: str, env: dict[str, str]) -> Iterator[str]:
     """Start `command` with {port} filled in, wait until it answers, and end its whole process group."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = cwd / "server.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(

@@ -22,6 +22,7 @@ import psutil
 import pytest
 from workspaces import NAME, Workspace
 
+from ports import free_port
 from salon.errors import SalonError
 from salon.stages import register
 from salon.stages import serve as stage
@@ -78,9 +79,7 @@ class Served:
 
 @contextmanager
 def serving(root: Path) -> Iterator[Served]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = root / "serve.log"
     with subprocess.Popen(
         [*COMMAND, str(port)],

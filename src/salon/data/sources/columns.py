@@ -1,5 +1,6 @@
 """A row of named values (JSON, CSV, Parquet, a hub) read as captions, attributes and provenance."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,17 @@ class Described:
     attribution: str | None
     problem: Rejection | None = None
     """Why none of it can be used."""
+
+
+def parse_record(data: bytes) -> dict[str, Any] | Rejection:
+    """The row that a line or a file of JSON holds."""
+    try:
+        record = json.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return Rejection(Reason.CAPTION_ENCODING, f"JSON is not UTF-8: {error.reason}")
+    except (ValueError, RecursionError) as error:
+        return Rejection(Reason.BAD_METADATA, f"no JSON: {error}")
+    return record if isinstance(record, dict) else Rejection(Reason.BAD_METADATA, "no JSON object")
 
 
 def describe(record: Mapping[str, Any], settings: CaptionedParams) -> Described:

@@ -6,6 +6,12 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from typing import Any, Protocol
 
+import imagehash
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from salon.data.scenes import encode_png
 from salon.data.schema import Row
 
 CHUNK = 256  # rows per task of a worker process
@@ -16,6 +22,34 @@ class Composer(Protocol):
 
     def compose(self, split: str, index: int) -> Row:
         """Row `index` of `split`: the same whoever asks, and whatever else is composed."""
+
+
+def rendered_row(
+    pixels: UInt8[np.ndarray, "h w 3"],
+    *,
+    split: str,
+    source: str,
+    licence: str,
+    attribution: str,
+    caption: str = "",
+    lang: str = "",
+    attributes: Mapping[str, str] | None = None,
+) -> Row:
+    """The row of a picture that was drawn here."""
+    height, width, _ = pixels.shape
+    return Row(
+        image_bytes=encode_png(pixels),
+        caption=caption,
+        lang=lang,
+        width=width,
+        height=height,
+        phash=str(imagehash.phash(Image.fromarray(pixels))),
+        split=split,
+        source=source,
+        licence=licence,
+        attribution=attribution,
+        attributes=dict(attributes or {}),
+    )
 
 
 def compose_all(composer: Composer, counts: Mapping[Any, int]) -> Iterator[Row]:

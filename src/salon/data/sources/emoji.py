@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-import imagehash
 import numpy as np
-from PIL import Image
 
 from salon.data.phrasebook import PhraseBook
 from salon.data.scenes import (
@@ -18,13 +16,12 @@ from salon.data.scenes import (
     PHRASINGS,
     STYLES_RU,
     Artwork,
-    encode_png,
     render_scene,
     write_caption,
 )
 from salon.data.schema import Row
 from salon.data.sources.archive import check_backgrounds, read_archive, read_artwork
-from salon.data.sources.composing import compose_all
+from salon.data.sources.composing import compose_all, rendered_row
 from salon.data.splits import hold_out_pairs
 from salon.errors import SalonError
 from salon.paths import SPLITS
@@ -146,15 +143,12 @@ class _Composer:
             rotation_degrees=self.params.rotation_degrees,
             rng=rng,
         )
-        return Row(
-            image_bytes=encode_png(pixels),
+        return rendered_row(
+            pixels,
             caption=write_caption(
                 artwork, background, lang=lang, phrasing=int(rng.integers(len(PHRASINGS[lang])))
             ),
             lang=lang,
-            width=self.params.image_size,
-            height=self.params.image_size,
-            phash=str(imagehash.phash(Image.fromarray(pixels))),
             split=split,
             source=SOURCE,
             licence=artwork.licence,

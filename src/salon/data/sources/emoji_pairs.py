@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from itertools import permutations, product
 from pathlib import Path
 
-import imagehash
 import numpy as np
-from PIL import Image
 
 from salon.data.pairs import (
     NOUNS,
@@ -21,10 +19,10 @@ from salon.data.pairs import (
     render_pair,
     write_pair_caption,
 )
-from salon.data.scenes import Artwork, encode_png
+from salon.data.scenes import Artwork
 from salon.data.schema import Row
 from salon.data.sources.archive import check_backgrounds, check_names, read_artwork
-from salon.data.sources.composing import compose_all
+from salon.data.sources.composing import compose_all, rendered_row
 from salon.data.splits import hold_out_pairs, hold_out_partners
 from salon.errors import SalonError
 from salon.paths import SPLITS
@@ -134,15 +132,12 @@ class _Composer:
             rotation_degrees=self.params.rotation_degrees,
             rng=rng,
         )
-        return Row(
-            image_bytes=encode_png(pixels),
+        return rendered_row(
+            pixels,
             caption=write_pair_caption(
                 attributes, lang=lang, phrasing=int(rng.integers(count_phrasings(lang)))
             ),
             lang=lang,
-            width=self.params.image_size,
-            height=self.params.image_size,
-            phash=str(imagehash.phash(Image.fromarray(pixels))),
             split=split,
             source=SOURCE,
             licence=" AND ".join(dict.fromkeys([big.licence, small.licence])),

@@ -12,18 +12,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import imagehash
 import numpy as np
 from jaxtyping import Int, UInt8, UInt64
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from salon.data.scenes import STYLES_RU, Artwork, encode_png
+from salon.data.scenes import STYLES_RU, Artwork
 from salon.data.schema import Row
 from salon.data.similar import near_pairs
 from salon.data.sources.archive import check_names, read_archive, to_artwork
-from salon.data.sources.composing import compose_all
+from salon.data.sources.composing import compose_all, rendered_row
 from salon.errors import SalonError
 from salon.world_params import EmojiPicturesParams
 
@@ -191,13 +190,8 @@ class _Draughtsman:
     def compose(self, split: str, index: int) -> Row:
         artwork = to_artwork(self.records[index])
         pixels = draw_plain(artwork, image_size=self.params.image_size)
-        return Row(
-            image_bytes=encode_png(pixels),
-            caption="",
-            lang="",
-            width=self.params.image_size,
-            height=self.params.image_size,
-            phash=str(imagehash.phash(Image.fromarray(pixels))),
+        return rendered_row(
+            pixels,
             split=split,
             source=SOURCE,
             licence=artwork.licence,

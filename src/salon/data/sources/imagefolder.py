@@ -10,7 +10,6 @@ A metadata file names pictures relative to its own folder, in the column `file_n
 """
 
 import csv
-import json
 import os
 from array import array
 from collections.abc import Iterator
@@ -35,7 +34,7 @@ from salon.data.sources.base import (
     split_of,
     walk,
 )
-from salon.data.sources.columns import describe, require_columns
+from salon.data.sources.columns import describe, parse_record, require_columns
 from salon.source_params import ImagefolderParams
 
 NAME = "imagefolder"
@@ -173,17 +172,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | Rejection]]:
                 while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                     pass
             elif line.strip():
-                yield number, _parse(line.removeprefix(b"\xef\xbb\xbf"))
-
-
-def _parse(line: bytes) -> dict[str, Any] | Rejection:
-    try:
-        record = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return Rejection(Reason.CAPTION_ENCODING, f"not UTF-8: {error.reason}")
-    except (ValueError, RecursionError) as error:
-        return Rejection(Reason.BAD_METADATA, f"no JSON: {error}")
-    return record if isinstance(record, dict) else Rejection(Reason.BAD_METADATA, "no JSON object")
+                yield number, parse_record(line.removeprefix(b"\xef\xbb\xbf"))
 
 
 def _csv_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | Rejection]]:

@@ -27,7 +27,7 @@ from salon.data.sources.base import (
     require_folder,
     split_of,
 )
-from salon.data.sources.columns import describe
+from salon.data.sources.columns import describe, parse_record
 from salon.errors import SalonError
 from salon.source_params import WebdatasetParams
 
@@ -145,7 +145,9 @@ def _complete(
     if key is None or not (extension or {"txt", "json"} & sample.keys()):
         return
     where = f"{shard}: {key}" + (f".{extension}" if extension else "")
-    record = _parse(sample.get("json"))
+    record = sample.get("json", {})
+    if isinstance(record, bytes):
+        record = parse_record(record)
     text = sample.get("txt")
     problem = next((value for value in (record, text) if isinstance(value, Rejection)), None)
     if isinstance(record, Rejection):
@@ -165,18 +167,6 @@ def _complete(
         said.licence,
         said.attribution,
     )
-
-
-def _parse(data: object) -> dict[str, Any] | Rejection:
-    if not isinstance(data, bytes):
-        return data if isinstance(data, Rejection) else {}
-    try:
-        record = json.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return Rejection(Reason.CAPTION_ENCODING, f".json is not UTF-8: {error.reason}")
-    except (ValueError, RecursionError) as error:
-        return Rejection(Reason.BAD_METADATA, f".json is no JSON: {error}")
-    return record if isinstance(record, dict) else Rejection(Reason.BAD_METADATA, ".json is no object")
 
 
 def _is_picture(extension: str) -> bool:
