@@ -60,12 +60,18 @@ def server(command: list[str], *, cwd: Path, health: str, env: dict[str, str]) -
         process.wait()
 
 
+@contextmanager
+def serving(model: str, world: Workspace) -> Iterator[str]:
+    command = ["models", "serve", "-m", f"models:/{model}", "--env-manager", "local"]
+    command += ["--host", "127.0.0.1", "--port", "{port}"]
+    env = {"MLFLOW_TRACKING_URI": runs.tracking_uri(world.paths)}
+    with server(command, cwd=world.root, health="/ping", env=env) as url:
+        yield url
+
+
 @pytest.fixture(scope="module")
 def champion(registered_world: Workspace) -> Iterator[str]:
-    command = ["models", "serve", "-m", f"models:/salon-{NAME}@champion"]
-    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", "{port}"]
-    env = {"MLFLOW_TRACKING_URI": runs.tracking_uri(registered_world.paths)}
-    with server(command, cwd=registered_world.root, health="/ping", env=env) as url:
+    with serving(f"salon-{NAME}@champion", registered_world) as url:
         yield url
 
 
@@ -177,6 +183,22 @@ def test_what_mlflow_itself_refuses_is_a_bad_request(champion: str, payload: Any
     status, answer = post(champion, payload)
     assert status == 400, answer
     assert "stack_trace" not in answer
+
+
+def test_all_champions_are_served_as_one_model(champion: str, registered_world: Workspace):
+    request = {"prompt": "an owl", "seed": 7}
+    (alone,) = draw(champion, {"dataframe_records": [request]})
+    with serving("salon@champion", registered_world) as url:
+        named, everybody = (
+            draw(url, {"dataframe_records": [{**request, "method": method}]}) for method in (NAME, "all")
+        )
+        status, refusal = post(url, {"dataframe_records": [{**request, "method": "nobody"}]})
+    for rows in (named, everybody):
+        assert [(row["method"], row["image_png_base64"]) for row in rows] == [
+            (NAME, alone["image_png_base64"])
+        ]
+    assert status == 400
+    assert NAME in refusal["message"]  # whom one can ask instead
 
 
 @contextmanager

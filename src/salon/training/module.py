@@ -97,6 +97,8 @@ class MethodModule(L.LightningModule):
         generator = torch.Generator(self.device).manual_seed(self._noise_seed(step))
         prepared = None if self._prepared is None else self._prepared[rows].to(self.device)
         optimisers, schedules = self.optimizers(), self.lr_schedulers()
+        # of other steps Lightning keeps nothing, and telling it takes a tenth of a quick step
+        is_logged = (step + 1) % self.trainer.log_every_n_steps == 0
         for objective, optimiser, schedule in zip(
             self.method.objectives, _as_list(optimisers), _as_list(schedules), strict=True
         ):
@@ -117,14 +119,18 @@ class MethodModule(L.LightningModule):
             )
             optimiser.step()
             schedule.step()
-            self.log(f"train/{objective}", losses.total.detach(), prog_bar=True, sync_dist=True)
-            if len(losses.terms) > 1:
-                self.log_dict({f"train/{name}": term for name, term in losses.terms.items()}, sync_dist=True)
+            if is_logged:
+                self.log(f"train/{objective}", losses.total.detach(), prog_bar=True, sync_dist=True)
+                if len(losses.terms) > 1:
+                    self.log_dict(
+                        {f"train/{name}": term for name, term in losses.terms.items()}, sync_dist=True
+                    )
             for name, term in losses.terms.items():
                 self._averages[name] = torch.lerp(term, self._averages.get(name, term), TERMS_DECAY)
         self.ema.update_parameters(self.method)
         self.steps_done += 1
-        self.log("train/lr", _as_list(optimisers)[0].param_groups[0]["lr"])
+        if is_logged:
+            self.log("train/lr", _as_list(optimisers)[0].param_groups[0]["lr"])
         if int(self.steps_done) % CHECK_EVERY_STEPS == 0:
             self.check_health()
 
