@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,13 @@ COLOURS = ("blue", "yellow", "striped", "white", "green")
 @contextmanager
 def server(command: list[str], *, root: Path, port: int, health: str) -> Iterator[tuple[int, float]]:
     """Its process id, and the seconds until it was ready."""
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri(Paths(root))}
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    # MLflow starts its server by name
+    environment = {**os.environ, "PATH": programs, "MLFLOW_TRACKING_URI": tracking_uri(Paths(root))}
     started = time.monotonic()
-    with (root / ".salon-benchmark.log").open("w", encoding="utf-8") as log:
+    log_file = root / ".salon" / "benchmark.log"
+    log_file.parent.mkdir(exist_ok=True)
+    with log_file.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *command, "--port", str(port)],
             cwd=root,
@@ -52,13 +56,14 @@ def server(command: list[str], *, root: Path, port: int, health: str) -> Iterato
     try:
         while not answers(f"http://127.0.0.1:{port}{health}"):
             if process.poll() is not None or time.monotonic() > started + READY_SECONDS:
-                sys.exit(f"{command} did not start: see {root / '.salon-benchmark.log'}")
+                sys.exit(f"{command} did not start: see {log_file}")
             time.sleep(0.1)
         yield process.pid, time.monotonic() - started
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        (root / ".salon-benchmark.log").unlink()
+    log_file.unlink()  # where it failed, it says why
 
 
 def answers(url: str) -> bool:

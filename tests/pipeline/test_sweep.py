@@ -9,6 +9,7 @@ from mlflow.tracking import MlflowClient
 from pages import REPOSITORY, commands
 from pipeline_clone import Clone
 from reader import Reader
+from salon.jsonfile import read_json
 
 pytestmark = pytest.mark.pipeline
 
@@ -54,8 +55,12 @@ def test_queued_experiments_rerun_only_what_they_change(clone: Clone) -> None:
         reader.type(apply)
         assert clone.params.method("dalle")["lr"] == VALUES["lr-2"]
         reader.type(unset)
-        # nothing is trained or judged again
-        assert stages_run(reader.type(repro)) == ["compare"]
+        # nothing is trained or judged again; `salon sync` tells the real registry
+        output = reader.type(repro)
+        assert stages_run(output) == ["compare"]
+        sha256 = read_json(clone.paths.registration("dalle"))["model_sha256"]
+        real = MlflowClient(tracking_uri=clone.store).search_model_versions("name = 'salon-dalle'")
+        assert sha256 in {version.tags["model_sha256"] for version in real}, output
     finally:
         reader.leave()
         clone.paths.params.write_text(settings, encoding="utf-8")
