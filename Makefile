@@ -97,8 +97,10 @@ lock:  ## Pin the newest versions that pyproject.toml admits into requirements.l
 	  "$$(sed -n 's/^  "\(torch[<>=][^"]*\)".*/\1/p' pyproject.toml)"
 	.salon/lock/bin/python -m pip install --quiet --editable '.[dev]'
 	.salon/lock/bin/python -m pip check
-	@# a local version such as +cpu names one machine's build; without it any build of that version will do
-	.salon/lock/bin/python -m pip freeze --exclude-editable | grep -v ' @ ' | sed 's/+[a-z0-9.]*$$//' > .salon/lock.txt
+	@# a local version such as +cpu names one machine's build; without it any build of that version will do,
+	@# and what a CUDA build of torch needs beside itself comes with that build
+	.salon/lock/bin/python -m pip freeze --exclude-editable | grep -Ev ' @ |^(nvidia|cuda|triton)' \
+	  | sed 's/+[a-z0-9.]*$$//' > .salon/lock.txt
 	mv .salon/lock.txt requirements.lock
 	rm -rf .salon/lock
 
