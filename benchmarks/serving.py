@@ -38,8 +38,8 @@ COLOURS = ("blue", "yellow", "striped", "white", "green")
 @contextmanager
 def server(command: list[str], *, root: Path, port: int, health: str) -> Iterator[tuple[int, float]]:
     """Its process id, and the seconds until it was ready."""
-    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     # MLflow starts its server by name
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": programs, "MLFLOW_TRACKING_URI": tracking_uri(Paths(root))}
     started = time.monotonic()
     log_file = root / ".salon" / "benchmark.log"
@@ -63,7 +63,7 @@ def server(command: list[str], *, root: Path, port: int, health: str) -> Iterato
         with suppress(ProcessLookupError):  # it ended by itself
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    log_file.unlink()  # where it failed, it says why
+    log_file.unlink()  # reached where nothing failed; else it says why
 
 
 def answers(url: str) -> bool:

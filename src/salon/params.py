@@ -4,15 +4,14 @@ This module imports neither torch nor mlflow, so that `salon --help` and a bad `
 The settings of a method stand beside the method (`salon.methods.<family>`); here they are plain mappings.
 """
 
-import difflib
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from salon.errors import SalonError
-from salon.section import Fraction, IntRange, Section
+from salon.section import Fraction, IntRange, Section, parse_section
 from salon.serve_params import ServeParams
 from salon.source_params import (
     CaptionedParams,
@@ -23,8 +22,6 @@ from salon.source_params import (
     WebdatasetParams,
 )
 from salon.world_params import EmojiPairsParams, EmojiParams, EmojiPicturesParams
-
-S = TypeVar("S", bound=BaseModel)
 
 
 class IngestParams(Section):
@@ -321,37 +318,3 @@ def load_params(path: Path) -> Params:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SalonError(f"{path} is not valid YAML: {error}") from None
     return parse_section(Params, raw, where=str(path))
-
-
-def parse_section(section: type[S], raw: Any, *, where: str) -> S:
-    """Validate `raw` as `section`; a failure becomes one SalonError that lists every problem."""
-    if not isinstance(raw, dict):
-        raise SalonError(f"{where}: expected a mapping, found {type(raw).__name__}")
-    try:
-        return section.model_validate(raw)
-    except ValidationError as error:
-        problems = [_describe(section, problem) for problem in error.errors()]
-        raise SalonError(f"{where}: " + "; ".join(problems)) from None
-
-
-def _describe(section: type[BaseModel], problem: Any) -> str:
-    location = [str(part) for part in problem["loc"]]
-    name = ".".join(location)
-    if problem["type"] != "extra_forbidden":
-        return f"{name or 'top level'}: {problem['msg']}"
-    known = _known_keys(section, location[:-1])
-    near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(sorted(known))}"
-    return f"unknown key {name!r}: {hint}"
-
-
-def _known_keys(section: type[BaseModel], location: list[str]) -> list[str]:
-    model = section
-    for part in location:
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        annotation = fields[part].annotation if part in fields else None
-        annotation = next((option for option in get_args(annotation) if option is not type(None)), annotation)
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return [field.alias or name for name, field in model.model_fields.items()]

@@ -105,6 +105,13 @@ def test_every_sentinel_stands_where_it_must_in_every_metric(world) -> None:
         assert (paths.samples(f"sentinel-{name}") / "test.png").is_file()
 
 
+def test_kid_alone_is_that_of_fidelity(world) -> None:
+    params, paths = world
+    jury = Jury.open(paths, params.evaluate)
+    pictures = select_first(load_split(paths.interim, "test"), 60).images
+    assert jury.likeness(pictures) == {"kid": jury.fidelity(pictures)["kid"]}
+
+
 def test_rows_without_attributes_are_judged_by_their_captions(world, monkeypatch) -> None:
     """The scorers are really trained here, and the sentinels stand where they must."""
     params, paths = world

@@ -14,6 +14,7 @@ from salon.jsonfile import write_json
 from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import Paths
+from salon.report.advice import advise
 from salon.report.recommend import Constraints, Contender, Machine, Recommendation, recommend
 from salon.stages import recommend as stage
 from tiny import write_tiny_params
@@ -67,8 +68,8 @@ def test_the_dominating_method_is_taken_whatever_its_latency() -> None:
     )
     assert names(found) == ["diffusion", "clip", "gan"]
     assert [place.probability_best for place in found.ranking] == [1, 0, 0]
-    assert found.sentences()[-1] == "Take diffusion: no other that qualifies is as often right."
-    assert any(s.startswith("gan is behind diffusion (difference 35.0 points") for s in found.sentences())
+    assert advise(found)[-1] == "Take diffusion: no other that qualifies is as often right."
+    assert any(s.startswith("gan is behind diffusion (difference 35.0 points") for s in advise(found))
 
 
 def test_of_two_that_cannot_be_told_apart_the_faster_is_taken_and_prompts_are_counted() -> None:
@@ -80,14 +81,14 @@ def test_of_two_that_cannot_be_told_apart_the_faster_is_taken_and_prompts_are_co
         make_contender("bad", 0.3, latency_ms=1),
     )
     assert names(found) == ["fast", "slow", "bad"]
-    (tie,) = [sentence for sentence in found.sentences() if "cannot be told apart by" in sentence]
+    (tie,) = [sentence for sentence in advise(found) if "cannot be told apart by" in sentence]
     spread = (slow.astype(float) - fast).std()
     alone = int(np.ceil((2.8016 * spread / 0.01) ** 2)) - PROMPTS
     more = re.search(r"about ([\d,]+) more prompts would", tie)
     assert more
     # three pairs must hold at once, which takes more prompts than one
     assert alone < int(more[1].replace(",", "")) < 1.5 * alone
-    assert found.sentences()[-1].startswith("Take fast: of fast and slow, which cannot be told apart")
+    assert advise(found)[-1].startswith("Take fast: fast and slow follow captions equally well")
 
 
 LIKE, ALMOST_LIKE, UNLIKE = (0.40, 0.36, 0.44), (0.45, 0.41, 0.49), (0.94, 0.90, 0.98)
@@ -102,19 +103,37 @@ def test_of_equally_right_ones_the_likest_to_real_pictures_are_taken_and_the_fas
         make_contender("bad", 0.3, kid=(0.01, 0.0, 0.02), latency_ms=1),
     )
     assert names(found) == ["vqvae", "dalle", "clip", "gan", "bad"]
-    *_, choice, alternative = found.sentences()
-    assert choice.startswith("Take vqvae: of vqvae, dalle, clip and gan, which nothing tells apart")
+    *_, choice, alternative = advise(found)
+    assert choice.startswith("Take vqvae: vqvae, dalle, clip and gan follow captions equally well")
     assert choice.endswith(
-        "the pictures of vqvae and dalle lie nearest to real ones, and of these it is the fastest (44 ms)."
+        "the pictures of vqvae and dalle are the most like real ones, and of these vqvae is the fastest for "
+        "one picture alone (44 ms)."
     )
-    assert alternative.startswith("Faster, and measurably less like real pictures, is gan (8 ms; KID 0.940")
+    assert alternative == (
+        "Faster, but measurably less like real pictures than dalle (KID 0.400): gan (8 ms, KID 0.940)."
+    )
+
+
+def test_kids_differ_where_their_difference_does_not_reach_zero_even_if_intervals_touch() -> None:
+    """0.07 apart with half-widths of 0.04 each: the difference is 0.07 give or take 0.057."""
+    found = choose(
+        make_contender("dalle", 1.0, kid=(0.40, 0.36, 0.44), latency_ms=137),
+        make_contender("vqvae", 1.0, kid=(0.47, 0.43, 0.51), latency_ms=40),
+        make_contender("diffusion", 1.0, kid=(0.57, 0.53, 0.61), latency_ms=64),
+        make_contender("gan", 1.0, kid=(0.86, 0.82, 0.90), latency_ms=8),
+    )
+    assert names(found) == ["dalle", "vqvae", "diffusion", "gan"]
+    *_, choice, alternative = advise(found)
+    assert choice.endswith("the pictures of dalle are the most like real ones.")
+    # diffusion is slower than vqvae and less like real pictures: no reason to take it
+    assert alternative.endswith("gan (8 ms, KID 0.860) and vqvae (40 ms, KID 0.470).")
 
 
 def test_a_method_alone_nearest_to_real_pictures_is_taken_and_nothing_faster_is_made_up() -> None:
     nearest = make_contender("diffusion", 1.0, kid=LIKE, latency_ms=10)
     found = choose(nearest, make_contender("gan", 1.0, kid=UNLIKE, latency_ms=20))
     assert names(found) == ["diffusion", "gan"]
-    assert found.sentences()[-1].endswith("its pictures lie nearest to real ones.")
+    assert advise(found)[-1].endswith("the pictures of diffusion are the most like real ones.")
 
 
 def test_likeness_does_not_outweigh_captions() -> None:
@@ -125,7 +144,7 @@ def test_likeness_does_not_outweigh_captions() -> None:
 def test_an_exact_tie_says_that_no_number_of_prompts_is_known_to_help() -> None:
     found = choose(make_contender("a", 0.8, latency_ms=30), make_contender("b", 0.8, latency_ms=20))
     assert names(found) == ["b", "a"]
-    assert any("no number of prompts is known to" in sentence for sentence in found.sentences())
+    assert any("no number of prompts is known to" in sentence for sentence in advise(found))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +165,7 @@ def test_the_best_that_breaks_a_constraint_is_passed_over_with_the_reason(constr
     assert names(choose(best, second)) == ["best", "second"]
     found = choose(best, second, **constraint)
     assert names(found) == ["second"]
-    assert reason in found.sentences()[0]
+    assert reason in advise(found)[0]
 
 
 def test_when_nothing_is_feasible_every_reason_is_given() -> None:
@@ -176,14 +195,14 @@ def test_time_on_another_machine_is_not_invented(elsewhere: dict[str, Any]) -> N
     with pytest.raises(SalonError, match="measured on 2 CPU cores, and is not known elsewhere"):
         choose(make_contender("a", 0.9), max_latency_ms=100, **elsewhere)
     # without a limit on time it does not matter, and it is said
-    said = choose(make_contender("a", 0.9), min_alignment=0.5, **elsewhere).sentences()
+    said = advise(choose(make_contender("a", 0.9), min_alignment=0.5, **elsewhere))
     assert "Seconds were measured on 2 CPU cores; on the machine asked for they are not known" in said[0]
 
 
 def test_figures_hold_where_they_were_measured_and_with_more_cores() -> None:
-    plain = choose(make_contender("a", 0.9), max_latency_ms=100, device="cpu", cores=2).sentences()
+    plain = advise(choose(make_contender("a", 0.9), max_latency_ms=100, device="cpu", cores=2))
     assert plain[0] == "Seconds were measured on 2 CPU cores."
-    more = choose(make_contender("a", 0.9), max_latency_ms=100, cores=16).sentences()
+    more = advise(choose(make_contender("a", 0.9), max_latency_ms=100, cores=16))
     assert more[0].endswith("with more cores they are taken as they are.")
     gpu = Machine("cuda: NVIDIA H100", 16)
     assert names(choose(make_contender("a", 0.9, machine=gpu), max_latency_ms=100, device="cuda H100")) == [

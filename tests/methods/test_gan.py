@@ -74,18 +74,19 @@ def test_the_penalty_is_the_squared_gradient() -> None:
 
 
 class SquareDiscriminator(SumDiscriminator):
-    """D(x, c) = slope * |x|^2 / 2: its gradient is slope * x, another one for each picture."""
+    """D(x, c) = slope * c_0 * |x|^2 / 2: its gradient is slope * c_0 * x, another one for each pair."""
 
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        return self.slope / 2 * images.flatten(1).square().sum(dim=1, keepdim=True)
+    def forward(self, images: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        return self.slope / 2 * words[:, 0] * images.flatten(1).square().sum(dim=1)
 
 
-def test_both_sides_are_penalised_on_the_first_part_of_the_batch() -> None:
+def test_the_first_part_of_both_sides_is_penalised_each_under_its_own_caption() -> None:
     method = make_gan(penalised_fraction=0.5)
     method.discriminator = SquareDiscriminator(0.5)
-    reals, fakes = torch.randn(4, 3, 16, 16), torch.randn(4, 3, 16, 16)
-    found = method.discriminator_losses(reals, fakes, make_text(4).words, torch.eye(4, dtype=torch.bool))
-    r1, r2 = (0.25 * side[:2].square().sum(dim=(1, 2, 3)).mean().item() for side in (reals, fakes))
+    reals, fakes, words = torch.randn(4, 3, 16, 16), torch.randn(4, 3, 16, 16), make_text(4).words
+    found = method.discriminator_losses(reals, fakes, words, torch.eye(4, dtype=torch.bool))
+    slopes = (0.5 * words[:2, 0]) ** 2
+    r1, r2 = ((slopes * side[:2].square().sum(dim=(1, 2, 3))).mean().item() for side in (reals, fakes))
     assert found.terms["penalty"].item() == pytest.approx(r1 + r2, rel=1e-5)
 
 

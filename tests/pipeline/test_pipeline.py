@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def test_budgets_are_equal_and_shared_stages_are_charged(clone: Clone) -> None:
 def test_every_figure_is_written_and_the_page_shows_it(clone: Clone) -> None:
     metrics = read_json(clone.paths.metrics("diffusion"))
     assert set(metrics["novel"]) == {"concept_x_background", "concept_x_style"}
+    assert metrics["val"]["kid"].keys() == {"value", "low", "high", "n"}
     assert metrics["cost"]["train_flops"] <= clone.params.budget.train_flops
     scorer = read_json(clone.paths.scorer_metrics)["held_out_accuracy"]
     gate = clone.params.scorer.min_accuracy
@@ -72,6 +74,15 @@ def test_the_second_run_does_nothing(clone: Clone) -> None:
     output = clone.run("dvc", "repro")
     assert stages_run(output) == []
     assert UP_TO_DATE in output
+
+
+def test_the_verdict_on_the_data_comes_back_from_the_cache(clone: Clone) -> None:
+    page, verdict = clone.paths.data_docs / "index.html", clone.paths.validation
+    before = sha256(page), sha256(verdict)
+    shutil.rmtree(clone.paths.data_docs)
+    verdict.unlink()
+    assert "validate" not in stages_run(clone.run("dvc", "repro"))
+    assert (sha256(page), sha256(verdict)) == before
 
 
 def test_a_lost_model_comes_back_from_the_cache(clone: Clone) -> None:

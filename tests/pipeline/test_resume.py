@@ -74,6 +74,12 @@ def training_runs(workspace: Clone) -> list[str]:
     return [run.info.run_id for run in found]
 
 
+def losses_by_step(workspace: Clone) -> dict[int, float]:
+    (run_id,) = training_runs(workspace)
+    history = MlflowClient(tracking_uri=workspace.store).get_metric_history(run_id, "train/model")
+    return {loss.step: loss.value for loss in history}
+
+
 def test_a_killed_training_resumes_to_the_same_weights(clone: Clone, tmp_path: Path) -> None:
     whole, killed = prepare(clone, tmp_path / "whole"), prepare(clone, tmp_path / "killed")
     assert "resuming" not in whole.run("salon", "train", "diffusion")
@@ -95,6 +101,10 @@ def test_a_killed_training_resumes_to_the_same_weights(clone: Clone, tmp_path: P
     weights = [(w.paths.method("diffusion") / "model.safetensors").read_bytes() for w in (killed, whole)]
     assert weights[0] == weights[1]
     assert not checkpoints(killed)  # a finished training leaves nothing to resume
+    logged = [losses_by_step(workspace) for workspace in (killed, whole)]
+    every = killed.params.training.log_every_steps
+    assert sorted(logged[0]) == list(range(every - 1, STEPS, every))
+    assert logged[0] == logged[1]
 
 
 def test_other_settings_do_not_resume(clone: Clone, tmp_path: Path) -> None:

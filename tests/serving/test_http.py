@@ -185,7 +185,8 @@ def test_what_mlflow_itself_refuses_is_a_bad_request(champion: str, payload: Any
     assert "stack_trace" not in answer
 
 
-def test_all_champions_are_served_as_one_model(champion: str, registered_world: Workspace):
+def test_the_model_of_all_champions_draws_what_each_draws_alone(champion: str, registered_world: Workspace):
+    """With the one champion of this world; who is asked where there are several: `test_payload.py`."""
     request = {"prompt": "an owl", "seed": 7}
     (alone,) = draw(champion, {"dataframe_records": [request]})
     with serving("salon@champion", registered_world) as url:

@@ -1,7 +1,7 @@
 """The jury: all witnesses set up once, the same for methods and sentinels.
 
-Real pictures play three parts that never overlap: training pictures (what may have been copied), the prompts'
-own pictures (never shown to a method; the `real` sentinel), and all other held-out pictures of known
+Real pictures play three parts that never overlap: training pictures (what may have been copied), those of the
+prompts of `test` (never shown to a method; the `real` sentinel), and all other held-out pictures of known
 combinations (the reference of fidelity and the null of memorisation), each once.
 """
 
@@ -144,7 +144,11 @@ class Jury:
         return figures
 
     def likeness(self, images: UInt8[Tensor, "n 3 h w"]) -> dict[str, Any]:
-        """`kid` alone, which is what `val` needs for a choice."""
+        """`kid` alone, for a choice by `val`.
+
+        The reference holds the real pictures of these prompts, too, alike for every method: it compares
+        methods, and is not to be compared with `kid` on `test`.
+        """
         return {
             "kid": kid(
                 self._eye.extract(images),

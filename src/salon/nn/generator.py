@@ -1,8 +1,8 @@
 """A convolutional generator: noise and a caption to a picture, in one pass.
 
-A dense layer paints the coarsest grids, residual blocks modulated by FiLM refine them, and the last
-convolution writes a block of pixels per cell (sub-pixel convolution, Shi 2016), so that no layer works on the
-full grid.
+Dense layers paint the coarsest grids in a few channels, residual blocks modulated by FiLM refine them, and
+the last convolution writes a block of pixels per cell (sub-pixel convolution, Shi 2016), so that no layer
+works on the full grid.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Painter(nn.Module):
         self, x: Float[Tensor, "b c h w"], condition: Float[Tensor, "b e"]
     ) -> Float[Tensor, "b c h w"]:
         painting = self.dense(condition).unflatten(1, (-1, *x.shape[2:]))  # (b, painted, h, w)
-        return x + self.mix(painting.contiguous(memory_format=torch.channels_last))
+        return x + self.mix(painting.contiguous(memory_format=torch.channels_last))  # (b, c, h, w)
 
 
 class Generator(nn.Module):

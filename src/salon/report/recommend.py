@@ -1,8 +1,9 @@
-"""Which method to take, given what a team can afford, with the evidence for each step.
+"""Which method to take, given what a team can afford. `salon.report.advice` says it in words.
 
-Selection looks at `val`; the figures on `test`, which selected nothing, are what to expect. First who follows
-captions: of those that nothing tells from the best, whose pictures lie nearest to real ones (KID); of those
-whose intervals reach the nearest, the fastest: a difference that may not exist is not worth waiting for.
+Selection looks at `val`; the figures on `test`, which selected nothing, are what to expect. First come those
+that follow captions as well as the best, as far as can be told; of these, those whose pictures are the most
+like real ones (KID); of these, the fastest for one picture alone: a difference that may not exist is not
+worth waiting for.
 
 Seconds and gigabytes hold for the machine that they were measured on. Asked for another, nothing is scaled:
 with more cores of the same kind they are taken as they are, for anything else they are unknown.
@@ -10,12 +11,13 @@ with more cores of the same kind they are taken as they are, for anything else t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import hypot
 
 import numpy as np
 
 from salon.errors import SalonError
 from salon.judging.statistics import Comparison, Estimate, bootstrap_mean, compare_all, probability_best
-from salon.report.wording import decimal, describe_machine, enumerate_words, interval, percent, span
+from salon.report.wording import describe_machine, interval, percent
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Contender:
     test: Estimate
     """Share with everything right on `test`."""
     kid: Estimate
-    """How far its pictures of the validation prompts lie from real ones."""
+    """KID of its pictures of the validation prompts; 0 is as real pictures."""
     copy_rate: Estimate | None
     """`None` where memorisation was not measured."""
     latency_ms: float
@@ -122,24 +124,6 @@ class Recommendation:
     ranking: list[Place]
     rejected: dict[str, list[str]]
     constraints: Constraints = Constraints()
-
-    @property
-    def choice(self) -> Contender:
-        return self.ranking[0].contender
-
-    def sentences(self) -> list[str]:
-        """The recommendation and its evidence in plain words."""
-        tied = [place for place in self.ranking if place.tied]
-        nearest = nearest_to_real(tied)
-        highest = next(place for place in self.ranking if place.behind is None)
-        return [
-            *(f"{name} does not qualify: {'; '.join(why)}." for name, why in self.rejected.items()),
-            _where_measured([place.contender for place in self.ranking], self.constraints),
-            *(_describe(place) for place in self.ranking),
-            *(_tie(place, highest) for place in tied if place.behind is not None),
-            *(_lag(place, highest) for place in self.ranking if not place.tied),
-            *_conclude(self.ranking[0], tied, nearest),
-        ]
 
 
 def recommend(
@@ -190,9 +174,17 @@ def recommend(
 
 
 def nearest_to_real(places: Sequence[Place]) -> list[Place]:
-    """The one of the lowest KID and those whose intervals reach its own."""
+    """That of the lowest KID, and those whose difference from it may be none: its 95 % interval reaches zero.
+
+    The two errors count as independent. On the same prompts and reference they are not, and the difference is
+    known better than that: some that could be told apart are kept.
+    """
     best = min((place.kid for place in places), key=lambda kid: kid.value)
-    return [place for place in places if place.kid.low <= best.high]
+    return [
+        place
+        for place in places
+        if place.kid.value - best.value <= hypot(best.high - best.value, place.kid.value - place.kid.low)
+    ]
 
 
 def violations(contender: Contender, constraints: Constraints) -> list[str]:
@@ -249,89 +241,3 @@ def _check_comparable(contenders: Sequence[Contender], budget_tolerance: float) 
             f"{least.train_flops:.4g}: more than budget.tolerance = {budget_tolerance:.0%} apart, so they "
             "cannot be ranked"
         )
-
-
-def _where_measured(contenders: Sequence[Contender], constraints: Constraints) -> str:
-    machines = {contender.machine.described for contender in contenders if contender.machine}
-    if not machines:
-        return "What the seconds were measured on was not written down."
-    sentence = f"Seconds were measured on {enumerate_words(sorted(machines))}"
-    if all(c.machine is not None and c.machine.stands_for(constraints) for c in contenders):
-        measured = {contender.machine.cores for contender in contenders if contender.machine}
-        more = constraints.cores is not None and constraints.cores > max(measured)
-        return f"{sentence}{'; with more cores they are taken as they are' if more else ''}."
-    return f"{sentence}; on the machine asked for they are not known, and nothing was scaled."
-
-
-def _describe(place: Place) -> str:
-    contender = place.contender
-    copies = contender.copy_rate
-    return (
-        f"{contender.name}: everything right in {percent(place.alignment.value)} of val "
-        f"({interval(place.alignment)}), {percent(contender.test.value)} of test "
-        f"({interval(contender.test)}); KID {decimal(contender.kid.value)} ({span(contender.kid)}); "
-        f"{contender.latency_ms:.0f} ms a picture; "
-        f"{contender.train_minutes:.1f} minutes of training"
-        + (f" in {contender.memory_gb:.2f} GB; " if contender.memory_gb is not None else "; ")
-        + (f"copies {percent(copies.value)} ({interval(copies)})" if copies else "copies not measured")
-        + f"; best with probability {place.probability_best:.2f}."
-    )
-
-
-def _tie(place: Place, highest: Place) -> str:
-    assert place.behind is not None
-    more = place.behind.more_prompts
-    remedy = (
-        f"about {more:,} more prompts would, if the difference is as large as it looks"
-        if more
-        else "they are equally often right, so that no number of prompts is known to"
-    )
-    return (
-        f"{place.contender.name} and {highest.contender.name} cannot be told apart by "
-        f"{place.behind.difference.n} prompts ({_points(place.behind)}): {remedy}."
-    )
-
-
-def _lag(place: Place, highest: Place) -> str:
-    assert place.behind is not None
-    return f"{place.contender.name} is behind {highest.contender.name} ({_points(place.behind)})."
-
-
-def _points(comparison: Comparison) -> str:
-    difference = comparison.difference
-    return (
-        f"difference {100 * difference.value:.1f} points, 95\N{NO-BREAK SPACE}% interval "
-        f"{100 * difference.low:.1f} to {100 * difference.high:.1f}"
-    )
-
-
-def _conclude(choice: Place, tied: Sequence[Place], nearest: Sequence[Place]) -> list[str]:
-    name = choice.contender.name
-    if len(tied) == 1:
-        return [f"Take {name}: no other that qualifies is as often right."]
-    if len(nearest) == len(tied):
-        return [
-            f"Take {name}: of {_names(tied)}, which cannot be told apart, by likeness to real pictures "
-            f"neither, it is the fastest ({choice.latency_ms:.0f} ms)."
-        ]
-    of_those = f"Take {name}: of {_names(tied)}, which nothing tells apart in following captions,"
-    if len(nearest) == 1:
-        sentence = f"{of_those} its pictures lie nearest to real ones."
-    else:
-        sentence = (
-            f"{of_those} the pictures of {_names(nearest)} lie nearest to real ones, and of these it is the "
-            f"fastest ({choice.latency_ms:.0f} ms)."
-        )
-    fastest = min(tied, key=lambda place: place.latency_ms)
-    if fastest.latency_ms >= choice.latency_ms:
-        return [sentence]
-    kids = f"KID {decimal(fastest.kid.value)}, {name} {decimal(choice.kid.value)}"
-    return [
-        sentence,
-        f"Faster, and measurably less like real pictures, is {fastest.contender.name} "
-        f"({fastest.latency_ms:.0f} ms; {kids}).",
-    ]
-
-
-def _names(places: Sequence[Place]) -> str:
-    return enumerate_words([place.contender.name for place in places])

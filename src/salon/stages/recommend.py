@@ -6,6 +6,7 @@ from salon.judging.alignment import ALL
 from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import Paths
+from salon.report.advice import advise
 from salon.report.recommend import Constraints, Contender, Machine, recommend
 
 
@@ -27,7 +28,7 @@ def run(params: Params, paths: Paths, constraints: Constraints) -> None:
         bootstrap_samples=params.evaluate.bootstrap_samples,
         seed=params.evaluate.seed,
     )
-    print("\n".join(found.sentences()))
+    print("\n".join(advise(found)))
 
 
 def _read_contender(name: str, paths: Paths) -> Contender:

@@ -20,7 +20,7 @@ from salon.tracking.promotion import Evidence
 
 SELECTION_SPLIT = "val"  # selection looks at val, the report at test
 ALIGNMENT = "alignment"
-EXAMPLES_PER_LANGUAGE = 6
+EXAMPLES_PER_LANGUAGE = 2  # chips under the prompt, two rows of them
 MAX_EXAMPLE_LENGTH = 100  # characters; a line on a page
 MODEL_FILES = ("model.safetensors", "config.json")  # what determines a picture; the ledger does not
 

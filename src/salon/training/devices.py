@@ -1,4 +1,4 @@
-"""Where a training runs: what `params.yaml` asks for, and what this machine has."""
+"""Where things run: a training where `params.yaml` asks, drawing and judging on what this machine has."""
 
 from typing import Any
 

@@ -98,7 +98,7 @@ class MethodModule(L.LightningModule):
         prepared = None if self._prepared is None else self._prepared[rows].to(self.device)
         optimisers, schedules = self.optimizers(), self.lr_schedulers()
         # of other steps Lightning keeps nothing, and telling it takes a tenth of a quick step
-        is_logged = (step + 1) % self.trainer.log_every_n_steps == 0
+        is_logged = (step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         for objective, optimiser, schedule in zip(
             self.method.objectives, _as_list(optimisers), _as_list(schedules), strict=True
         ):

@@ -6,7 +6,6 @@ import { button, element, group, hangWork, placeholder, scoreRow } from "./wall.
 
 const $ = (id) => document.getElementById(id);
 const MAX_SEED = Number($("seed").dataset.max);
-const SHOWN_EXAMPLES = 4; // two rows, so that the pictures hang in sight
 const SHOWN_WORDS = 400;
 const REMEMBERED_VOTES = 200;
 const TRIES = 30; // by itself, each after as long as the server asks for
@@ -282,7 +281,7 @@ async function start(tries = 0) {
   }
   methods = models.methods;
   showWords(Array.isArray(models.words) ? models.words : Object.values(models.words ?? {}).flat());
-  const examples = (models.examples ?? []).slice(0, SHOWN_EXAMPLES);
+  const examples = models.examples ?? [];
   $("examples").replaceChildren(
     ...examples.map((example) =>
       button(example, "chip", () => {
