@@ -23,6 +23,8 @@ SCRIPT = Path(__file__).with_name("shared_training.py")
 PROCESSES = 2
 # a relativistic loss compares logits: their common offset has no gradient, only Adam's share of its rounding
 CANCELLED = {"discriminator.realness.bias"}
+# of one weight: a tenth of what Adam moves it in a step, however small its gradient, were it but rounding
+ROUNDING = 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,9 @@ def test_two_processes_learn_what_one_does(learned, family: str) -> None:
         assert shared["losses"][step] == pytest.approx(losses, rel=1e-4, abs=1e-5), step
     for name, weights in alone["weights"].items():
         if name not in CANCELLED:
-            assert torch.allclose(shared["weights"][name], weights, rtol=1e-3, atol=1e-4), name
+            difference = shared["weights"][name] - weights
+            assert difference.norm() <= 1e-3 * weights.norm(), name
+            assert difference.abs().max() <= ROUNDING, name
     moved = learned["one"][family]["losses"]
     assert moved[0] != pytest.approx(moved[STEPS - 1], rel=1e-3), "nothing was learned: nothing was compared"
 
