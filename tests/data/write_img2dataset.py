@@ -1,8 +1,8 @@
 """How the shards in `img2dataset/` were made: by img2dataset 1.47 itself, from a server on this machine.
 
-It does not run beside this project's pandas, so it needs an environment of its own:
+It does not run beside this project's pandas, so `test_sources.py` makes it an environment of its own:
 
-    python -m venv img2dataset-env && img2dataset-env/bin/pip install img2dataset pillow
+    python -m venv img2dataset-env && img2dataset-env/bin/pip install --no-deps -r tests/data/img2dataset.lock
     img2dataset-env/bin/python tests/data/write_img2dataset.py tests/data/img2dataset
 """
 
