@@ -185,11 +185,13 @@ def test_what_mlflow_itself_refuses_is_a_bad_request(champion: str, payload: Any
     assert "stack_trace" not in answer
 
 
-def test_the_model_of_all_champions_draws_what_each_draws_alone(champion: str, registered_world: Workspace):
+def test_the_model_of_all_champions_draws_what_each_draws_alone(champion: str, workspace: Workspace):
     """With the one champion of this world; who is asked where there are several: `test_payload.py`."""
     request = {"prompt": "an owl", "seed": 7}
     (alone,) = draw(champion, {"dataframe_records": [request]})
-    with serving("salon@champion", registered_world) as url:
+    workspace.register()
+    register.sync(workspace.params, workspace.paths)  # builds it of whoever is champion
+    with serving("salon@champion", workspace) as url:
         named, everybody = (
             draw(url, {"dataframe_records": [{**request, "method": method}]}) for method in (NAME, "all")
         )
