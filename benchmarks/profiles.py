@@ -1,10 +1,11 @@
 """Does a profile hold together? `python benchmarks/profiles.py scenes2 emoji64`
 
 Runs every stage before evaluation on this machine with the profile's own networks, picture size and settings,
-but with few pictures, batches of two and two steps of each training. Prints what a step costs.
+but with few pictures, batches of two and two steps of each training.
 """
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +19,7 @@ import yaml
 
 from salon.data.sources import embedded
 from salon.jsonfile import read_json
-from salon.params import Params, load_params
+from salon.params import load_params
 from salon.paths import Paths
 from salon.profiles import lay_over
 from salon.stages import clip, codec, ingest, scorer, train, validate
@@ -45,11 +46,11 @@ def shrink(raw: dict[str, Any]) -> None:
 
 def run_profile(name: str, folder: Path) -> None:
     """Run the stages in `folder`; one line for each."""
-    text, full = lay_over(Paths(ROOT), name)
+    text, _ = lay_over(Paths(ROOT), name)
     raw = yaml.safe_load(text)
     shrink(raw)
     paths = Paths(folder)
-    paths.params.write_text(yaml.safe_dump(raw, allow_unicode=True), encoding="utf-8")
+    paths.params.write_text(yaml.safe_dump(raw, allow_unicode=True, sort_keys=False), encoding="utf-8")
     pixels = ROOT / "models" / "codecs" / "pixels" / "config.json"
     paths.codec("pixels").mkdir(parents=True)
     (paths.codec("pixels") / "config.json").write_bytes(pixels.read_bytes())
@@ -68,35 +69,33 @@ def run_profile(name: str, folder: Path) -> None:
         started = time.perf_counter()
         run()
         print(
-            f"{name}: {stage}: {time.perf_counter() - started:.0f} s{cost_of(stage, full, paths)}", flush=True
+            f"{name}: {stage}: {time.perf_counter() - started:.0f} s{parameters_of(stage, paths)}", flush=True
         )
 
 
-def cost_of(stage: str, full: Params, paths: Paths) -> str:
-    """What a step costs here, and one of the profile's own batches."""
+def parameters_of(stage: str, paths: Paths) -> str:
+    """Of the networks that the stage trained."""
     kind, _, key = stage.partition("@")
     if kind == "train_clip":
-        own, batch = read_json(paths.clip_metrics)["cost"], full.clip.batch_size
+        own = read_json(paths.clip_metrics)["cost"]
     elif kind == "codec":
-        own, batch = read_json(paths.codec(key) / "training.json")["own"], full.codec(key)["batch_size"]
+        own = read_json(paths.codec(key) / "training.json")["own"]
     elif kind == "train":
-        own, batch = read_json(paths.method(key) / "training.json")["own"], full.method(key)["batch_size"]
+        own = read_json(paths.method(key) / "training.json")["own"]
     else:
         return ""
-    per_picture = own["train_flops"] / own["images_seen"]
-    return (
-        f"; {own['parameters'] / 1e6:.1f} M parameters, {per_picture / 1e9:.2f} GFLOP a picture, "
-        f"{per_picture * batch / 1e9:.0f} GFLOP a step of {batch}"
-    )
+    return f"; {own['parameters'] / 1e6:.1f} M parameters"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("profiles", nargs="+")
-    for name in parser.parse_args().profiles:
-        with tempfile.TemporaryDirectory(prefix=f"salon-{name}-") as folder:
-            run_profile(name, Path(folder))
-    sys.stdout.flush()
+    names = parser.parse_args().profiles
+    if len(names) > 1:  # a process for each: the store of one training is that of all later ones
+        runs = [subprocess.run([sys.executable, __file__, name], check=False) for name in names]
+        sys.exit(max(run.returncode for run in runs))
+    with tempfile.TemporaryDirectory(prefix=f"salon-{names[0]}-") as folder:
+        run_profile(names[0], Path(folder))
 
 
 if __name__ == "__main__":
