@@ -243,6 +243,7 @@ def write_workspace(root: Path, *, passed: bool = True) -> Params:
     write_json(
         paths.sentinels, {"passed": passed, "broken": "" if passed else "test/kid: noise", "rules": []}
     )
+    return params
 
 
 def test_the_command_prints_the_choice_and_fails_when_there_is_none(tmp_path, monkeypatch) -> None:
@@ -260,6 +261,14 @@ def test_the_command_prints_the_choice_and_fails_when_there_is_none(tmp_path, mo
         refused = CliRunner().invoke(app, ["recommend", *impossible])
         assert refused.exit_code != 0
         assert isinstance(refused.exception, SalonError)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"val": {}}'])
+def test_figures_that_cannot_be_read_name_the_stage_that_writes_them(tmp_path, content: str) -> None:
+    params = write_workspace(tmp_path)
+    Paths(tmp_path).metrics("gan").write_text(content, encoding="utf-8")
+    with pytest.raises(SalonError, match=r"gan\.json is not what its stage writes .* --force evaluate@gan"):
+        stage.run(params, Paths(tmp_path), Constraints())
 
 
 def test_broken_sentinels_recommend_nothing(tmp_path) -> None:

@@ -52,7 +52,7 @@ def _read_contender(name: str, paths: Paths) -> Contender:
         )
     except FileNotFoundError as error:
         raise SalonError(f"{error.filename} does not exist: run `dvc repro evaluate@{name}`") from None
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # another form, or no JSON at all
         raise SalonError(
             f"{paths.metrics(name)} is not what its stage writes ({type(error).__name__}: {error}): run "
             f"`dvc repro --force evaluate@{name}`"
