@@ -2,7 +2,7 @@
 
 import os
 
-from salon.__main__ import PROCESS_ENVIRONMENT
+from salon.__main__ import set_up_process
 
-for name, value in (PROCESS_ENVIRONMENT | {"TQDM_DISABLE": "1"}).items():
-    os.environ.setdefault(name, value)
+os.environ.setdefault("TQDM_DISABLE", "1")
+set_up_process()

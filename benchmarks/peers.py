@@ -192,7 +192,7 @@ def masked_prior(world: World) -> list[Question]:
     """Vqvae against muse-maskgit-pytorch."""
     from muse_maskgit_pytorch import MaskGit, MaskGitTransformer, VQGanVAE, t5
 
-    ours = world.method("vqvae", codec=codes_only(world))
+    ours = world.method("vqvae", codec=codes_only(world), guidance_start=0.0)  # in all passes, as the peer
     config, vocabulary, cells = ours.config, ours.codebook_size, ours.cells
     codes = ours.prepare(world.data.images[:BATCH].float() / 127.5 - 1)
     # the caption is one vector, as ours; no T5 is loaded for it

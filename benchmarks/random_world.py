@@ -73,10 +73,10 @@ class World:
             config = config.following(start.config)
         return family(config).eval().requires_grad_(False)
 
-    def method(self, name: str, *, codec: Codec | None = None) -> Method:
-        """Method `name` of params.yaml with random weights."""
+    def method(self, name: str, *, codec: Codec | None = None, **settings: object) -> Method:
+        """Method `name` of params.yaml with random weights; `settings` over its own."""
         torch.manual_seed(0)
-        method_class, config = read_config(name, self.params.method(name))
+        method_class, config = read_config(name, {**self.params.method(name), **settings})
         tokenizer = train_tokenizer(
             self.cache.captions, vocab_size=self.params.clip.vocab_size, max_tokens=CAPTION_TOKENS
         )

@@ -1,6 +1,8 @@
 """Process set-up that must come before torch or mlflow is imported, then the command line."""
 
+import ctypes
 import os
+import platform
 import sys
 
 PROCESS_ENVIRONMENT = {
@@ -14,11 +16,27 @@ PROCESS_ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 
+# mallopt(3), from malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGEST_MMAP_THRESHOLD = 32 * 2**20  # what glibc accepts
+NEVER = 2**31 - 1
+
+
+def set_up_process() -> None:
+    """What the process must know before torch or mlflow is imported; what the caller has set stays."""
+    for name, value in PROCESS_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # Activations are freed and asked for again in each layer. Left alone, glibc gives them back to the kernel
+    # in between: 16 pictures cost 10,000 page faults and more, up to an eighth of the time of drawing them.
+    if platform.libc_ver()[0] == "glibc" and not any(name.startswith("MALLOC_") for name in os.environ):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+        libc.mallopt(M_TRIM_THRESHOLD, NEVER)
+
 
 def main() -> None:
     """Run one command of Salon."""
-    for name, value in PROCESS_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    set_up_process()
 
     from salon.cli import app
     from salon.errors import SalonError

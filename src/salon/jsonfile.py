@@ -4,6 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from salon.errors import SalonError
+
+
+class NoJsonError(SalonError, ValueError):
+    """A file that should hold JSON does not."""
+
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` with sorted keys under a temporary name, then rename."""
@@ -15,5 +21,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file in UTF-8."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file in UTF-8.
+
+    Raises:
+        NoJsonError: it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of the text or of its encoding
+        raise NoJsonError(
+            f"{path} is not JSON ({error}): put it back, or delete it and run again what writes it"
+        ) from None

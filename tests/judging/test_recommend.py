@@ -271,6 +271,16 @@ def test_figures_that_cannot_be_read_name_the_stage_that_writes_them(tmp_path, c
         stage.run(params, Paths(tmp_path), Constraints())
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"passed": true}'])
+def test_sentinels_that_cannot_be_read_name_their_stage(tmp_path, content: str) -> None:
+    params = write_workspace(tmp_path)
+    Paths(tmp_path).sentinels.write_text(content, encoding="utf-8")
+    with pytest.raises(
+        SalonError, match=r"sentinels\.json is not what its stage writes: .* --force sentinels"
+    ):
+        stage.run(params, Paths(tmp_path), Constraints())
+
+
 def test_broken_sentinels_recommend_nothing(tmp_path) -> None:
     params = write_workspace(tmp_path, passed=False)
     with pytest.raises(SalonError, match="test/kid: noise"):

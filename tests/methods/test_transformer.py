@@ -35,6 +35,19 @@ def test_a_cached_pass_is_the_causal_pass() -> None:
     assert torch.allclose(torch.cat(steps, dim=1), whole, atol=1e-5)
 
 
+def test_queries_and_keys_count_by_their_direction_alone() -> None:
+    torch.manual_seed(0)
+    transformer = Transformer(width=32, layers=1, head_width=8).eval()
+    randomise(transformer)
+    x, rotation = torch.randn(2, 9, 32), rope_2d(3, 8)
+    with torch.no_grad():
+        before = transformer(x, rotation)
+        transformer.blocks[0].qkv.weight[:64] *= 5  # of queries and keys
+        assert torch.allclose(transformer(x, rotation), before, atol=1e-4)
+        transformer.blocks[0].qk_scale *= 5
+        assert not torch.allclose(transformer(x, rotation), before, atol=1e-2)
+
+
 def test_it_starts_as_the_identity_up_to_the_last_norm() -> None:
     x = torch.randn(2, 4, 32)
     transformer = Transformer(width=32, layers=3, head_width=8)

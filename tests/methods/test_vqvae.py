@@ -11,7 +11,7 @@ from frozen_nets import pixel_frozen
 from salon.errors import SalonError
 from salon.methods.base import DataShape
 from salon.methods.vqvae import VqVaePrior, VqVaePriorConfig, num_masked, random_mask
-from salon.nn.tokens import gumbel
+from salon.nn.tokens import draw
 from salon.training.grids import seeded_generators
 
 SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH, words_width=WIDTH)
@@ -27,9 +27,9 @@ def make_method(kind: type[VqVaePrior] = VqVaePrior, **settings: object) -> VqVa
 class Watched(VqVaePrior):
     """Remembers the codes of every pass."""
 
-    def logits(self, codes: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+    def hidden(self, codes: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         self.seen = [*getattr(self, "seen", []), codes.clone()]
-        return super().logits(codes, *others)
+        return super().hidden(codes, *others)
 
 
 def test_schedule_is_the_cosine() -> None:
@@ -67,12 +67,37 @@ def test_one_pass_draws_every_code_from_the_guided_softmax() -> None:
     drawn = method.sample(text, generator=seeded_generators(1, 3), guidance_scale=3, num_inference_steps=1)
     nothing = torch.full((3, 16), method.mask_code)
     with torch.no_grad():
-        captioned = method.logits(nothing, method.caption(text.words))
-        free = method.logits(nothing, method.caption(method.caption.null_words.expand_as(text.words)))
-    noise = gumbel((16, 8), seeded_generators(1, 3))
-    scores = (free + 3 * (captioned - free)) / 0.7 + noise
-    assert torch.equal(method.codec.encode(drawn), scores.argmax(dim=2))
+        vectors = method.code.vectors_in(method.codebook), method.code.vectors_out(method.codebook)
+        null_words = method.caption.null_words.expand_as(text.words)
+        captioned, free = (
+            method.logits(method.hidden(nothing, method.caption(words), vectors[0]), vectors[1])
+            for words in (text.words, null_words)
+        )
+    codes, _ = draw((free + 3 * (captioned - free)) / 0.7, seeded_generators(1, 3))
+    assert torch.equal(method.codec.encode(drawn), codes)
     assert not torch.allclose(captioned, free, atol=0.1)
+
+
+@pytest.mark.parametrize(("start", "rows"), [(0.0, [6, 6, 6, 6]), (0.5, [3, 3, 6, 6]), (1.0, [3, 3, 3, 3])])
+def test_only_the_later_passes_are_guided(start: float, rows: list[int]) -> None:
+    method = make_method(Watched, guidance_start=start)
+    randomise(method)
+    method.sample(make_text(3), generator=seeded_generators(1, 3), guidance_scale=2, num_inference_steps=4)
+    assert [len(codes) for codes in method.seen] == rows
+
+
+def test_the_last_block_works_out_what_is_wanted_alone() -> None:
+    method = make_method()
+    randomise(method)
+    codes = torch.randint(9, (2, 16), generator=torch.Generator().manual_seed(0))
+    caption = method.caption(make_text(2).words)
+    wanted = torch.tensor([[3, 0, 15], [7, 8, 2]])
+    with torch.no_grad():
+        vectors_in = method.code.vectors_in(method.codebook)
+        whole = method.hidden(codes, caption, vectors_in)
+        some = method.hidden(codes, caption, vectors_in, wanted)
+    for row, cells, found in zip(whole, wanted, some, strict=True):
+        assert torch.allclose(found, row[cells], atol=1e-5)
 
 
 def test_codes_kept_at_random_are_drawn_from_the_softmax() -> None:

@@ -1,8 +1,9 @@
 """Codes on a grid under a caption: what predicting them takes, in whatever order.
 
 Every cell has logits over the codebook. Guidance is classifier-free (Ho 2022) on the logits:
-l = l_free + s (l_caption - l_free). A code is drawn as argmax(l / T + g) with Gumbel noise g, which samples
-the softmax (Gumbel 1954) and tolerates the rounding of differently shaped batches.
+l = l_free + s (l_caption - l_free). One code at a time is drawn as argmax(l / T + g) with Gumbel noise g,
+which samples the softmax (Gumbel 1954) in two operations; many at once by inverting the distribution, which
+takes one random number a code in place of one for each that it could be.
 """
 
 from collections.abc import Sequence
@@ -67,9 +68,10 @@ class CaptionGrid(nn.Module):
 
     def with_null(self, words: Float[Tensor, "b w"], scale: float) -> Float[Tensor, "b2 n d"]:
         """The inputs of the captions and, where guidance needs them, after them those of the null caption."""
+        captioned = self(words)
         if scale == 1:
-            return self(words)
-        return self(torch.cat([words, self.null_words.expand_as(words)]))
+            return captioned
+        return torch.cat([captioned, self(self.null_words[None]).expand_as(captioned)])
 
 
 def guide(logits: Float[Tensor, "b2 ..."], scale: float) -> Float[Tensor, "b ..."]:
@@ -78,6 +80,22 @@ def guide(logits: Float[Tensor, "b2 ..."], scale: float) -> Float[Tensor, "b ...
         return logits
     captioned, free = logits.chunk(2)
     return free.lerp(captioned, scale)
+
+
+def draw(
+    logits: Float[Tensor, "b m k"], generators: Sequence[torch.Generator]
+) -> tuple[Int[Tensor, "b m"], Float[Tensor, "b m"]]:
+    """Codes of the softmax, each picture's from its own generator, and their log-probabilities."""
+    p = logits.softmax(dim=2)
+    # in double precision, so that the rounding of differently shaped batches hardly ever changes a code
+    distribution = p.cumsum(dim=2, dtype=torch.float64)
+    shape = (logits.shape[1], 1)
+    uniform = torch.stack(
+        [torch.rand(*shape, generator=g, device=g.device, dtype=torch.float64) for g in generators]
+    )
+    level = uniform.to(p.device) * distribution[:, :, -1:]
+    codes = torch.searchsorted(distribution, level, right=True).clamp(max=logits.shape[2] - 1)  # (b, m, 1)
+    return codes[:, :, 0], p.gather(2, codes)[:, :, 0].log()
 
 
 def gumbel(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Float[Tensor, "b ..."]:

@@ -70,8 +70,8 @@ def _exact_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
 
 
 def _product(tiles: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    out = torch.bmm(tiles, weight.t().expand(len(tiles), -1, -1))
-    return out if bias is None else out + bias
+    weights = weight.t().expand(len(tiles), -1, -1)
+    return torch.bmm(tiles, weights) if bias is None else torch.baddbmm(bias, tiles, weights)
 
 
 def _exact_conv2d(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:

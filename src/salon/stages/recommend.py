@@ -18,9 +18,15 @@ def run(params: Params, paths: Paths, constraints: Constraints) -> None:
     """
     if not paths.sentinels.is_file():
         raise SalonError(f"{paths.sentinels} does not exist: run `dvc repro sentinels`")
-    gate = read_json(paths.sentinels)
-    if not gate["passed"]:
-        raise SalonError(f"no method can be recommended: {gate['broken']}")
+    try:
+        gate = read_json(paths.sentinels)
+        passed, broken = gate["passed"], gate["broken"]
+    except (KeyError, TypeError, ValueError):
+        raise SalonError(
+            f"{paths.sentinels} is not what its stage writes: run `dvc repro --force sentinels`"
+        ) from None
+    if not passed:
+        raise SalonError(f"no method can be recommended: {broken}")
     found = recommend(
         [_read_contender(name, paths) for name in params.methods],
         constraints,
