@@ -8,7 +8,13 @@ from salon.errors import SalonError
 
 
 class NoJsonError(SalonError, ValueError):
-    """A file that should hold JSON does not."""
+    """A file that should hold JSON does not; `reason` is what the parser says of `path`."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path} is not JSON ({reason}): put it back, or delete it and run again what writes it"
+        )
+        self.path, self.reason = path, reason
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -29,6 +35,4 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # of the text or of its encoding
-        raise NoJsonError(
-            f"{path} is not JSON ({error}): put it back, or delete it and run again what writes it"
-        ) from None
+        raise NoJsonError(path, str(error)) from None

@@ -306,7 +306,7 @@ def test_a_broken_file_is_an_error_and_leaves_the_old_page(tmp_path: Path, conte
     stage.run(params, paths)
     before = (paths.compare / "index.html").read_bytes()
     paths.metrics("diffusion").write_text(content)
-    with pytest.raises(SalonError, match=r"diffusion\.json"):
+    with pytest.raises(SalonError, match=r"diffusion\.json .*: run `dvc repro --force evaluate@diffusion`"):
         stage.run(params, paths)
     assert [file.name for file in paths.compare.iterdir()] == ["index.html"]
     assert (paths.compare / "index.html").read_bytes() == before

@@ -94,7 +94,7 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "accepted.json"
     assert read_accepted(path) is None
     path.write_text("{")
-    with pytest.raises(SalonError, match="is no JSON"):
+    with pytest.raises(SalonError, match=r"accepted\.json is no JSON \([^:]*: .*\): `git checkout` it"):
         read_accepted(path)
     path.write_text('{"format": 99}')
     with pytest.raises(SalonError, match="another version of Salon"):

@@ -39,7 +39,6 @@ def test_a_picture_is_drawn_alike_alone_and_among_others() -> None:
 
 @pytest.mark.parametrize("sure", [0, CODES - 1])
 def test_what_is_impossible_is_never_drawn(sure: int) -> None:
-    """Nor is the first code where the random number is 0, or one too many where it is nearly 1."""
     logits = torch.full((1, 1, CODES), -torch.inf)
     logits[..., sure] = 0
     codes, certainty = draw(logits.expand(1, 10_000, CODES), seeded_generators(0, 1))
@@ -47,8 +46,32 @@ def test_what_is_impossible_is_never_drawn(sure: int) -> None:
     assert (certainty == 0).all()
 
 
-def test_rounding_hardly_ever_changes_a_code() -> None:
-    logits = make_logits(1, 1).expand(1, 20_000, CODES)
-    rounded = logits + 1e-6 * torch.randn(logits.shape, generator=torch.Generator().manual_seed(1))
-    codes, _ = draw(logits, seeded_generators(0, 1))
-    assert (codes != draw(rounded, seeded_generators(0, 1))[0]).float().mean() < 1e-3
+@pytest.mark.parametrize(("uniform", "expected"), [(0.0, 2), (1 - 2**-53, 4)])
+def test_the_extreme_random_numbers_draw_the_extreme_codes_that_are_possible(
+    monkeypatch: pytest.MonkeyPatch, uniform: float, expected: int
+) -> None:
+    def rand(*shape: int, dtype: torch.dtype, **_: object) -> torch.Tensor:
+        return torch.full(shape, uniform, dtype=dtype)
+
+    monkeypatch.setattr(torch, "rand", rand)
+    logits = torch.tensor([-torch.inf, -torch.inf, 0.3, -20.0, -0.2, -torch.inf, -torch.inf])
+    codes, _ = draw(logits.expand(2, 3, CODES), seeded_generators(0, 2))
+    assert (codes == expected).all()
+
+
+def test_codes_that_a_sum_in_single_precision_would_lose_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probability of 1e-9 after one of 0.5 is still an interval of random numbers."""
+    p = torch.tensor([0.5, 1e-9, 0.5])
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, 0.5 + 4e-10).double())
+    codes, certainty = draw(p.log().expand(1, 1, 3), seeded_generators(0, 1))
+    assert codes.item() == 1
+    assert certainty.exp().item() == pytest.approx(1e-9, rel=1e-3)
+
+
+def test_rounding_changes_few_codes_of_a_full_codebook() -> None:
+    """At the size of the default codebook, by the rounding of a differently shaped batch."""
+    generator = torch.Generator().manual_seed(1)
+    logits = 2 * torch.randn(50, 64, 512, generator=generator)
+    rounded = logits + 4e-6 * torch.randn(logits.shape, generator=generator)
+    codes, _ = draw(logits, seeded_generators(0, 50))
+    assert (codes != draw(rounded, seeded_generators(0, 50))[0]).float().mean() < 2e-3

@@ -29,7 +29,7 @@ from salon.text.tower import ClipTower, build_towers
 
 METHODS: Mapping[str, Mapping[str, object]] = {
     "gan": {"generator_channels": [8, 8, 16], "discriminator_channels": [8, 8, 16]},
-    "vqvae": {"width": 32, "layers": 1, "num_inference_steps": 2},
+    "vqvae": {"width": 32, "layers": 2, "num_inference_steps": 2},
     "clip": {"channels": [16, 16], "num_inference_steps": 2},
     "diffusion": {"channels": [16, 16], "num_inference_steps": 2},
     "dalle": {"width": 32, "layers": 1},

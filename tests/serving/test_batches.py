@@ -29,8 +29,8 @@ def champions(bundles: dict[str, Path]) -> dict[str, Champion]:
     return {name: loader.load(read_exhibits(bundle)[name], version="1") for name, bundle in bundles.items()}
 
 
-def request_of(seed: int, *, guidance_scale: float | None = None) -> PictureRequest:
-    return PictureRequest(PROMPTS[seed % len(PROMPTS)], seed, None, guidance_scale)
+def request_of(seed: int, *, steps: int | None = None, guidance_scale: float | None = None) -> PictureRequest:
+    return PictureRequest(PROMPTS[seed % len(PROMPTS)], seed, steps, guidance_scale)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -47,6 +47,32 @@ def test_bytes_are_the_same_alone_and_in_every_batch(
             drawn = champion.draw(asked[start : start + size])
             assert [picture.png for picture in drawn] == alone[start : start + size], (size, start)
     assert all(champion._exact.values())  # so that they were really drawn together
+
+
+@pytest.mark.parametrize("steps", [1, 3, 16])
+def test_bytes_are_the_same_for_other_steps_and_each_number_of_steps_is_proven(
+    champions: dict[str, Champion], steps: int
+):
+    """The passes of `vqvae` work on as many codes as are masked: at 16 steps, on as few as six."""
+    champion = champions["vqvae"]
+    asked = [request_of(seed, steps=steps) for seed in range(BATCH)]
+    alone = [champion.draw([request])[0].png for request in asked]
+    champion._exact.clear()
+    for size in (2, 5, BATCH):
+        assert [picture.png for picture in champion.draw(asked[:size])] == alone[:size], size
+    assert champion._exact == {(2, steps, False): True, (8, steps, False): True, (16, steps, False): True}
+
+
+def test_a_proof_that_is_cut_short_proves_nothing(champions: dict[str, Champion]):
+    champion = champions["vqvae"]
+    champion._exact.clear()
+
+    def too_late() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        champion.draw([request_of(0, steps=4), request_of(1, steps=4)], check=too_late)
+    assert not champion._exact
 
 
 def test_bytes_are_the_same_with_two_threads(bundles: dict[str, Path]):

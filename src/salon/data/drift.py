@@ -12,7 +12,7 @@ from typing import Any
 
 from salon.data.evidence import Evidence
 from salon.errors import SalonError
-from salon.jsonfile import read_json
+from salon.jsonfile import NoJsonError, read_json
 from salon.params import DriftParams
 
 FORMAT = 1
@@ -72,8 +72,10 @@ def read_accepted(path: Path) -> Profile | None:
         accepted = read_json(path)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise SalonError(f"{path} is no JSON ({error}): `git checkout` it, or accept the data anew") from None
+    except NoJsonError as error:
+        raise SalonError(
+            f"{path} is no JSON ({error.reason}): `git checkout` it, or accept the data anew"
+        ) from None
     if not isinstance(accepted, dict) or accepted.get("format") != FORMAT:
         raise SalonError(f"{path} is of another version of Salon: run `salon validate --accept`")
     return accepted

@@ -4,8 +4,8 @@ MaskGIT (Chang 2022): a share cos(pi u / 2), u uniform, of a picture's codes is 
 transformer predicts them from the rest (eq. 1); captions condition it as in Muse (Chang 2023). Sampling
 begins with everything masked. Pass i of S draws all masked codes and masks again the n cos(pi i / 2S) least
 certain (sec. 3.2), by log p + tau (1 - i / S) g with Gumbel noise g. Guidance is on the logits (Muse,
-sec. 2.7), and only in the later passes, which keep most of the codes: Muse has it grow from none, and a
-limited interval (Kynkaanniemi 2024) saves the second network pass outside it.
+sec. 2.7), and in the later passes alone, which keep most of the codes: Muse has it grow from none, and an
+interval that begins late (Kynkaanniemi 2024, who ends it early, too) saves a network pass before it.
 
 Departures: the mean of the caption's words (`salon.text.words`) is added at every cell together with a layout
 painted from it, in place of cross-attention. Codes enter and leave through their codebook entries
@@ -64,9 +64,9 @@ class VqVaePriorConfig(MethodConfig):
     num_inference_steps: int = Field(8, ge=1)
     """Default number of passes; at most one per code."""
     guidance_scale: float = Field(1.5, ge=1, le=MAX_GUIDANCE_SCALE)
-    """Default strength of guidance; 1 is none and costs two thirds, from 2 on regular backgrounds smear."""
-    guidance_start: Fraction = 0.5
-    """Share of the passes that are not guided, the first ones: 0.5 saves a quarter of the network."""
+    """Default strength of guidance; 1 is none; more than the default makes pictures less like real ones."""
+    guidance_start: float = Field(0.5, ge=0, lt=1)
+    """Share of the passes that are not guided, the first ones. 0 guides all, and costs a third more."""
 
 
 class VqVaePrior(Method):

@@ -2,8 +2,10 @@
 
 Every cell has logits over the codebook. Guidance is classifier-free (Ho 2022) on the logits:
 l = l_free + s (l_caption - l_free). One code at a time is drawn as argmax(l / T + g) with Gumbel noise g,
-which samples the softmax (Gumbel 1954) in two operations; many at once by inverting the distribution, which
-takes one random number a code in place of one for each that it could be.
+which samples the softmax (Gumbel 1954) in two operations; many at once by inverting their distribution
+functions, which takes one random number a code in place of one for each that it could be, a quarter of the
+time for 64 codes of 512. The price: where another batch size or machine rounds otherwise, fifty times as many
+codes come out otherwise, one in 10,000.
 """
 
 from collections.abc import Sequence
@@ -85,10 +87,12 @@ def guide(logits: Float[Tensor, "b2 ..."], scale: float) -> Float[Tensor, "b ...
 def draw(
     logits: Float[Tensor, "b m k"], generators: Sequence[torch.Generator]
 ) -> tuple[Int[Tensor, "b m"], Float[Tensor, "b m"]]:
-    """Codes of the softmax, each picture's from its own generator, and their log-probabilities."""
+    """Codes of the softmax, each picture's from its own generator, and their log-probabilities.
+
+    Logits that are not numbers give the last code.
+    """
     p = logits.softmax(dim=2)
-    # in double precision, so that the rounding of differently shaped batches hardly ever changes a code
-    distribution = p.cumsum(dim=2, dtype=torch.float64)
+    distribution = p.cumsum(dim=2, dtype=torch.float64)  # doubles: no code is too improbable to be drawn
     shape = (logits.shape[1], 1)
     uniform = torch.stack(
         [torch.rand(*shape, generator=g, device=g.device, dtype=torch.float64) for g in generators]

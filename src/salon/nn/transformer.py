@@ -1,11 +1,12 @@
 """A transformer over a square grid of tokens, for parallel and for one-by-one decoding.
 
-Pre-norm blocks of attention and SwiGLU (Shazeer 2020). Queries and keys have unit length (Henry 2020, eq. 2)
-and are rotated by their row and their column (RoPE, Su 2021, over two axes as in Heo 2024, sec. 3.2).
+Pre-norm blocks of attention and SwiGLU (Shazeer 2020). Queries and keys have unit length (Henry 2020) and are
+rotated by their row and their column (RoPE, Su 2021, over two axes as in Heo 2024, sec. 3.2).
 
 Departures: layer norm without bias in place of RMSNorm, whose backward pass torch does not fuse (five times
-as slow on a CPU). What scales queries and keys is learned per pair of channels and joins the rotation, which
-is one complex product, four times as fast as swapped halves.
+as slow on a CPU). In place of one learned factor of all products, sqrt(head width) times one per pair of
+channels of queries and of keys; they join the rotation, one complex product, four times as fast as swapped
+halves.
 """
 
 import torch
@@ -57,11 +58,12 @@ class Block(nn.Module):
         cache: Float[Tensor, "2 b heads m head_width"] | None = None,
         start: int = 0,
         wanted: Int[Tensor, "b m"] | None = None,
-    ) -> Float[Tensor, "b n d"]:
+    ) -> Float[Tensor, "b n_or_m d"]:
         """With a `cache`, the n tokens of `x` stand at `start` and also see everything before them.
 
-        Where m tokens of each row are `wanted`, these alone come out, in that order.
+        Where m tokens of each row are `wanted`, these alone come out, in that order; not with `is_causal`.
         """
+        assert wanted is None or not is_causal  # the mask knows no order but that of the tokens
         h = self.norm_attention(x)
         # products with parts of a weight: nothing is copied, and backward joins weights, not activations
         to_qk, to_v = self.qkv.weight.split((2 * x.shape[-1], x.shape[-1]))
@@ -108,7 +110,7 @@ class Transformer(nn.Module):
         cache: Float[Tensor, "layers 2 b heads m head_width"] | None = None,
         start: int = 0,
         wanted: Int[Tensor, "b m"] | None = None,
-    ) -> Float[Tensor, "b n d"]:
+    ) -> Float[Tensor, "b n_or_m d"]:
         """As the blocks, one after the other; the last one alone is told what is `wanted`."""
         for i, block in enumerate(self.blocks):
             x = block(
@@ -124,5 +126,4 @@ class Transformer(nn.Module):
 
 def _unit(x: Float[Tensor, "... w"]) -> Float[Tensor, "... w"]:
     """`x` over its length."""
-    # forward twice as fast as a layer norm of such short vectors; backward a tenth faster than `F.normalize`
     return x * torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-6).reciprocal()

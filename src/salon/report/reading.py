@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from PIL import Image
 
 from salon.data.shards import read_tables
 from salon.errors import SalonError
-from salon.jsonfile import read_json
+from salon.jsonfile import NoJsonError, read_json
 from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import SPLITS, Paths
@@ -240,8 +239,8 @@ def _read(path: Path, stage: str, *, needs: Sequence[str] = ()) -> Any:
         value = read_json(path)
     except FileNotFoundError:
         raise _missing(path, stage) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SalonError(f"{path} is not JSON ({error}): run `dvc repro --force {stage}`") from None
+    except NoJsonError as error:
+        raise SalonError(f"{path} is not JSON ({error.reason}): run `dvc repro --force {stage}`") from None
     absent = [key for key in needs if key not in value]
     if absent:
         raise SalonError(f"{path} has no {', '.join(absent)}: run `dvc repro --force {stage}`")

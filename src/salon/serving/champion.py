@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -80,7 +81,7 @@ class Champion:
         self.method = method
         self.captions = captions
         self.device = device
-        self._exact: dict[tuple[int, bool], bool] = {}
+        self._exact: dict[tuple[int, int | None, bool], bool] = {}
         self._proving = threading.Lock()
 
     def draw(
@@ -95,7 +96,7 @@ class Champion:
             RequestError: the method does not support these steps or this guidance.
         """
         started = time.perf_counter()
-        if len(requests) == 1 or self._is_exact(len(requests), unguided=requests[0].guidance_scale == 1):
+        if len(requests) == 1 or self._is_exact(len(requests), like=requests[0], check=check):
             images = self._sample(requests, check=check)
         else:
             images = torch.cat([self._sample([request], check=check) for request in requests])
@@ -127,25 +128,29 @@ class Champion:
         if self.exhibit.probes is not None:
             self._compare(_to_pixels(alone))
 
-    def _is_exact(self, count: int, *, unguided: bool) -> bool:
-        """Whether batches of this size draw what each picture would be alone, found out when first needed."""
-        size = _padded(count)
+    def _is_exact(self, count: int, *, like: PictureRequest, check: Callable[[], None] | None) -> bool:
+        """Whether batches of this size draw what each picture would be alone, found out when first needed.
+
+        The steps and whether there is guidance matter, too: both change what is multiplied with what.
+        """
+        size, steps, unguided = _padded(count), like.num_inference_steps, like.guidance_scale == 1
         with self._proving:
-            if (size, unguided) not in self._exact:
+            if (size, steps, unguided) not in self._exact:
+                draw = partial(self._draw_probes, steps=steps, unguided=unguided, check=check)
                 probes = [PROBES[i % len(PROBES)] for i in range(size)]
-                alone = {probe: self._draw_probes([probe], unguided=unguided)[0] for probe in set(probes)}
-                batch = self._draw_probes(probes, unguided=unguided)
+                alone = {probe: draw([probe])[0] for probe in set(probes)}
                 exact = all(
-                    torch.equal(alone[probe], image) for probe, image in zip(probes, batch, strict=True)
+                    torch.equal(alone[probe], image)
+                    for probe, image in zip(probes, draw(probes), strict=True)
                 )
-                self._exact[size, unguided] = exact
+                self._exact[size, steps, unguided] = exact
                 if not exact:
                     logger.warning(
                         "%s: batches of %d round otherwise on this machine and are drawn one by one",
                         self.name,
                         size,
                     )
-            return self._exact[size, unguided]
+            return self._exact[size, steps, unguided]
 
     def write_probes(self, path: Path) -> None:
         """Draw the pictures by which other code will be told."""
@@ -174,10 +179,16 @@ class Champion:
         )
 
     def _draw_probes(
-        self, probes: Sequence[tuple[str, int]], *, unguided: bool = False
+        self,
+        probes: Sequence[tuple[str, int]],
+        *,
+        steps: int | None = None,
+        unguided: bool = False,
+        check: Callable[[], None] | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         scale = 1.0 if unguided else None
-        return self._sample([PictureRequest(prompt, seed, None, scale) for prompt, seed in probes])
+        requests = [PictureRequest(prompt, seed, steps, scale) for prompt, seed in probes]
+        return self._sample(requests, check=check)
 
     def _sample(
         self, requests: Sequence[PictureRequest], *, check: Callable[[], None] | None = None

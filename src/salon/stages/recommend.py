@@ -1,7 +1,7 @@
 """Say which method to take under given constraints."""
 
 from salon.errors import SalonError
-from salon.jsonfile import read_json
+from salon.jsonfile import NoJsonError, read_json
 from salon.judging.alignment import ALL
 from salon.judging.statistics import Estimate
 from salon.params import Params
@@ -58,7 +58,12 @@ def _read_contender(name: str, paths: Paths) -> Contender:
         )
     except FileNotFoundError as error:
         raise SalonError(f"{error.filename} does not exist: run `dvc repro evaluate@{name}`") from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # another form, or no JSON at all
+    except NoJsonError as error:
+        raise SalonError(
+            f"{error.path} is not what its stage writes ({error.reason}): run "
+            f"`dvc repro --force evaluate@{name}`"
+        ) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # another form
         raise SalonError(
             f"{paths.metrics(name)} is not what its stage writes ({type(error).__name__}: {error}): run "
             f"`dvc repro --force evaluate@{name}`"
