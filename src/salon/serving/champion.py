@@ -30,7 +30,7 @@ from salon.methods.base import Frozen, Method, load_method
 from salon.serving.bundle import CLIP, CODEC, METHOD, PROBES_FILE, Exhibit, read_exhibits, seal
 from salon.serving.captions import Captions
 from salon.serving.credentials import configured_signer
-from salon.serving.exact import batch_invariant
+from salon.serving.exact import batch_invariant, padded_count
 from salon.serving.pictures import Provenance, encode_png
 from salon.serving.schema import PictureRequest, RequestError
 from salon.text.tower import ClipTower
@@ -133,7 +133,7 @@ class Champion:
 
         The steps and whether there is guidance matter, too: both change what is multiplied with what.
         """
-        size, steps, unguided = _padded(count), like.num_inference_steps, like.guidance_scale == 1
+        size, steps, unguided = padded_count(count), like.num_inference_steps, like.guidance_scale == 1
         with self._proving:
             if (size, steps, unguided) not in self._exact:
                 draw = partial(self._draw_probes, steps=steps, unguided=unguided, check=check)
@@ -195,7 +195,7 @@ class Champion:
     ) -> Float[Tensor, "b 3 h w"]:
         count = len(requests)
         # elsewhere a full batch costs little more than one picture, and one size means one choice of kernels
-        size = _padded(count) if self.device.type == "cpu" else BATCH
+        size = padded_count(count) if self.device.type == "cpu" else BATCH
         requests = [*requests, *[requests[-1]] * (size - count)]
         text = self.captions.encode([request.prompt for request in requests])
         # on the CPU whatever the device is: a seed is the same noise everywhere
@@ -273,11 +273,6 @@ def add_probes(bundle: Path) -> None:
     ((_, exhibit),) = read_exhibits(bundle).items()
     Loader().load(exhibit, version="to be registered").write_probes(bundle / PROBES_FILE)
     seal(bundle, exhibit.description)
-
-
-def _padded(count: int) -> int:
-    """The next power of two: threads share out three pictures otherwise than two or four."""
-    return 1 << (count - 1).bit_length()
 
 
 def _to_pixels(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:

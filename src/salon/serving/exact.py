@@ -52,6 +52,11 @@ def batch_invariant(check: Callable[[], None] | None = None) -> Iterator[None]:
                 F.linear, F.conv2d = _linear, _conv2d
 
 
+def padded_count(count: int) -> int:
+    """The next power of two: threads share out three pictures otherwise than two or four."""
+    return 1 << (count - 1).bit_length()
+
+
 def _nothing() -> None:
     pass
 
