@@ -267,7 +267,9 @@ def test_the_command_prints_the_choice_and_fails_when_there_is_none(tmp_path, mo
 def test_figures_that_cannot_be_read_name_the_stage_that_writes_them(tmp_path, content: str) -> None:
     params = write_workspace(tmp_path)
     Paths(tmp_path).metrics("gan").write_text(content, encoding="utf-8")
-    with pytest.raises(SalonError, match=r"gan\.json is not what its stage .*\(.*\): run .* evaluate@gan"):
+    with pytest.raises(
+        SalonError, match=r"gan\.json is not what its stage writes \(.*\): run .* --force evaluate@gan"
+    ):
         stage.run(params, Paths(tmp_path), Constraints())
 
 

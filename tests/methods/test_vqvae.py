@@ -104,7 +104,7 @@ def test_the_last_block_works_out_what_is_wanted_alone() -> None:
 def draw_plainly(
     method: VqVaePrior, text: TextStates, generators: list[torch.Generator], *, scale: float, steps: int
 ) -> torch.Tensor:
-    """Codes of each picture by itself: all cells in every pass, kept ones ruled out by infinity."""
+    """Codes of each picture by itself: all cells in every pass, with and without its caption."""
     config, vectors_in, vectors_out = (
         method.config,
         method.code.vectors_in(method.codebook),

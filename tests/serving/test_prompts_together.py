@@ -8,6 +8,7 @@ from five_methods import METHODS, write_bundles
 
 from salon.serving.bundle import CLIP
 from salon.serving.captions import PROBES, REMEMBERED_PROMPTS, Captions
+from salon.serving.exact import padded_count
 from salon.text.states import TextStates
 from salon.text.tower import ClipTower
 
@@ -30,9 +31,7 @@ def are_equal(a: TextStates, b: TextStates) -> bool:
 def test_states_are_bit_for_bit_those_of_each_prompt_alone(tower: ClipTower, count: int) -> None:
     captions = Captions(tower)
     together = captions.encode(PROMPTS[:count])
-    assert captions._exact == {
-        1 << (count - 1).bit_length(): True
-    }  # so that they were really encoded together
+    assert captions._exact == {padded_count(count): True}  # so that they were really encoded together
     for place, prompt in enumerate(PROMPTS[:count]):
         assert are_equal(together[place : place + 1], Captions(tower).encode([prompt]))
 
