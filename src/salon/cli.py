@@ -137,6 +137,7 @@ def compare() -> None:
 @app.command()
 def recommend(
     max_latency_ms: Annotated[float | None, typer.Option(help="Median of one picture alone.")] = None,
+    min_images_per_second: Annotated[float | None, typer.Option(help="16 pictures at once.")] = None,
     max_train_minutes: Annotated[float | None, typer.Option(help="Shared stages included.")] = None,
     max_copy_rate: Annotated[float | None, typer.Option(help="Share of copies of training pictures.")] = None,
     min_alignment: Annotated[float | None, typer.Option(help="Share of prompts drawn all right.")] = None,
@@ -152,6 +153,7 @@ def recommend(
         *workspace(),
         Constraints(
             max_latency_ms=max_latency_ms,
+            min_images_per_second=min_images_per_second,
             max_train_minutes=max_train_minutes,
             max_copy_rate=max_copy_rate,
             min_alignment=min_alignment,

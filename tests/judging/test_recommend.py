@@ -29,6 +29,7 @@ def make_contender(
     *,
     kid: tuple[float, float, float] = (0.5, 0.45, 0.55),
     latency_ms: float = 50,
+    images_per_second: float = 80,
     train_minutes: float = 6,
     copies: float | None = 0.0,
     train_flops: float = 2.4e13,
@@ -43,6 +44,7 @@ def make_contender(
         kid=Estimate(*kid, PROMPTS),
         copy_rate=None if copies is None else Estimate(copies, max(0, copies - 0.01), copies + 0.01, PROMPTS),
         latency_ms=latency_ms,
+        images_per_second=images_per_second,
         train_minutes=train_minutes,
         train_flops=train_flops,
         memory_gb=memory_gb,
@@ -152,6 +154,10 @@ def test_an_exact_tie_says_that_no_number_of_prompts_is_known_to_help() -> None:
     [
         ({"max_latency_ms": 40}, "best does not qualify: a picture takes 90 ms, at most 40 are allowed."),
         (
+            {"min_images_per_second": 60},
+            "best does not qualify: 16 at once, it draws 55 pictures a second, 60 are needed.",
+        ),
+        (
             {"max_train_minutes": 5},
             "best does not qualify: training took 9.0 minutes, at most 5 are allowed.",
         ),
@@ -160,7 +166,9 @@ def test_an_exact_tie_says_that_no_number_of_prompts_is_known_to_help() -> None:
     ],
 )
 def test_the_best_that_breaks_a_constraint_is_passed_over_with_the_reason(constraint, reason) -> None:
-    best = make_contender("best", 0.99, latency_ms=90, train_minutes=9, copies=0.1, memory_gb=3.5)
+    best = make_contender(
+        "best", 0.99, latency_ms=90, images_per_second=55, train_minutes=9, copies=0.1, memory_gb=3.5
+    )
     second = make_contender("second", 0.7, latency_ms=20, train_minutes=4)
     assert names(choose(best, second)) == ["best", "second"]
     found = choose(best, second, **constraint)
@@ -182,6 +190,8 @@ def test_what_was_not_measured_does_not_pass() -> None:
         choose(make_contender("a", 0.9, copies=None), max_copy_rate=0.5)
     with pytest.raises(SalonError, match="nothing qualifies"):
         choose(make_contender("a", 0.9, latency_ms=float("nan")), max_latency_ms=100)
+    with pytest.raises(SalonError, match="nothing qualifies"):
+        choose(make_contender("a", 0.9, images_per_second=float("nan")), min_images_per_second=1)
     with pytest.raises(SalonError, match="an unknown amount of memory"):
         choose(make_contender("a", 0.9, memory_gb=None), max_memory_gb=8)
     with pytest.raises(SalonError, match="was not written down"):
@@ -192,8 +202,9 @@ def test_what_was_not_measured_does_not_pass() -> None:
     "elsewhere", [{"cores": 1}, {"device": "cuda"}, {"device": "cpu", "cores": 1}], ids=str
 )
 def test_time_on_another_machine_is_not_invented(elsewhere: dict[str, Any]) -> None:
-    with pytest.raises(SalonError, match="measured on 2 CPU cores, and is not known elsewhere"):
-        choose(make_contender("a", 0.9), max_latency_ms=100, **elsewhere)
+    for limit in ({"max_latency_ms": 100}, {"min_images_per_second": 10}, {"max_train_minutes": 10}):
+        with pytest.raises(SalonError, match="measured on 2 CPU cores, and is not known elsewhere"):
+            choose(make_contender("a", 0.9), **limit, **elsewhere)
     # without a limit on time it does not matter, and it is said
     said = advise(choose(make_contender("a", 0.9), min_alignment=0.5, **elsewhere))
     assert "Seconds were measured on 2 CPU cores; on the machine asked for they are not known" in said[0]
@@ -230,6 +241,7 @@ def write_workspace(root: Path, *, passed: bool = True) -> Params:
                 "memorisation": {"copy_rate": share | {"value": 0.0, "low": 0.0}},
                 "cost": {
                     "latency_ms_p50": 50.0,
+                    "images_per_second_b16": 80.0,
                     "train_minutes": 6.0,
                     "train_flops": 1e12,
                     "peak_memory_gb": 1.5,
@@ -254,6 +266,7 @@ def test_the_command_prints_the_choice_and_fails_when_there_is_none(tmp_path, mo
     assert "Take " in shown.output
     for impossible in (
         ["--max-latency-ms", "40"],
+        ["--min-images-per-second", "90"],
         ["--max-memory-gb", "1"],
         ["--max-latency-ms", "60", "--device", "cuda"],
         ["--max-train-minutes", "10", "--cores", "1"],

@@ -26,6 +26,8 @@ class Constraints:
 
     max_latency_ms: float | None = None
     """Median of one picture alone, on the machine that measured it."""
+    min_images_per_second: float | None = None
+    """16 pictures at once, on the machine that measured it."""
     max_train_minutes: float | None = None
     """Shared stages included."""
     max_copy_rate: float | None = None
@@ -42,7 +44,8 @@ class Constraints:
     @property
     def asks_for_time(self) -> bool:
         """Whether a limit is set on what another machine changes."""
-        return self.max_latency_ms is not None or self.max_train_minutes is not None
+        limits = (self.max_latency_ms, self.min_images_per_second, self.max_train_minutes)
+        return any(limit is not None for limit in limits)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Contender:
     copy_rate: Estimate | None
     """`None` where memorisation was not measured."""
     latency_ms: float
+    images_per_second: float
+    """16 at once."""
     train_minutes: float
     train_flops: float
     memory_gb: float | None = None
@@ -203,6 +208,11 @@ def violations(contender: Contender, constraints: Constraints) -> list[str]:
     limit = constraints.max_latency_ms
     if limit is not None and not contender.latency_ms <= limit:
         found.append(f"a picture takes {contender.latency_ms:.0f} ms, at most {limit:g} are allowed")
+    limit = constraints.min_images_per_second
+    if limit is not None and not contender.images_per_second >= limit:
+        found.append(
+            f"16 at once, it draws {contender.images_per_second:.0f} pictures a second, {limit:g} are needed"
+        )
     limit = constraints.max_train_minutes
     if limit is not None and not contender.train_minutes <= limit:
         found.append(f"training took {contender.train_minutes:.1f} minutes, at most {limit:g} are allowed")

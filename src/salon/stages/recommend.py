@@ -49,6 +49,7 @@ def _read_contender(name: str, paths: Paths) -> Contender:
             kid=Estimate(**metrics["val"]["kid"]),
             copy_rate=Estimate(**copies) if copies else None,
             latency_ms=metrics["cost"]["latency_ms_p50"],
+            images_per_second=metrics["cost"]["images_per_second_b16"],
             train_minutes=metrics["cost"]["train_minutes"],
             train_flops=metrics["cost"]["train_flops"],
             memory_gb=metrics["cost"].get("peak_memory_gb"),
