@@ -1,8 +1,7 @@
 """A convolutional generator: noise and a caption to a picture, in one pass.
 
 Dense layers paint the coarsest grids in a few channels, residual blocks modulated by FiLM refine them, and
-the last convolution writes a block of pixels per cell (sub-pixel convolution, Shi 2016), so that no layer
-works on the full grid.
+the last convolution writes a block of pixels per cell, so that no layer with weights works on the full grid.
 """
 
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salon.nn.unet import GROUP_CHANNELS, ResBlock
+from salon.nn.unfolding import SmoothUnfolding
 
 PAINTED_LEVELS = 2  # coarsest levels whose cells the condition paints one by one
 PAINTED_CHANNELS = 32  # of each cell; more only move more memory
@@ -56,7 +56,6 @@ class Generator(nn.Module):
             side: Width and height of the picture.
         """
         super().__init__()
-        self.patch = patch
         self.latent = nn.Linear(latent_width, condition_width)
         # linear: what the caption's parts add up to, so that unseen combinations stay near their parts
         self.caption = nn.Linear(words_width, condition_width)
@@ -79,6 +78,7 @@ class Generator(nn.Module):
             self.head.weight.copy_(self.head.weight[:: patch**2].repeat_interleave(patch**2, dim=0))
             assert self.head.bias is not None
             self.head.bias.zero_()
+        self.unfold = SmoothUnfolding(patch)
 
     def forward(self, z: Float[Tensor, "b z"], words: Float[Tensor, "b w"]) -> Float[Tensor, "b 3 h w"]:
         condition = F.silu(self.latent(z) + self.caption(words))
@@ -90,4 +90,4 @@ class Generator(nn.Module):
                 h = self.painters[depth](h, condition)
             for block in blocks.children():
                 h = block(h, condition)  # (b, channels[i], h/p/2^i, w/p/2^i)
-        return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.patch).tanh()
+        return self.unfold(self.head(F.silu(self.norm(h)))).tanh()

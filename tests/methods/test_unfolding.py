@@ -1,0 +1,36 @@
+"""Blocks of pixels become a picture without a trace of the blocks."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from salon.nn.unfolding import SmoothUnfolding
+
+
+@pytest.mark.parametrize("patch", [2, 3, 4])
+def test_weights_that_differ_within_a_block_leave_no_grid_on_a_flat_surface(patch: int) -> None:
+    place = torch.randn(2, 3 * patch**2, 1, 1, generator=torch.Generator().manual_seed(0))
+    picture = SmoothUnfolding(patch)(place.expand(-1, -1, 8, 8))
+    assert F.pixel_shuffle(place, patch).std(dim=(2, 3)).min() > 0.1  # the grid that was there
+    inside = picture[:, :, patch:-patch, patch:-patch]
+    torch.testing.assert_close(inside, place.unflatten(1, (3, -1)).mean(dim=2).expand_as(inside))
+
+
+def test_blocks_of_two_leave_none_at_the_edges_either() -> None:
+    place = torch.randn(1, 12, 1, 1, generator=torch.Generator().manual_seed(0))
+    picture = SmoothUnfolding(2)(place.expand(-1, -1, 4, 4))
+    torch.testing.assert_close(picture, picture[:, :, :1, :1].expand_as(picture))
+
+
+@pytest.mark.parametrize("patch", [2, 3])
+def test_nothing_moves_and_nothing_fades(patch: int) -> None:
+    ramp = torch.arange(12.0).expand(1, 3, 12, 12)
+    picture = SmoothUnfolding(patch)(F.pixel_unshuffle(ramp, patch))
+    torch.testing.assert_close(picture[..., patch:-patch], ramp[..., patch:-patch])
+    flat = torch.full((1, 3 * patch**2, 4, 4), 0.7)
+    torch.testing.assert_close(SmoothUnfolding(patch)(flat), torch.full((1, 3, 4 * patch, 4 * patch), 0.7))
+
+
+def test_blocks_of_one_pixel_are_left_alone() -> None:
+    picture = torch.randn(2, 3, 5, 5)
+    assert torch.equal(SmoothUnfolding(1)(picture), picture)
