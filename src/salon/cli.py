@@ -137,7 +137,9 @@ def compare() -> None:
 @app.command()
 def recommend(
     max_latency_ms: Annotated[float | None, typer.Option(help="Median of one picture alone.")] = None,
-    min_images_per_second: Annotated[float | None, typer.Option(help="16 pictures at once.")] = None,
+    min_images_per_second: Annotated[
+        float | None, typer.Option(help="Drawn 16 at once, on the machine that measured it.")
+    ] = None,
     max_train_minutes: Annotated[float | None, typer.Option(help="Shared stages included.")] = None,
     max_copy_rate: Annotated[float | None, typer.Option(help="Share of copies of training pictures.")] = None,
     min_alignment: Annotated[float | None, typer.Option(help="Share of prompts drawn all right.")] = None,

@@ -176,6 +176,42 @@ def test_the_best_that_breaks_a_constraint_is_passed_over_with_the_reason(constr
     assert reason in advise(found)[0]
 
 
+@pytest.mark.parametrize(
+    ("constraint", "reason"),
+    [
+        ({"min_images_per_second": 60}, "it draws 59.7 pictures a second, 60 are needed"),
+        ({"max_latency_ms": 51}, "a picture takes 51.2 ms, at most 51 are allowed"),
+        ({"max_train_minutes": 3}, "training took 3.04 minutes, at most 3 are allowed"),
+        ({"max_memory_gb": 2}, "training took 2.004 GB of memory, at most 2 GB are allowed"),
+        ({"min_images_per_second": 1234567}, "60 pictures a second, 1234567 are needed"),
+    ],
+    ids=str,
+)
+def test_a_figure_just_beyond_its_limit_is_told_from_it(constraint, reason) -> None:
+    close = make_contender(
+        "close", 0.9, latency_ms=51.16, images_per_second=59.69, train_minutes=3.04, memory_gb=2.004
+    )
+    with pytest.raises(SalonError, match=re.escape(reason)):
+        choose(close, **constraint)
+
+
+@pytest.mark.parametrize("limit", [float("nan"), float("inf"), -1.0])
+@pytest.mark.parametrize("name", ["max_latency_ms", "min_images_per_second", "min_alignment"])
+def test_a_limit_that_nothing_could_keep_names_its_option(name: str, limit: float) -> None:
+    with pytest.raises(SalonError, match=f"--{name.replace('_', '-')} .* give a number"):
+        Constraints(**{name: limit})
+
+
+def test_no_core_at_all_is_no_machine() -> None:
+    with pytest.raises(SalonError, match="--cores 0"):
+        Constraints(cores=0)
+
+
+def test_both_speeds_are_told() -> None:
+    said = advise(choose(make_contender("a", 0.9, latency_ms=31, images_per_second=77)))
+    assert any("31 ms a picture, 77 a second in batches of 16;" in sentence for sentence in said)
+
+
 def test_when_nothing_is_feasible_every_reason_is_given() -> None:
     with pytest.raises(SalonError) as refused:
         choose(make_contender("a", 0.8), make_contender("b", 0.6), min_alignment=0.9, max_latency_ms=10)
@@ -183,6 +219,9 @@ def test_when_nothing_is_feasible_every_reason_is_given() -> None:
     assert message.startswith("nothing qualifies. a: a picture takes 50 ms")
     assert "b: " in message
     assert "90.0\N{NO-BREAK SPACE}% are needed" in message
+    assert message.endswith("Relax a constraint, or train longer")
+    with pytest.raises(SalonError, match=r"Relax a constraint$"):  # which no training makes quicker
+        choose(make_contender("a", 0.8), max_latency_ms=10)
 
 
 def test_what_was_not_measured_does_not_pass() -> None:

@@ -5,8 +5,8 @@ predicts the picture and the loss compares velocities, since a network this smal
 has to predict noise itself. Noise levels are drawn logit-normally (Esser 2024, eq. 19). Captions are dropped
 at random, so that one network gives the guided and the unguided velocity (Ho 2022).
 
-Departures: FiLM by a linear map of the caption's words, and a layout painted from it;
-guidance only at middle noise levels (Kynkäänniemi 2024), which saves the second network pass elsewhere.
+Departures: FiLM by a linear map of the caption's words, and a layout painted from it. Guidance can be kept to
+an interval of noise levels (Kynkäänniemi 2024), which saves the second network pass elsewhere.
 At inference the solver is a scheduler of diffusers, chosen by name.
 """
 

@@ -66,7 +66,7 @@ class VqVaePriorConfig(MethodConfig):
     guidance_scale: float = Field(1.5, ge=1, le=MAX_GUIDANCE_SCALE)
     """Default strength of guidance; 1 is none; more than the default makes pictures less like real ones."""
     guidance_start: float = Field(0.625, ge=0, lt=1)
-    """Share of the passes that are not guided, the first ones. 0 guides all, and costs half as much again."""
+    """Share of the passes that are not guided, the first ones. 0 guides all: 16 forwards, not 11, in 8."""
 
 
 class VqVaePrior(Method):

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salon.nn.pixel_shuffle import SmoothPixelShuffle
 from salon.nn.unet import GROUP_CHANNELS, ResBlock
-from salon.nn.unfolding import SmoothUnfolding
 
 PAINTED_LEVELS = 2  # coarsest levels whose cells the condition paints one by one
 PAINTED_CHANNELS = 32  # of each cell; more only move more memory
@@ -74,11 +74,11 @@ class Generator(nn.Module):
             )
         self.norm = nn.GroupNorm(max(1, channels[0] // GROUP_CHANNELS), channels[0])
         self.head = nn.Conv2d(channels[0], 3 * patch**2, 3, padding=1)
-        with torch.no_grad():  # all pixels of a block start equal, else blocks leave a grid (Aitken 2017)
+        with torch.no_grad():  # all pixels of a block start equal (Aitken 2017): no grid to begin with
             self.head.weight.copy_(self.head.weight[:: patch**2].repeat_interleave(patch**2, dim=0))
             assert self.head.bias is not None
             self.head.bias.zero_()
-        self.unfold = SmoothUnfolding(patch)
+        self.shuffle = SmoothPixelShuffle(patch)
 
     def forward(self, z: Float[Tensor, "b z"], words: Float[Tensor, "b w"]) -> Float[Tensor, "b 3 h w"]:
         condition = F.silu(self.latent(z) + self.caption(words))
@@ -90,4 +90,4 @@ class Generator(nn.Module):
                 h = self.painters[depth](h, condition)
             for block in blocks.children():
                 h = block(h, condition)  # (b, channels[i], h/p/2^i, w/p/2^i)
-        return self.unfold(self.head(F.silu(self.norm(h)))).tanh()
+        return self.shuffle(self.head(F.silu(self.norm(h)))).tanh()

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from salon.nn.unfolding import SmoothUnfolding
+from salon.nn.pixel_shuffle import SmoothPixelShuffle
 
 GROUP_CHANNELS = 16  # channels per group of GroupNorm
 
@@ -110,7 +110,7 @@ class UNet(nn.Module):
         """
         super().__init__()
         self.patch = patch
-        self.unfold = SmoothUnfolding(patch)
+        self.shuffle = SmoothPixelShuffle(patch)
         folded = in_channels * patch**2
         self.stem = nn.Conv2d(folded, channels[0], 3, padding=1)
 
@@ -165,7 +165,7 @@ class UNet(nn.Module):
             if depth:
                 h = torch.cat([F.interpolate(h, scale_factor=2.0, mode="nearest"), skips[-1 - depth]], dim=1)
             h = _run(blocks, h, condition, tokens, mask)
-        return self.unfold(self.head(F.silu(self.norm(h))))
+        return self.shuffle(self.head(F.silu(self.norm(h))))
 
 
 def _run(blocks: nn.Module, h: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:

@@ -40,7 +40,8 @@ def _describe(place: Place) -> str:
         f"{contender.name}: everything right in {percent(place.alignment.value)} of val "
         f"({interval(place.alignment)}), {percent(contender.test.value)} of test "
         f"({interval(contender.test)}); KID {decimal(contender.kid.value)} ({span(contender.kid)}); "
-        f"{contender.latency_ms:.0f} ms a picture, {contender.images_per_second:.0f} a second 16 at once; "
+        f"{contender.latency_ms:.0f} ms a picture, "
+        f"{contender.images_per_second:.0f} a second in batches of 16; "
         f"{contender.train_minutes:.1f} minutes of training"
         + (f" in {contender.memory_gb:.2f} GB; " if contender.memory_gb is not None else "; ")
         + (f"copies {percent(copies.value)} ({interval(copies)})" if copies else "copies not measured")

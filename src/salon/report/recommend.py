@@ -11,13 +11,15 @@ with more cores of the same kind they are taken as they are, for anything else t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import hypot
+from math import hypot, inf
 
 import numpy as np
 
 from salon.errors import SalonError
 from salon.judging.statistics import Comparison, Estimate, bootstrap_mean, compare_all, probability_best
 from salon.report.wording import describe_machine, interval, percent
+
+MAX_DIGITS = 6  # after the point, of a figure that breaks a limit
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,17 @@ class Constraints:
     """Where it is to run: `cpu`, or `cuda` with or without the name of the GPU."""
     cores: int | None = None
     """CPU cores that it is to run on."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            SalonError: a limit is no number that could be kept.
+        """
+        for name, limit in vars(self).items():
+            if isinstance(limit, int | float) and not 0 <= limit < inf:
+                raise SalonError(f"--{name.replace('_', '-')} {limit:g}: give a number that is not negative")
+        if self.cores == 0:
+            raise SalonError("--cores 0: nothing runs on no core")
 
     @property
     def asks_for_time(self) -> bool:
@@ -151,7 +164,8 @@ def recommend(
     fit = [contender for contender in contenders if contender.name not in rejected]
     if not fit:
         reasons = " ".join(f"{name}: {'; '.join(why)}." for name, why in rejected.items())
-        raise SalonError(f"nothing qualifies. {reasons} Relax a constraint, or train longer")
+        trained = ", or train longer" if constraints.min_alignment is not None else ""
+        raise SalonError(f"nothing qualifies. {reasons} Relax a constraint{trained}")
     rng = np.random.default_rng(seed)
     fit.sort(key=lambda contender: (-contender.alignment, contender.latency_ms))
     prompts = sorted(fit[0].scores)
@@ -203,19 +217,24 @@ def violations(contender: Contender, constraints: Constraints) -> list[str]:
             found.append(f"its time was measured on {machine.described}, and is not known elsewhere")
     limit = constraints.max_memory_gb
     if limit is not None and (contender.memory_gb is None or not contender.memory_gb <= limit):
-        taken = "an unknown amount" if contender.memory_gb is None else f"{contender.memory_gb:.2f} GB"
-        found.append(f"training took {taken} of memory, at most {limit:g} GB are allowed")
+        known = contender.memory_gb
+        taken = "an unknown amount" if known is None else f"{_apart(known, limit, digits=2)} GB"
+        found.append(f"training took {taken} of memory, at most {limit:.10g} GB are allowed")
     limit = constraints.max_latency_ms
     if limit is not None and not contender.latency_ms <= limit:
-        found.append(f"a picture takes {contender.latency_ms:.0f} ms, at most {limit:g} are allowed")
+        found.append(
+            f"a picture takes {_apart(contender.latency_ms, limit)} ms, at most {limit:.10g} are allowed"
+        )
     limit = constraints.min_images_per_second
     if limit is not None and not contender.images_per_second >= limit:
         found.append(
-            f"16 at once, it draws {contender.images_per_second:.0f} pictures a second, {limit:g} are needed"
+            f"16 at once, it draws {_apart(contender.images_per_second, limit)} pictures a second, "
+            f"{limit:.10g} are needed"
         )
     limit = constraints.max_train_minutes
     if limit is not None and not contender.train_minutes <= limit:
-        found.append(f"training took {contender.train_minutes:.1f} minutes, at most {limit:g} are allowed")
+        taken = _apart(contender.train_minutes, limit, digits=1)
+        found.append(f"training took {taken} minutes, at most {limit:.10g} are allowed")
     limit = constraints.max_copy_rate
     if limit is not None:
         copies = contender.copy_rate
@@ -232,6 +251,13 @@ def violations(contender: Contender, constraints: Constraints) -> list[str]:
             f"everything is right in {percent(contender.alignment)} of val, {percent(limit)} are needed"
         )
     return found
+
+
+def _apart(measured: float, limit: float, *, digits: int = 0) -> str:
+    """`measured` with at least so many digits, and as many more as tell it from the limit that it breaks."""
+    while digits < MAX_DIGITS and f"{measured:.{digits}f}" == f"{limit:.{digits}f}":
+        digits += 1
+    return f"{measured:.{digits}f}"
 
 
 def _check_comparable(contenders: Sequence[Contender], budget_tolerance: float) -> None:

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import torch
 
-from salon.codecs import load_codec
 from salon.data.fingerprint import fingerprint
 from salon.data.loader import CaptionedImages, load_split, to_float
 from salon.data.shards import read_tables
 from salon.data.splits import novelty_kind, seen_pairs
-from salon.errors import SalonError
 from salon.jsonfile import read_json, write_json
 from salon.judging.alignment import Judged
 from salon.judging.firewall import refuse_leaks
@@ -24,13 +22,13 @@ from salon.judging.scorer import select
 from salon.methods.base import Frozen, load_method, read_config
 from salon.params import Params
 from salon.paths import Paths
-from salon.serving.bundle import CLIP, CODEC, METHOD
+from salon.serving.bundle import METHOD, read_exhibits
+from salon.serving.champion import Loader
 from salon.stages.dial import GUIDANCE, turn_dial
 from salon.stages.progress import Progress
 from salon.stages.stopwatch import Stopwatch, describe_machine
 from salon.stages.studio import Studio
 from salon.text.states import TextStateCache
-from salon.text.tower import ClipTower
 from salon.training.devices import inference_device
 from salon.training.grids import image_grid
 
@@ -127,22 +125,17 @@ def judge_bundle(params: Params, paths: Paths, bundle: Path) -> dict[str, float]
     """Per validation prompt, whether the picture of a registered model is all right, by today's jury.
 
     Raises:
-        SalonError: the model does not fit this version of Salon, or was trained with what would judge it.
+        SalonError: the installed package is not the model's code, or it was trained with what would judge it.
     """
     device = inference_device()
     refuse_leaks(read_json(bundle / METHOD / "training.json"), method="the registered model")
-    try:
-        tower = ClipTower.load(bundle / CLIP)
-        frozen = Frozen(load_codec(bundle / CODEC), tower.towers)
-        method = load_method(bundle / METHOD, frozen)
-    except (RuntimeError, TypeError, KeyError) as error:  # weights of other shapes, another config
-        raise SalonError(f"it does not fit this version of Salon ({type(error).__name__})") from None
+    ((_, exhibit),) = read_exhibits(bundle).items()
+    champion = Loader().load(exhibit, version="to be judged")
     prompts = choose_prompts(paths, params.evaluate.pictures)["val"]
     captions = sorted(set(prompts.captions))
-    cache = TextStateCache(captions, tower.encode_text(captions))
-    frozen.to(device)
+    cache = TextStateCache(captions, champion.captions.tower.encode_text(captions))
     jury = Jury.open(paths, params.evaluate, device=device)
-    studio = Studio(method.to(device), cache, params.evaluate, device)
+    studio = Studio(champion.method.to(device), cache, params.evaluate, device)
     return {
         picture.id: float(all(picture.right.values())) for picture in jury.look(prompts, studio.draw(prompts))
     }

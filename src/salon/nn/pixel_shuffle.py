@@ -1,4 +1,4 @@
-"""Blocks of pixels, predicted as channels of one cell, as a picture."""
+"""Channels of one cell as a block of pixels."""
 
 import torch
 from jaxtyping import Float
@@ -6,12 +6,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class SmoothUnfolding(nn.Module):
+class SmoothPixelShuffle(nn.Module):
     """Sub-pixel convolution's rearrangement (Shi 2016, eq. 4), then a filter against the grid of its blocks.
 
     A pixel's weights depend on its place in the block, so that a flat surface comes out as a pattern of the
-    block's period. A mean over one block takes that pattern away altogether (Sugawara 2018); taken twice, it
-    is symmetric: (1, 2, 1) / 4 for blocks of two. The layers before it learn to sharpen what it blurs.
+    block's period. A mean over one block takes that pattern away (Sugawara 2018), for blocks of more than two
+    pixels except at the picture's edge; taken twice, it is centred on a pixel: (1, 2, 1) / 4 for blocks of
+    two. Detail of exactly the block's period is lost with it; what else it blurs, the layers before it learn
+    to sharpen.
     """
 
     kernel: Float[Tensor, "1 1 k k"]
