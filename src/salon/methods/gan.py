@@ -15,8 +15,9 @@ blocks: at a quarter of the budget 94 instead of 85 % of the pictures have all a
 Departures: many small updates of small networks; the penalties are taken in every step on a part of the
 batch, which costs what taking them every few steps on all of it does; no augmentation.
 
-Known limit: pictures of one caption differ a fifth as much as real ones do. `Losses.terms["diversity"]` does
-not show it, since it compares pictures of different captions.
+Known limit: pictures of one caption differ less than real ones do, two thirds as much at the default profile
+(`diversity` of the jury). `Losses.terms["diversity"]` does not show it, since it compares pictures of
+different captions.
 """
 
 from collections.abc import Mapping, Sequence
