@@ -36,7 +36,7 @@ class World:
         """Random pictures with random captions."""
         params = params or load_params(REPOSITORY / "params.yaml")
         generator = torch.Generator().manual_seed(seed)
-        side = params.ingest.scenes.image_size
+        side = getattr(params.ingest, params.ingest.source).image_size
         captions = [f"caption {i}" for i in range(CAPTIONS)]
         states = TextStates(
             tokens=torch.randn(CAPTIONS, CAPTION_TOKENS, params.clip.text_width, generator=generator),

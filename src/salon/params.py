@@ -199,6 +199,9 @@ class TrainingParams(Section):
     """Lightning strategy: `auto`, `ddp`, or another that leaves the weights whole in every process."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """`auto`: bf16 on GPUs that have it, else fp32."""
+    cuda_graphs: bool = True
+    """Where one GPU trains, a step's kernels are recorded once and asked for all together. Off, if memory is
+    short: a recording keeps its activations."""
     checkpoint_every_seconds: float = Field(20, gt=0)
     """Most training time that a kill can cost."""
     log_every_steps: int = Field(20, ge=1)

@@ -119,6 +119,10 @@ class Method(nn.Module, ABC):
     objectives: ClassVar[tuple[str, ...]] = ("model",)
     """What is minimised in turn within one step, each by its own optimiser."""
 
+    replayable: ClassVar[bool] = False
+    """Whether `losses` does the same work on the device in every step, whatever `step` is, and never has the
+    CPU wait for a result: then a GPU may record it once (`salon.training.replay`)."""
+
     dial: ClassVar[Dial] = "num_inference_steps"
     """The argument of `sample` that buys quality with time."""
 

@@ -67,6 +67,7 @@ class Clip(Method):
     """Decoder of image embeddings, driven by the words of a caption."""
 
     config_class: ClassVar[type[MethodConfig]] = ClipConfig
+    replayable: ClassVar[bool] = True
     config: ClipConfig
 
     def __init__(self, config: ClipConfig, shape: DataShape, frozen: Frozen) -> None:

@@ -62,6 +62,7 @@ class Dalle(Method):
     """GPT over the codec's codes."""
 
     config_class: ClassVar[type[MethodConfig]] = DalleConfig
+    replayable: ClassVar[bool] = True
     config: DalleConfig
     dial: ClassVar[Dial] = "candidates"
     rotation: Complex[Tensor, "n 1 1 half"]

@@ -66,6 +66,7 @@ class Diffusion(Method):
     """Rectified flow on the codec's latents."""
 
     config_class: ClassVar[type[MethodConfig]] = DiffusionConfig
+    replayable: ClassVar[bool] = True
     config: DiffusionConfig
 
     def __init__(self, config: DiffusionConfig, shape: DataShape, frozen: Frozen) -> None:

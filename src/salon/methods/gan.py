@@ -82,6 +82,7 @@ class GAN(Method):
     """Relativistic conditional GAN on pixels."""
 
     config_class: ClassVar[type[MethodConfig]] = GANConfig
+    replayable: ClassVar[bool] = True
     objectives: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
     dial: ClassVar[Dial] = "candidates"
     config: GANConfig

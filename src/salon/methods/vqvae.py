@@ -39,6 +39,8 @@ from salon.nn.whole_batch import weight
 from salon.params import Fraction
 from salon.text.states import TextStates
 
+KNOWN = -100  # in place of a code that need not be predicted
+
 
 class VqVaePriorConfig(MethodConfig):
     """Settings of the masked-token prior."""
@@ -73,6 +75,7 @@ class VqVaePrior(Method):
     """Masked-token transformer over the codec's codes."""
 
     config_class: ClassVar[type[MethodConfig]] = VqVaePriorConfig
+    replayable: ClassVar[bool] = True
     config: VqVaePriorConfig
     rotation: Complex[Tensor, "n 1 1 half"]
 
@@ -128,8 +131,11 @@ class VqVaePrior(Method):
         caption = self.caption(self.caption.drop(text.words, self.config.caption_dropout, generator))
         vectors_in, vectors_out = self.code.vectors_in(self.codebook), self.code.vectors_out(self.codebook)
         hidden = self.hidden(codes.masked_fill(masked, self.mask_code), caption, vectors_in)
-        logits = self.logits(hidden[masked], vectors_out)
-        loss = F.cross_entropy(logits.float(), codes[masked]) * weight(masked.sum())
+        # of the known cells too: picking out the others would have a GPU wait for their number
+        logits = self.logits(hidden, vectors_out)
+        targets = codes.masked_fill(~masked, KNOWN)
+        nll = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=KNOWN)
+        loss = nll * weight(masked.sum())
         return Losses(total=loss, terms={"nll": loss.detach()})
 
     def generate(

@@ -74,7 +74,7 @@ def train_codec(
             codebook_is_set = True
         current = losses(module, step, progress=progress)
         if current.codes is not None:
-            use.codes.append(current.codes.flatten().cpu())
+            use.codes.append(current.codes.flatten())
         if step % log_every_steps == 0:
             log({f"train/{term}": value.item() for term, value in current.terms.items()}, step)
         if use.codes and ((step + 1) % steps_per_epoch == 0 or step + 1 == total_steps):

@@ -1,5 +1,6 @@
 """A plain training loop for the small networks that no method owns: the towers and the scorer."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from salon.training.schedule import warmup_hold_decay
 
 M = TypeVar("M", bound=nn.Module)
 CPU = torch.device("cpu")
+LOOK_EVERY_STEPS = 20  # at the losses on a GPU, which has to be waited for
 
 
 @dataclass(frozen=True)
@@ -57,20 +59,33 @@ def fit(
             decay_fraction=decay_fraction,
         ),
     )
+    look_every = 1 if device.type == "cpu" else LOOK_EVERY_STEPS
     started = time.perf_counter()
+    unseen: list[Tensor] = []
     recent: list[float] = []
     module.train()
     for step in (bar := tqdm(range(total_steps), name, unit="step", mininterval=1)):
         optimiser.zero_grad(set_to_none=True)
         value = loss(module, step)
-        if not torch.isfinite(value):
-            raise FloatingPointError(f"{name}: the loss is {value.item()} at step {step}; lower its lr")
+        unseen.append(value.detach())
+        if (step + 1) % look_every == 0 or step + 1 == total_steps:
+            recent += _finite(unseen, before=step + 1, name=name)
+            recent = recent[-max(1, total_steps // 10) - 1 :]
+            unseen.clear()
+            bar.set_postfix(loss=f"{sum(recent) / len(recent):.3f}", refresh=False)
         value.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        recent = [*recent[-max(1, total_steps // 10) :], value.item()]
-        bar.set_postfix(loss=f"{sum(recent) / len(recent):.3f}", refresh=False)
     module.eval().cpu()
     minutes = (time.perf_counter() - started) / 60
     return FitReport(steps=total_steps, minutes=minutes, loss=sum(recent) / len(recent))
+
+
+def _finite(losses: list[Tensor], *, before: int, name: str) -> list[float]:
+    """The losses of the steps up to `before` as numbers."""
+    values = torch.stack(losses).tolist()
+    for step, value in enumerate(values, start=before - len(values)):
+        if not math.isfinite(value):
+            raise FloatingPointError(f"{name}: the loss is {value} at step {step}; lower its lr")
+    return values

@@ -1,6 +1,8 @@
 """One Lightning module for every method: optimisers, schedules, clipping and averaged weights."""
 
+import math
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -10,9 +12,11 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from salon.data.loader import CaptionedImages, to_float
-from salon.methods.base import Method
+from salon.methods.base import Losses, Method
 from salon.nn.whole_batch import SharedNoise, processes
 from salon.text.states import TextStateCache
+from salon.training.feed import Feed
+from salon.training.replay import Replay
 from salon.training.schedule import warmup_hold_decay
 
 PREPARE_BATCH = 256  # pictures
@@ -25,12 +29,21 @@ class MethodModule(L.LightningModule):
 
     Noise and dropout of step i come from a generator seeded by (seed, i), so that a resumed run repeats
     exactly what the uninterrupted one would have done; of several processes each takes its pictures' share.
+
+    A GPU is asked for nothing that a step does not need: to wait for it costs more than the work.
     """
 
     steps_done: Tensor
 
     def __init__(
-        self, method: Method, data: CaptionedImages, cache: TextStateCache, *, total_steps: int, seed: int
+        self,
+        method: Method,
+        data: CaptionedImages,
+        cache: TextStateCache,
+        *,
+        total_steps: int,
+        seed: int,
+        cuda_graphs: bool = True,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False  # several objectives may alternate within one step
@@ -39,12 +52,14 @@ class MethodModule(L.LightningModule):
         self.ema = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(decay)).requires_grad_(False)
         self.total_steps = total_steps
         self.seed = seed
+        self.cuda_graphs = cuda_graphs
         self.register_buffer("steps_done", torch.zeros((), dtype=torch.long))
+        self.step = 0
+        """`steps_done` as the CPU knows it."""
         # plain attributes: the data belong neither to the checkpoint nor to the module's tree
-        self._images = data.images
-        self._captions = cache.indices(data.captions)
-        self._states = cache.states
-        self._prepared: Tensor | None = None
+        self._data, self._cache = data, cache
+        self._replays: dict[str, Replay] = {}
+        self._unchecked: dict[str, dict[int, Tensor]] = {objective: {} for objective in method.objectives}
         self._averages: dict[str, Tensor] = {}
         self.warnings: list[str] = []
         """What the method found wrong with its own training, each once."""
@@ -57,12 +72,20 @@ class MethodModule(L.LightningModule):
         return averaged
 
     def on_fit_start(self) -> None:
-        """Frozen nets and text states follow the module to its device; small data too."""
+        """Frozen nets and data follow the module to its device."""
         self.method.frozen.to(self.device)
-        self._states = self._states.to(self.device)
-        self._prepared = prepare_all(self.method, self._images, device=self.device)
-        if self.device.type != "cpu":
-            self._images = self._images.pin_memory()
+        prepared = prepare_all(self.method, self._data.images, device=self.device)
+        self._feed = Feed(self._data, self._cache, prepared, device=self.device)
+        self._generator = torch.Generator(self.device)
+
+    def on_train_start(self) -> None:
+        """What a checkpoint brought back is known here."""
+        self.step = int(self.steps_done)
+        self.ema.n_averaged = self.ema.n_averaged.cpu()  # it is asked twice a step
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Rows stay where the feed wants them."""
+        return batch
 
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         config = self.method.config
@@ -73,11 +96,16 @@ class MethodModule(L.LightningModule):
                 lr=config.lr,
                 betas=config.betas,
                 weight_decay=config.weight_decay,
-                fused=True,
+                # scaled gradients of fp16 it takes as they are, and they have to be clipped unscaled
+                fused=not self._scales_gradients,
             )
             optimisers.append(optimiser)
             schedules.append(torch.optim.lr_scheduler.LambdaLR(optimiser, self._lr_factor))
         return optimisers, schedules
+
+    @property
+    def _scales_gradients(self) -> bool:
+        return self.trainer.precision == "16-mixed"
 
     def _lr_factor(self, step: int) -> float:
         config = self.method.config
@@ -90,33 +118,19 @@ class MethodModule(L.LightningModule):
 
     def training_step(self, batch: tuple[int, Tensor], batch_idx: int) -> None:
         step, rows = batch
-        if step != int(self.steps_done):
-            raise RuntimeError(f"the loader is at step {step}, the weights at step {int(self.steps_done)}")
-        images = to_float(self._images[rows].to(self.device, non_blocking=True))
-        text = self._states[self._captions[rows]]
-        generator = torch.Generator(self.device).manual_seed(self._noise_seed(step))
-        prepared = None if self._prepared is None else self._prepared[rows].to(self.device)
+        if step != self.step:
+            raise RuntimeError(f"the loader is at step {step}, the weights at step {self.step}")
+        self._generator.manual_seed(self._noise_seed(step))
         optimisers, schedules = self.optimizers(), self.lr_schedulers()
         # of other steps Lightning keeps nothing, and telling it takes a tenth of a quick step
         is_logged = (step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         for objective, optimiser, schedule in zip(
             self.method.objectives, _as_list(optimisers), _as_list(schedules), strict=True
         ):
-            with SharedNoise(len(rows)) if processes()[1] > 1 else nullcontext():
-                losses = self.method.losses(
-                    images, text, prepared=prepared, objective=objective, step=step, generator=generator
-                )
-            if not torch.isfinite(losses.total):
-                raise FloatingPointError(
-                    f"{objective}: the loss is {losses.total.item()} at step {step}: lower the method's lr"
-                )
-            optimiser.zero_grad(set_to_none=True)
-            self.manual_backward(losses.total)
-            self.clip_gradients(
-                optimiser,
-                gradient_clip_val=self.method.config.grad_clip_norm,
-                gradient_clip_algorithm="norm",
-            )
+            losses = self._losses_and_gradients(objective, optimiser, rows)
+            self._unchecked[objective][step] = losses.total.detach()
+            if self.device.type == "cpu" or is_logged:
+                self.check_losses(objective)
             optimiser.step()
             schedule.step()
             if is_logged:
@@ -129,10 +143,76 @@ class MethodModule(L.LightningModule):
                 self._averages[name] = torch.lerp(term, self._averages.get(name, term), TERMS_DECAY)
         self.ema.update_parameters(self.method)
         self.steps_done += 1
+        self.step += 1
         if is_logged:
             self.log("train/lr", _as_list(optimisers)[0].param_groups[0]["lr"])
-        if int(self.steps_done) % CHECK_EVERY_STEPS == 0:
+        if self.step % CHECK_EVERY_STEPS == 0:
             self.check_health()
+
+    def _losses_and_gradients(self, objective: str, optimiser: Any, rows: Tensor) -> Losses:
+        compute = partial(self._losses, objective)
+        if self._can_replay:
+            if objective not in self._replays:
+                parameters = self.method.parameters_of(objective)
+                self._replays[objective] = Replay.record(
+                    compute, rows.to(self.device), self._generator, parameters
+                )
+                self._generator.manual_seed(self._noise_seed(self.step))
+            return self._replays[objective](rows)
+        with SharedNoise(len(rows)) if processes()[1] > 1 else nullcontext():
+            losses = compute(rows, self._generator)
+        optimiser.zero_grad(set_to_none=True)
+        self.manual_backward(losses.total)
+        return losses
+
+    def _losses(self, objective: str, rows: Tensor, generator: torch.Generator) -> Losses:
+        batch = self._feed.batch(rows)
+        return self.method.losses(
+            batch.images,
+            batch.text,
+            prepared=batch.prepared,
+            objective=objective,
+            step=self.step,
+            generator=generator,
+        )
+
+    @property
+    def _can_replay(self) -> bool:
+        return (
+            self.cuda_graphs
+            and self.device.type == "cuda"
+            and self.method.replayable
+            and self._feed.is_resident
+            and not self._scales_gradients
+            and processes()[1] == 1
+        )
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip: here gradients are unscaled, whatever the precision."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, self.method.config.grad_clip_norm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """No weights are kept that a loss has spoiled."""
+        for objective in self._unchecked:
+            self.check_losses(objective)
+
+    def check_losses(self, objective: str) -> None:
+        """Look at the losses since the last look.
+
+        Raises:
+            FloatingPointError: one is not finite.
+        """
+        losses = self._unchecked[objective]
+        if not losses:
+            return
+        values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
+        losses.clear()
+        for step, value in values.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"{objective}: the loss is {value} at step {step}: lower the method's lr"
+                )
 
     def check_health(self) -> None:
         """Tell once of each thing that the method finds wrong with the averages of its loss terms."""
@@ -140,7 +220,7 @@ class MethodModule(L.LightningModule):
         for warning in found:
             if warning not in self.warnings:
                 self.warnings.append(warning)
-                rank_zero_warn(f"step {int(self.steps_done)}: {warning}")
+                rank_zero_warn(f"step {self.step}: {warning}")
 
     def _noise_seed(self, step: int) -> int:
         return (self.seed * 1_000_003 + step) * 4096

@@ -95,7 +95,9 @@ def train(
     Raises:
         FloatingPointError: the loss is not finite.
     """
-    module = MethodModule(method, data, cache, total_steps=total_steps, seed=seed)
+    module = MethodModule(
+        method, data, cache, total_steps=total_steps, seed=seed, cuda_graphs=settings.cuda_graphs
+    )
     start_step = resume.start_step()
     clock = _Clock(resume)
     precision = resolve_precision(settings.precision, accelerator=settings.accelerator)
@@ -164,6 +166,12 @@ class _Clock(Callback):
     def on_train_batch_end(self, *_: Any) -> None:
         self.seconds += time.perf_counter() - self._started
 
+    def on_train_end(self, trainer: L.Trainer, *_: Any) -> None:
+        started = time.perf_counter()
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.synchronize()  # what it was asked for and has not done yet
+        self.seconds += time.perf_counter() - started
+
     def on_save_checkpoint(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.is_global_zero:
             self._resume.remember_seconds(self.seconds)
@@ -188,7 +196,7 @@ class _Grids(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
         assert isinstance(module, MethodModule)
-        step = int(module.steps_done)
+        step = module.step
         if step not in self._due or self._store is None or self._run_id is None:
             return
         averaged = module.averaged.eval()
