@@ -94,10 +94,12 @@ class _Contrast:
         self.caption_of_row = torch.tensor([number[caption] for caption in train.captions])
         self.tokens = tokenize(tokenizer, distinct, max_tokens=self.settings.max_tokens)  # type: ignore[arg-type]
         # rows without attributes are described by their caption alone
-        self.descriptions = [
+        descriptions = [
             tuple(sorted(row.items())) or (("caption", caption),)
             for row, caption in zip(train.attributes, train.captions, strict=True)
         ]
+        self.numbers = {description: i for i, description in enumerate(dict.fromkeys(descriptions))}
+        self.number_of_row = torch.tensor([self.numbers[description] for description in descriptions])
         self.negatives = HardNegatives(train.attributes, self.caption_of_row)
 
     def loss(self, towers: TwoTowers, step: int) -> torch.Tensor:
@@ -106,9 +108,9 @@ class _Contrast:
         extra, extra_descriptions = self.negatives.draw(
             rows, per_row=self.settings.hard_negatives, generator=generator
         )
-        own_descriptions = [self.descriptions[row] for row in rows.tolist()]
-        columns = own_descriptions + extra_descriptions
-        same = torch.tensor([[own == other for other in columns] for own in own_descriptions])
+        own_numbers = self.number_of_row[rows]
+        extra_numbers = torch.tensor([self.numbers[each] for each in extra_descriptions], dtype=torch.long)
+        same = own_numbers[:, None] == torch.cat([own_numbers, extra_numbers])
         captions = torch.cat([self.caption_of_row[rows], torch.tensor(extra, dtype=torch.long)])
         device = towers.log_scale.device
         _, texts = towers.encode_text(
