@@ -35,7 +35,7 @@ def test_what_is_drawn_with_the_cache_follows_from_the_whole_sequence(image_size
     with torch.no_grad():
         captioned = method.logits(codes, text.words)
         free = method.logits(codes, method.caption.null_words.expand_as(text.words))
-    noise = gumbel((method.cells, 8), seeded_generators(1, 3))
+    noise = gumbel((method.cells, 8), seeded_generators(1, 3), device=torch.device("cpu"))
     scores = (free + 3 * (captioned - free)) / 0.7 + noise
     assert torch.equal(scores.argmax(dim=2), codes)
     assert not torch.allclose(captioned, free, atol=0.1)

@@ -124,9 +124,8 @@ def draw_plainly(
             cells = [cell for cell in range(method.cells) if codes[0, cell] == method.mask_code]
             drawn, certainty = draw(guided[None, cells], [generator])
             if i < steps:
-                certainty = certainty + config.choice_temperature * (1 - i / steps) * gumbel(
-                    (len(cells),), [generator]
-                )
+                noise = gumbel((len(cells),), [generator], device=certainty.device)
+                certainty = certainty + config.choice_temperature * (1 - i / steps) * noise
             surest_last = certainty[0].argsort().tolist()
             again = num_masked(i / steps, method.cells) if i < steps else 0
             for place in surest_last[again:]:

@@ -45,7 +45,8 @@ class Bench:
         Raises:
             SalonError: too few pictures are held out beside the prompts.
         """
-        key = fingerprint([settings.pictures, settings.seed], files=[paths.interim], sources=SOURCES)
+        device = next(eye.parameters()).device.type  # another rounds features otherwise
+        key = fingerprint([settings.pictures, settings.seed, device], files=[paths.interim], sources=SOURCES)
         file = paths.scratch / "bench" / f"{key}.safetensors"
         if file.is_file():
             tensors = load_file(file)

@@ -113,11 +113,11 @@ class AttributeScorer(nn.Module):
 
 def roughen(images: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> Float[Tensor, "b 3 h w"]:
     """Blur and noise of random strength, the flaws of generated pictures that change no attribute."""
-    b = images.shape[0]
-    blur = torch.rand(b, 1, 1, 1, generator=generator) * MAX_BLUR
-    noise = torch.rand(b, 1, 1, 1, generator=generator) * MAX_NOISE
+    b, device = images.shape[0], generator.device
+    blur = torch.rand(b, 1, 1, 1, generator=generator, device=device) * MAX_BLUR
+    noise = torch.rand(b, 1, 1, 1, generator=generator, device=device) * MAX_NOISE
     smooth = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return images.lerp(smooth, blur) + noise * torch.randn(images.shape, generator=generator)
+    return images.lerp(smooth, blur) + noise * torch.randn(images.shape, generator=generator, device=device)
 
 
 def is_for_training(row_id: str) -> bool:

@@ -125,7 +125,7 @@ class Dalle(Method):
                 "steps; leave it out"
             )
         caption = self.caption.with_null(text.words, scale)  # (b or 2b, n, d)
-        noise = gumbel((self.cells, self.codebook_size), generators).to(caption.device)
+        noise = gumbel((self.cells, self.codebook_size), generators, device=caption.device)
         cache = self.transformer.new_cache(len(caption), self.cells, like=caption)
         codes = torch.empty(len(text), self.cells, dtype=torch.long, device=caption.device)
         vectors_in, vectors_out = self.code.vectors_in(self.codebook), self.code.vectors_out(self.codebook)

@@ -171,7 +171,8 @@ class VqVaePrior(Method):
             codes = codes.scatter(1, masked, drawn)
             if i < steps:
                 tau = config.choice_temperature * (1 - i / steps)
-                certainty = certainty + tau * gumbel((masked.shape[1],), generators).to(certainty.device)
+                noise = gumbel((masked.shape[1],), generators, device=certainty.device)
+                certainty = certainty + tau * noise
                 again = certainty.topk(num_masked(i / steps, self.cells), largest=False).indices
                 masked = masked.gather(1, again.sort(dim=1).values)  # what is kept once is kept
                 codes = codes.scatter(1, masked, self.mask_code)

@@ -90,7 +90,8 @@ class VectorQuantizer(nn.Module):
 
     def _gather(self, z: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Sum and number of the vectors of each entry."""
-        counts = torch.bincount(codes, minlength=len(self.codebook)).to(z)
+        # not bincount: it has the CPU wait for the largest code
+        counts = z.new_zeros(len(self.codebook)).index_add_(0, codes, z.new_ones(len(codes)))
         return torch.zeros_like(self.codebook).index_add_(0, codes, z), counts
 
     def _pick(self, z: Tensor, generator: torch.Generator | None) -> Tensor:

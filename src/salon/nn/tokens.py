@@ -102,10 +102,12 @@ def draw(
     return codes[:, :, 0], p.gather(2, codes)[:, :, 0].log()
 
 
-def gumbel(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Float[Tensor, "b ..."]:
-    """Gumbel noise, each picture's from its own generator."""
+def gumbel(
+    shape: Sequence[int], generators: Sequence[torch.Generator], *, device: torch.device
+) -> Float[Tensor, "b ..."]:
+    """Gumbel noise on `device`, each picture's from its own generator."""
     # torch's own exponential draws take eight times as long on a CPU
-    uniform = torch.stack([torch.rand(*shape, generator=g, device=g.device) for g in generators])
+    uniform = torch.stack([torch.rand(*shape, generator=g, device=g.device) for g in generators]).to(device)
     return uniform.log_().neg_().log_().neg_()
 
 

@@ -62,7 +62,7 @@ class Captions:
 
     def _is_exact(self, count: int) -> bool:
         """Whether so many prompts together have the states of each alone, found out when first needed."""
-        size = padded_count(count)
+        size = padded_count(count, self.tower.device)
         if size not in self._exact:
             prompts = [PROBES[i % len(PROBES)] for i in range(size)]
             alone = {prompt: self._encode([prompt])[0] for prompt in PROBES}
@@ -78,8 +78,8 @@ class Captions:
 
     @torch.inference_mode()
     def _encode(self, prompts: Sequence[str]) -> list[TextStates]:
-        filled = [*prompts, *[prompts[-1]] * (padded_count(len(prompts)) - len(prompts))]
         tower = self.tower
+        filled = [*prompts, *[prompts[-1]] * (padded_count(len(prompts), tower.device) - len(prompts))]
         batch = tokenize(tower.tokenizer, filled, max_tokens=tower.max_tokens)
         padding = (0, tower.max_tokens - batch["input_ids"].shape[1])
         ids = F.pad(batch["input_ids"], padding, value=tower.tokenizer.pad_token_id).to(tower.device)

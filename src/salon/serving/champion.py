@@ -133,7 +133,8 @@ class Champion:
 
         The steps and whether there is guidance matter, too: both change what is multiplied with what.
         """
-        size, steps, unguided = padded_count(count), like.num_inference_steps, like.guidance_scale == 1
+        size = padded_count(count, self.device)
+        steps, unguided = like.num_inference_steps, like.guidance_scale == 1
         with self._proving:
             if (size, steps, unguided) not in self._exact:
                 draw = partial(self._draw_probes, steps=steps, unguided=unguided, check=check)
@@ -194,9 +195,7 @@ class Champion:
         self, requests: Sequence[PictureRequest], *, check: Callable[[], None] | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         count = len(requests)
-        # elsewhere a full batch costs little more than one picture, and one size means one choice of kernels
-        size = padded_count(count) if self.device.type == "cpu" else BATCH
-        requests = [*requests, *[requests[-1]] * (size - count)]
+        requests = [*requests, *[requests[-1]] * (padded_count(count, self.device) - count)]
         text = self.captions.encode([request.prompt for request in requests])
         # on the CPU whatever the device is: a seed is the same noise everywhere
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
@@ -231,6 +230,8 @@ class Loader:
     def __init__(self) -> None:
         configured_signer()  # a certificate that cannot be used is told now, not at the first picture
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device.type == "cuda":
+            torch.backends.cudnn.deterministic = True  # the same request is answered with the same picture
         self._captions: WeakValueDictionary[str, Captions] = WeakValueDictionary()
         self._codecs: WeakValueDictionary[str, Codec] = WeakValueDictionary()
         self._lock = threading.Lock()

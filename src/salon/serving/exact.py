@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 ROWS = 8  # of a tile; fewer are cheaper for one picture, more for many
+FULL = 16  # pictures of a full batch off the CPU
 
 _linear, _conv2d = F.linear, F.conv2d
 _installing = threading.Lock()
@@ -52,9 +53,14 @@ def batch_invariant(check: Callable[[], None] | None = None) -> Iterator[None]:
                 F.linear, F.conv2d = _linear, _conv2d
 
 
-def padded_count(count: int) -> int:
-    """The next power of two: threads share out three pictures otherwise than two or four."""
-    return 1 << (count - 1).bit_length()
+def padded_count(count: int, device: torch.device) -> int:
+    """The size of the batch in which `count` are worked out.
+
+    On a CPU the next power of two: threads share out three pictures otherwise than two or four. Elsewhere a
+    full batch costs little more than one picture, and one size means one choice of kernels.
+    """
+    power = 1 << (count - 1).bit_length()
+    return power if device.type == "cpu" else max(power, FULL)
 
 
 def _nothing() -> None:
@@ -66,6 +72,8 @@ def _exact_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     if check is None:  # another thread's business
         return _linear(input, weight, bias)
     check()
+    if input.is_cuda:  # all batches are of one size there
+        return _linear(input, weight, bias)
     width = input.shape[-1]
     if input.dim() == 3 and input.shape[1] >= ROWS:
         return _product(input, weight, bias)
@@ -80,6 +88,6 @@ def _product(tiles: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _exact_conv2d(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    if getattr(_here, "check", None) is None or len(input) != 1:
+    if getattr(_here, "check", None) is None or len(input) != 1 or input.is_cuda:
         return _conv2d(input, *args, **kwargs)
     return _conv2d(torch.cat([input, input]), *args, **kwargs)[:1]

@@ -108,9 +108,9 @@ def train_scorer(
     targets = scorer.targets(attributes)
 
     def loss(module: AttributeScorer, step: int) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + step)
         rows = lessons.draw(step, batch_size=settings.batch_size, seed=settings.seed)
-        batch = roughen(to_float(images[rows]), generator).to(device)
+        batch = roughen(to_float(images[rows].to(device)), generator)
         return module.loss(batch, {name: value[rows].to(device) for name, value in targets.items()})
 
     report = fit(scorer, loss, name="scorer", total_steps=settings.max_steps, lr=settings.lr, device=device)
@@ -131,9 +131,9 @@ def train_retriever(
     retriever = Retriever(width=own.width)
 
     def loss(module: Retriever, step: int) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + step)
         rows = lessons.draw(step, batch_size=own.batch_size, seed=settings.seed)
-        batch = roughen(to_float(images[rows]), generator).to(device)
+        batch = roughen(to_float(images[rows].to(device)), generator)
         same = kinds[rows][:, None] == kinds[rows]
         return module.loss(batch, [captions[row] for row in rows.tolist()], same)
 

@@ -93,7 +93,7 @@ def train_codec(
         train_minutes=report.minutes,
         images_seen=total_steps * config.batch_size,
         parameters=sum(p.numel() for p in task.codec.parameters()),
-        peak_memory_gb=peak_memory_gb(),
+        peak_memory_gb=peak_memory_gb(device),
         precision="32-true",
         device=device_name(device),
     )

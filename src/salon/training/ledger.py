@@ -23,9 +23,9 @@ class Ledger:
     """What the method found wrong with its own training."""
 
 
-def peak_memory_gb() -> float:
-    """Largest memory that this process has held: of the GPU where there is one, else resident."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
+def peak_memory_gb(device: torch.device) -> float:
+    """Largest memory that this process has held: of the GPU if `device` is one, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -81,7 +81,9 @@ class MethodModule(L.LightningModule):
     def on_train_start(self) -> None:
         """What a checkpoint brought back is known here."""
         self.step = int(self.steps_done)
-        self.ema.n_averaged = self.ema.n_averaged.cpu()  # it is asked twice a step
+        self._averaged: list[Tensor] = list(self.averaged.parameters())
+        self._live: list[Tensor] = list(self.method.parameters())
+        self._buffers_of_both = list(zip(self.averaged.buffers(), self.method.buffers(), strict=True))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Rows stay where the feed wants them."""
@@ -141,7 +143,7 @@ class MethodModule(L.LightningModule):
                     )
             for name, term in losses.terms.items():
                 self._averages[name] = torch.lerp(term, self._averages.get(name, term), TERMS_DECAY)
-        self.ema.update_parameters(self.method)
+        self._average()
         self.steps_done += 1
         self.step += 1
         if is_logged:
@@ -154,10 +156,11 @@ class MethodModule(L.LightningModule):
         if self._can_replay:
             if objective not in self._replays:
                 parameters = self.method.parameters_of(objective)
+                before = self._generator.get_state()
                 self._replays[objective] = Replay.record(
                     compute, rows.to(self.device), self._generator, parameters
                 )
-                self._generator.manual_seed(self._noise_seed(self.step))
+                self._generator.set_state(before)
             return self._replays[objective](rows)
         with SharedNoise(len(rows)) if processes()[1] > 1 else nullcontext():
             losses = compute(rows, self._generator)
@@ -186,6 +189,20 @@ class MethodModule(L.LightningModule):
             and not self._scales_gradients
             and processes()[1] == 1
         )
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """What `AveragedModel.update_parameters` does, which asks the device how often it was called and sorts
+        all tensors by device and type, every time anew: a seventh of a replayed step.
+        """
+        if self.step == 0:
+            self.ema.update_parameters(self.method)  # the first weights are taken as they are
+            return
+        assert self.ema.multi_avg_fn is not None
+        self.ema.multi_avg_fn(self._averaged, self._live, self.ema.n_averaged)
+        self.ema.n_averaged += 1
+        for averaged, live in self._buffers_of_both:
+            averaged.copy_(live)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip: here gradients are unscaled, whatever the precision."""

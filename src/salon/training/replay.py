@@ -39,7 +39,8 @@ class Replay:
         """Run `compute` and its backward pass some times and record them; no weight changes.
 
         Args:
-            generator: Of the device; it is to be seeded before each replay, as before an ordinary step.
+            generator: Of the device; each replay draws from it what an ordinary step would, and recording
+                draws, too.
             parameters: Those that `compute` trains. From now on their gradients stay where they are, and each
                 replay overwrites them: they must not be set to None.
         """

@@ -138,14 +138,15 @@ def train(
     if start_step < total_steps:
         trainer.fit(module, batches, ckpt_path=resume.checkpoint, weights_only=True)
     elif resume.checkpoint:
-        module.load_state_dict(torch.load(resume.checkpoint, weights_only=True)["state_dict"])
+        state = torch.load(resume.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(state)
     ledger = Ledger(
         steps=total_steps,
         train_flops=round(total_steps * cost.step_flops) + cost.prepare_flops,
         train_minutes=clock.seconds / 60,
         images_seen=total_steps * method.config.batch_size,
         parameters=sum(p.numel() for p in method.parameters()),
-        peak_memory_gb=peak_memory_gb(),
+        peak_memory_gb=peak_memory_gb(trainer.strategy.root_device),
         precision=str(precision),
         device=device_name(trainer.strategy.root_device),
         warnings=module.warnings,
@@ -167,12 +168,17 @@ class _Clock(Callback):
         self.seconds += time.perf_counter() - self._started
 
     def on_train_end(self, trainer: L.Trainer, *_: Any) -> None:
-        started = time.perf_counter()
+        self._wait(trainer)
+
+    def _wait(self, trainer: L.Trainer) -> None:
+        """For what a GPU was asked to do and has not done yet."""
         if trainer.strategy.root_device.type == "cuda":
-            torch.cuda.synchronize()  # what it was asked for and has not done yet
-        self.seconds += time.perf_counter() - started
+            started = time.perf_counter()
+            torch.cuda.synchronize()
+            self.seconds += time.perf_counter() - started
 
     def on_save_checkpoint(self, trainer: L.Trainer, *_: Any) -> None:
+        self._wait(trainer)
         if trainer.is_global_zero:
             self._resume.remember_seconds(self.seconds)
 
