@@ -192,8 +192,8 @@ class MethodModule(L.LightningModule):
 
     @torch.no_grad()
     def _average(self) -> None:
-        """What `AveragedModel.update_parameters` does, which asks the device how often it was called and sorts
-        all tensors by device and type, every time anew: a seventh of a replayed step.
+        """What `AveragedModel.update_parameters` does, which asks the device how often it was called and
+        sorts all tensors by device and type, every time anew: a seventh of a replayed step.
         """
         if self.step == 0:
             self.ema.update_parameters(self.method)  # the first weights are taken as they are
