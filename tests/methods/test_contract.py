@@ -177,6 +177,27 @@ def test_the_same_batch_and_generator_give_the_same_loss(
         assert torch.equal(first, second)
 
 
+def test_what_may_be_replayed_does_not_read_the_step(
+    overfitted: Method, pictures: torch.Tensor, captions: TextStates
+) -> None:
+    """A recording has one step's number in it for good."""
+    if not overfitted.replayable:
+        return
+    for objective in overfitted.objectives:
+        first, later = (
+            overfitted.losses(
+                pictures,
+                captions,
+                prepared=prepare(overfitted, pictures),
+                objective=objective,
+                step=step,
+                generator=torch.Generator().manual_seed(9),
+            ).total
+            for step in (0, 977)
+        )
+        assert torch.equal(first, later)
+
+
 def test_every_parameter_is_trained(
     family: str, pictures: torch.Tensor, captions: TextStates, frozen: Frozen
 ) -> None:

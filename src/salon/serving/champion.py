@@ -230,8 +230,6 @@ class Loader:
     def __init__(self) -> None:
         configured_signer()  # a certificate that cannot be used is told now, not at the first picture
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if self.device.type == "cuda":
-            torch.backends.cudnn.deterministic = True  # the same request is answered with the same picture
         self._captions: WeakValueDictionary[str, Captions] = WeakValueDictionary()
         self._codecs: WeakValueDictionary[str, Codec] = WeakValueDictionary()
         self._lock = threading.Lock()

@@ -72,8 +72,6 @@ def _exact_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     if check is None:  # another thread's business
         return _linear(input, weight, bias)
     check()
-    if input.is_cuda:  # all batches are of one size there
-        return _linear(input, weight, bias)
     width = input.shape[-1]
     if input.dim() == 3 and input.shape[1] >= ROWS:
         return _product(input, weight, bias)
@@ -88,6 +86,6 @@ def _product(tiles: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _exact_conv2d(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    if getattr(_here, "check", None) is None or len(input) != 1 or input.is_cuda:
+    if getattr(_here, "check", None) is None or len(input) != 1:
         return _conv2d(input, *args, **kwargs)
     return _conv2d(torch.cat([input, input]), *args, **kwargs)[:1]

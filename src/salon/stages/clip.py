@@ -32,26 +32,27 @@ def run(params: Params, paths: Paths) -> None:
     towers = build_towers(settings, tokenizer)
     contrast = _Contrast(train, tokenizer, params)
     step_flops = count_step_flops(towers, lambda twin: contrast.loss(twin, 0))
+    embedding_flops = count_forward_flops(lambda: towers.encode_images(to_float(train.images[:1])))
+    device = single_device(params.training)
     report = fit(
         towers,
         contrast.loss,
         name="train_clip",
         total_steps=settings.max_steps,
         lr=settings.lr,
-        device=single_device(params.training),
+        device=device,
     )
 
-    embeddings = _encode_all(towers, train.images[:PAIRS])
-    embedding_flops = count_forward_flops(lambda: towers.encode_images(to_float(train.images[:1])))
-    tower = ClipTower.after_training(towers, tokenizer, train.captions, embeddings=embeddings)
+    embeddings = _encode_all(towers.to(device), train.images[:PAIRS])
+    tower = ClipTower.after_training(towers, tokenizer, train.captions, embeddings=embeddings).to(device)
     probe = probe_attributes(tower, splits["val"], train)
     zero_shot = {split: zero_shot_accuracy(tower, splits[split], train) for split in ("val", "novel")}
     captions = sorted({caption for split in splits.values() for caption in split.captions})
-    cache = TextStateCache(captions, tower.encode_text(captions))
+    cache = TextStateCache(captions, tower.encode_text(captions).to("cpu"))
 
     for folder in (paths.clip, paths.text_states):
         shutil.rmtree(folder, ignore_errors=True)
-    tower.save(paths.clip)
+    tower.to("cpu").save(paths.clip)
     cache.save(paths.text_states)
     metrics = {
         "probe": {name: round(value, 4) for name, value in probe.accuracy.items()},

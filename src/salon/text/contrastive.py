@@ -130,8 +130,10 @@ def probe_attributes(
     if not captions:
         return ProbeResult({}, 0)
     number = {caption: i for i, caption in enumerate(captions)}
-    texts = tower.encode_text(captions).pooled
-    images = torch.cat([tower.encode_images(to_float(part)) for part in pictures.images.split(batch_size)])
+    texts = tower.encode_text(captions).pooled.cpu()
+    images = torch.cat(
+        [tower.encode_images(to_float(part)).cpu() for part in pictures.images.split(batch_size)]
+    )
     accuracy = {
         name: sum(
             bool((texts[[number[text] for text in candidates]] @ images[i]).argmax() == 0)

@@ -40,8 +40,10 @@ def zero_shot_accuracy(
     captions = sorted(set(vocabulary.captions))
     number = {caption: i for i, caption in enumerate(captions)}
     rows = [number[caption] for caption in vocabulary.captions]
-    texts = tower.encode_text(captions).pooled[rows]  # a row each, so that frequent captions weigh more
-    images = torch.cat([tower.encode_images(to_float(part)) for part in pictures.images.split(batch_size)])
+    texts = tower.encode_text(captions).pooled.cpu()[rows]  # a row each, so that frequent captions weigh more
+    images = torch.cat(
+        [tower.encode_images(to_float(part)).cpu() for part in pictures.images.split(batch_size)]
+    )
     accuracy = {}
     for name, chosen in asked.items():
         if not chosen:
