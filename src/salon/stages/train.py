@@ -15,6 +15,7 @@ from salon.text.states import TextStateCache
 from salon.tracking import runs
 from salon.tracking.pipeline import pipeline_tags
 from salon.training.budget import steps_within
+from salon.training.devices import resolve_precision
 from salon.training.resume import resume_folder
 from salon.training.trainer import GRID_PICTURES, count_cost, is_main_process, train
 
@@ -54,7 +55,13 @@ def run(params: Params, paths: Paths, name: str) -> None:
     resume = resume_folder(
         paths,
         name,
-        settings=[params.training_seed, params.budget.model_dump(), params.training.model_dump(), raw],
+        settings=[
+            params.training_seed,
+            params.budget.model_dump(),
+            params.training.model_dump(),
+            resolve_precision(params.training.precision, accelerator=params.training.accelerator),
+            raw,
+        ],
         inputs=[paths.validation, paths.text_states, paths.codec(config.codec)],
     )
     preview_captions = val.captions[:GRID_PICTURES]
