@@ -4,11 +4,12 @@ This module imports neither torch nor mlflow, so that `salon --help` and a bad `
 The settings of a method stand beside the method (`salon.methods.<family>`); here they are plain mappings.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from salon.errors import SalonError
 from salon.section import Fraction, IntRange, Section, parse_section
@@ -22,6 +23,8 @@ from salon.source_params import (
     WebdatasetParams,
 )
 from salon.world_params import EmojiPairsParams, EmojiParams, EmojiPicturesParams
+
+DEVICES = r"auto|-1|[1-9]\d*|\d+(,\d+)+|\d+,"  # as Lightning reads them
 
 
 class IngestParams(Section):
@@ -190,13 +193,13 @@ class BudgetParams(Section):
 class TrainingParams(Section):
     """One Trainer configuration for all methods."""
 
-    accelerator: str = "auto"
-    """Lightning accelerator: `auto`, `cpu`, `gpu`."""
+    accelerator: Literal["auto", "cpu", "gpu", "cuda"] = "auto"
+    """Lightning accelerator of what is trained. Drawing and judging take the first GPU if there is one."""
     devices: int | str = "auto"
-    """How many devices; `auto` is one CPU process or every GPU."""
+    """How many devices, or which ("0,2"); -1 is every GPU, `auto` is one GPU or one CPU process."""
     num_nodes: int = Field(1, ge=1)
-    strategy: str = "auto"
-    """Lightning strategy: `auto`, `ddp`, or another that leaves the weights whole in every process."""
+    strategy: Literal["auto", "ddp", "ddp_spawn", "ddp_find_unused_parameters_true"] = "auto"
+    """Lightning strategy: one that leaves the weights whole in every process."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """`auto`: bf16 on GPUs that have it, else fp32."""
     cuda_graphs: bool = True
@@ -207,9 +210,18 @@ class TrainingParams(Section):
     log_every_steps: int = Field(20, ge=1)
     grids: int = Field(4, ge=1)
     """Sample grids logged in the course of one training."""
-    seed: int | None = None
+    seed: int | None = Field(None, ge=0, lt=2**32)
     """Seed of a method's initialisation, data order and noise, if it is to differ from that of the data, the
     towers and the codecs."""
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _can_be_devices(cls, value: Any) -> Any:
+        if isinstance(value, bool) or not re.fullmatch(DEVICES, str(value)):
+            raise ValueError(
+                f"{value!r} is neither auto, -1, a number from 1, nor a list of GPUs such as '0,2'"
+            )
+        return value
 
 
 class DialParams(Section):
@@ -256,7 +268,7 @@ class RegisterParams(Section):
 class Params(Section):
     """The whole of `params.yaml`."""
 
-    seed: int
+    seed: int = Field(ge=0, lt=2**32)
     """Seed of ingestion, initialisation, data order and noise."""
     experiment: str = "salon"
     """Name of the MLflow experiment."""

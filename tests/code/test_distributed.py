@@ -11,9 +11,11 @@ import torch
 from shared_training import RESUMED, STEPS, build, learn_all, make_data
 
 from ports import free_port
+from salon.errors import SalonError
 from salon.methods.base import families
 from salon.nn.whole_batch import SharedNoise, gather, own_rows, weight
 from salon.params import TrainingParams
+from salon.section import parse_section
 from salon.training import trainer
 from salon.training.devices import count_processes, resolve_precision, resolve_strategy, single_device
 from salon.training.fit import fit
@@ -122,11 +124,35 @@ def test_the_settings_reach_the_trainer(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_small_networks_take_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert single_device(TrainingParams(accelerator="cpu")).type == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     assert single_device(TrainingParams()).type == "cuda"
     assert single_device(TrainingParams(accelerator="cpu")).type == "cpu"
     assert resolve_precision("auto") == "bf16-mixed"
     assert resolve_precision("auto", accelerator="cpu") == "32-true"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    assert resolve_precision("auto") == "32-true", "emulated bf16 is slower than fp32"
+
+
+def test_a_gpu_that_is_asked_for_and_missing_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SalonError, match=r"training\.accelerator is gpu, and torch .* sees no GPU"):
+        single_device(TrainingParams(accelerator="gpu"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"devices": 0}, "devices: .*0 is neither auto, -1, a number from 1, nor a list of GPUs"),
+        ({"devices": True}, "devices: .*True is neither"),
+        ({"devices": "two"}, "devices: .*'two' is neither"),
+        ({"strategy": "dpp"}, "strategy: Input should be 'auto', 'ddp'"),
+        ({"accelerator": "GPU"}, "accelerator: Input should be 'auto', 'cpu', 'gpu' or 'cuda'"),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_runs(setting: dict, message: str) -> None:
+    with pytest.raises(SalonError, match=message):
+        parse_section(TrainingParams, setting, where="training")
 
 
 class Placed(torch.nn.Linear):

@@ -1,5 +1,6 @@
 """Budget, schedule, averaged weights, checkpoints: the parts that every method trusts."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from salon.paths import Paths
 from salon.text.states import TextStateCache, TextStates
 from salon.training.budget import count_step_flops, steps_within
 from salon.training.feed import Feed
-from salon.training.fit import fit
+from salon.training.fit import _finite, fit
 from salon.training.grids import image_grid, seeded_generators
 from salon.training.module import MethodModule
 from salon.training.resume import resume_folder
@@ -96,6 +97,13 @@ def test_fit_stops_at_a_loss_that_is_not_finite() -> None:
         fit(layer, lambda module, step: module.weight.sum() * float("nan"), name="x", total_steps=2, lr=1)
 
 
+def test_fit_names_the_step_of_a_loss_that_was_looked_at_later() -> None:
+    losses = [torch.tensor(value) for value in (1.0, float("inf"), 1.0)]
+    with pytest.raises(FloatingPointError, match="x: the loss is inf at step 6; lower its lr"):
+        _finite(losses, before=8, name="x")
+    assert _finite(losses[:1], before=6, name="x") == [1.0]
+
+
 def test_seeded_generators_do_not_depend_on_the_batch() -> None:
     together = [torch.rand(1, generator=g).item() for g in seeded_generators(7, 5)]
     alone = [torch.rand(1, generator=seeded_generators(7, 1, first=i)[0]).item() for i in range(5)]
@@ -154,6 +162,32 @@ def test_losses_that_were_not_looked_at_are_found_with_their_step(module: Method
     with pytest.raises(FloatingPointError, match="model: the loss is inf at step 6: lower the method's lr"):
         module.on_save_checkpoint({})
     module.on_save_checkpoint({})  # each is looked at once
+
+
+def test_gradients_are_clipped(module: MethodModule) -> None:
+    optimiser = torch.optim.SGD(module.method.parameters(), lr=1.0)
+    for parameter in module.method.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    module.on_before_optimizer_step(optimiser)
+    norm = torch.stack([p.grad.norm() for p in module.method.parameters()]).norm()
+    assert norm.item() == pytest.approx(module.method.config.grad_clip_norm, rel=1e-3)
+
+
+def test_weights_are_averaged_as_torch_averages_them(module: MethodModule) -> None:
+    """Buffers, too, and one that is another tensor in every step."""
+    module.method.register_buffer("mean", torch.zeros(2))
+    module.averaged.register_buffer("mean", torch.zeros(2))
+    theirs = copy.deepcopy(module.ema)
+    module.on_train_start()
+    for module.step in range(3):
+        with torch.no_grad():
+            for parameter in module.method.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        module.method.mean = module.method.mean + 1
+        module._average()
+        theirs.update_parameters(module.method)
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(module.ema.state_dict()[name], value), name
 
 
 def test_a_batch_is_the_same_wherever_the_training_set_lies(module: MethodModule, monkeypatch) -> None:

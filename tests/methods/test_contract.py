@@ -3,6 +3,7 @@
 import pytest
 import torch
 from frozen_nets import fit_codec, fit_towers
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from salon.data.loader import to_uint8
 from salon.errors import SalonError
@@ -183,6 +184,7 @@ def test_what_may_be_replayed_does_not_read_the_step(
     """A recording has one step's number in it for good."""
     if not overfitted.replayable:
         return
+    assert overfitted.cost_cycle == 1
     for objective in overfitted.objectives:
         first, later = (
             overfitted.losses(
@@ -192,10 +194,50 @@ def test_what_may_be_replayed_does_not_read_the_step(
                 objective=objective,
                 step=step,
                 generator=torch.Generator().manual_seed(9),
-            ).total
+            )
             for step in (0, 977)
         )
-        assert torch.equal(first, later)
+        assert torch.equal(first.total, later.total)
+        assert all(torch.equal(first.terms[name], later.terms[name]) for name in first.terms | later.terms)
+
+
+class Waits(TorchDispatchMode):
+    """Notes operations for whose results the CPU has to wait."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "masked_select", "bincount", "_unique2")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        indices = args[1] if name.startswith("index") and isinstance(args[1], list | tuple) else ()
+        if name in self.NAMES or any(index is not None and index.dtype == torch.bool for index in indices):
+            self.found.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_may_be_replayed_never_waits(
+    overfitted: Method, pictures: torch.Tensor, captions: TextStates
+) -> None:
+    if not overfitted.replayable:
+        return
+    prepared = prepare(overfitted, pictures)
+    for objective in overfitted.objectives:
+        with Waits() as waits, torch.enable_grad():
+            overfitted.losses(
+                pictures,
+                captions,
+                prepared=prepared,
+                objective=objective,
+                step=0,
+                generator=torch.Generator().manual_seed(9),
+            ).total.backward()
+        assert waits.found == []
+    with Waits() as waits:
+        pictures[pictures > 0].sum().item()
+    assert len(waits.found) == 2, "the test would not notice"
 
 
 def test_every_parameter_is_trained(

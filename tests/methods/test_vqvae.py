@@ -47,6 +47,32 @@ def test_training_masks_by_the_same_schedule() -> None:
     assert masked.float().mean(dim=0).std() < 0.02  # no cell is favoured
 
 
+def test_loss_is_the_mean_over_masked_cells() -> None:
+    method = make_method()
+    randomise(method)
+    text, codes = (
+        make_text(5),
+        torch.randint(8, (5, method.cells), generator=torch.Generator().manual_seed(1)),
+    )
+    loss = method.losses(
+        torch.zeros(5, 3, 16, 16),
+        text,
+        prepared=codes,
+        objective="model",
+        step=0,
+        generator=torch.Generator().manual_seed(2),
+    ).total
+    generator = torch.Generator().manual_seed(2)
+    masked = random_mask(codes.shape, generator)
+    caption = method.caption(method.caption.drop(text.words, method.config.caption_dropout, generator))
+    vectors_in = method.code.vectors_in(method.codebook)
+    hidden = method.hidden(codes.masked_fill(masked, method.mask_code), caption, vectors_in)
+    log_p = method.logits(hidden, method.code.vectors_out(method.codebook)).log_softmax(dim=2)
+    each = -log_p.gather(2, codes[:, :, None])[:, :, 0][masked]
+    assert 0 < len(each) < codes.numel()
+    assert loss.item() == pytest.approx(each.mean().item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("steps", [1, 4, 16])
 def test_passes_unmask_by_the_schedule_and_keep_what_they_kept(steps: int) -> None:
     method = make_method(Watched)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from salon.serving.bundle import read_exhibits
 from salon.serving.champion import BATCH, Champion, Loader
-from salon.serving.exact import batch_invariant
+from salon.serving.exact import batch_invariant, padded_count
 from salon.serving.schema import PictureRequest
 from salon.text.states import TextStates
 
@@ -151,6 +151,12 @@ def test_batches_that_round_otherwise_are_drawn_one_by_one(
     sizes.clear()
     champion.draw([request_of(seed) for seed in range(3)])
     assert sizes == [1, 1, 1]
+
+
+def test_off_the_cpu_all_batches_have_one_size():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [padded_count(count, cpu) for count in (1, 3, 16, 17)] == [1, 4, 16, 32]
+    assert [padded_count(count, gpu) for count in (1, 3, 16, 17)] == [16, 16, 16, 32]
 
 
 def test_towers_and_codecs_that_are_equal_are_loaded_once(champions: dict[str, Champion]):

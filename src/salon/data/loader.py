@@ -132,7 +132,10 @@ class TrainingBatches:
         world_size: int = 1,
     ) -> None:
         if batch_size % world_size:
-            raise SalonError(f"batch_size {batch_size} cannot be shared equally by {world_size} devices")
+            raise SalonError(
+                f"batch_size {batch_size} cannot be shared equally by {world_size} devices: change the "
+                "method's batch_size or training.devices"
+            )
         self.size = size
         self.batch_size = batch_size
         self.total_steps = total_steps

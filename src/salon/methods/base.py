@@ -120,8 +120,9 @@ class Method(nn.Module, ABC):
     """What is minimised in turn within one step, each by its own optimiser."""
 
     replayable: ClassVar[bool] = False
-    """Whether `losses` does the same work on the device in every step, whatever `step` is, and never has the
-    CPU wait for a result: then a GPU may record it once (`salon.training.replay`)."""
+    """Whether `losses` does the same work on the device in every step, whatever `step` is, changes nothing
+    but gradients, and never has the CPU wait for a result: then a GPU may record it once
+    (`salon.training.replay`)."""
 
     dial: ClassVar[Dial] = "num_inference_steps"
     """The argument of `sample` that buys quality with time."""

@@ -30,14 +30,14 @@ from salon.methods.base import Frozen, Method, load_method
 from salon.serving.bundle import CLIP, CODEC, METHOD, PROBES_FILE, Exhibit, read_exhibits, seal
 from salon.serving.captions import Captions
 from salon.serving.credentials import configured_signer
-from salon.serving.exact import batch_invariant, padded_count
+from salon.serving.exact import FULL, batch_invariant, padded_count
 from salon.serving.pictures import Provenance, encode_png
 from salon.serving.schema import PictureRequest, RequestError
 from salon.text.tower import ClipTower
 
 logger = logging.getLogger(__name__)
 
-BATCH = 16  # pictures drawn at once: no more a second in larger batches, and a request waits for one
+BATCH = FULL  # pictures drawn at once: no more a second in larger batches, and a request waits for one
 PROBES = (("an owl on a blue background", 11), ("сова на голубом фоне", 12), ("rocket", 13))
 SAME_PICTURE = 4.0  # mean distance in 0..255; another processor rounds, other code draws something else
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 ROWS = 8  # of a tile; fewer are cheaper for one picture, more for many
-FULL = 16  # pictures of a full batch off the CPU
+FULL = 16  # of a full batch, and of any batch off the CPU
 
 _linear, _conv2d = F.linear, F.conv2d
 _installing = threading.Lock()

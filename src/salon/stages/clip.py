@@ -32,7 +32,6 @@ def run(params: Params, paths: Paths) -> None:
     towers = build_towers(settings, tokenizer)
     contrast = _Contrast(train, tokenizer, params)
     step_flops = count_step_flops(towers, lambda twin: contrast.loss(twin, 0))
-    embedding_flops = count_forward_flops(lambda: towers.encode_images(to_float(train.images[:1])))
     device = single_device(params.training)
     report = fit(
         towers,
@@ -43,6 +42,7 @@ def run(params: Params, paths: Paths) -> None:
         device=device,
     )
 
+    embedding_flops = count_forward_flops(lambda: towers.encode_images(to_float(train.images[:1])))
     embeddings = _encode_all(towers.to(device), train.images[:PAIRS])
     tower = ClipTower.after_training(towers, tokenizer, train.captions, embeddings=embeddings).to(device)
     probe = probe_attributes(tower, splits["val"], train)

@@ -114,7 +114,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
 def _open_progress(params: Params, paths: Paths, name: str, *, codec: str) -> Progress:
     inputs = [paths.interim, paths.text_states, paths.clip, paths.codec(codec), paths.method(name)]
     key = fingerprint(
-        [params.evaluate.model_dump(), describe_machine()],  # seconds of one, not of two
+        [params.evaluate.model_dump(), describe_machine()],  # seconds of one machine
         files=[*inputs, paths.scorer, paths.retriever],
         sources=SOURCES,
     )

@@ -15,7 +15,7 @@ from salon.text.states import TextStateCache
 from salon.tracking import runs
 from salon.tracking.pipeline import pipeline_tags
 from salon.training.budget import steps_within
-from salon.training.devices import resolve_precision
+from salon.training.devices import resolve_precision, single_device
 from salon.training.resume import resume_folder
 from salon.training.trainer import GRID_PICTURES, count_cost, is_main_process, train
 
@@ -59,6 +59,8 @@ def run(params: Params, paths: Paths, name: str) -> None:
             params.training_seed,
             params.budget.model_dump(),
             params.training.model_dump(),
+            # another device draws other noise, another precision rounds otherwise
+            single_device(params.training).type,
             resolve_precision(params.training.precision, accelerator=params.training.accelerator),
             raw,
         ],

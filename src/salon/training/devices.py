@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from salon.errors import SalonError
 from salon.params import TrainingParams
 
 
@@ -11,14 +12,13 @@ def resolve_precision(precision: str, *, accelerator: str = "auto") -> Any:
     """`auto` is bf16 autocast on GPUs that have it, else fp32."""
     if precision != "auto":
         return precision
-    return "bf16-mixed" if has_gpu(accelerator) and torch.cuda.is_bf16_supported() else "32-true"
+    has_bf16 = has_gpu(accelerator) and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if has_bf16 else "32-true"
 
 
 def resolve_devices(devices: int | str) -> int | str:
-    """`auto` is every GPU, or one CPU process that uses all cores."""
-    if devices != "auto":
-        return devices
-    return "auto" if torch.cuda.is_available() else 1
+    """`auto` is one: a GPU, which replays its steps as several cannot, or a CPU process with all cores."""
+    return 1 if devices == "auto" else devices
 
 
 def resolve_strategy(settings: TrainingParams, *, objectives: int) -> str:
@@ -31,7 +31,7 @@ def resolve_strategy(settings: TrainingParams, *, objectives: int) -> str:
 def count_processes(settings: TrainingParams) -> int:
     """Processes that share a training: one per device."""
     devices = str(resolve_devices(settings.devices))
-    if devices in ("auto", "-1"):
+    if devices == "-1":
         each = torch.cuda.device_count() if has_gpu(settings.accelerator) else 1
     else:
         each = len(devices.strip(",").split(",")) if "," in devices else int(devices)
@@ -44,7 +44,16 @@ def single_device(settings: TrainingParams) -> torch.device:
 
 
 def has_gpu(accelerator: str) -> bool:
-    """Whether this Lightning accelerator is a CUDA GPU on this machine."""
+    """Whether this Lightning accelerator is a CUDA GPU on this machine.
+
+    Raises:
+        SalonError: a GPU is asked for, and torch sees none.
+    """
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise SalonError(
+            f"training.accelerator is {accelerator}, and torch {torch.__version__} sees no GPU: install a "
+            "CUDA build that the driver knows (make env TORCH_PIP_ARGS=...), or set accelerator: auto"
+        )
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 

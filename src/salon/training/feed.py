@@ -35,25 +35,23 @@ class Feed:
         *,
         device: torch.device,
     ) -> None:
-        self.device = device
-        self._captions = cache.indices(data.captions).to(device)
-        self._states = cache.states.to(device)  # of distinct captions: far smaller than the pictures
-        parts = [data.images] if prepared is None else [data.images, prepared]
-        self.is_resident = sum(part.nbytes for part in parts) <= RESIDENT_SHARE * _free_bytes(device)
+        captions, states = cache.indices(data.captions), cache.states
+        tensors = [data.images, captions, *vars(states).values(), *([] if prepared is None else [prepared])]
+        self.is_resident = sum(each.nbytes for each in tensors) <= RESIDENT_SHARE * _free_bytes(device)
         """Whether a batch is made on the device alone."""
-        self._images, self._prepared = data.images, prepared
-        if self.is_resident:
-            self._images = data.images.to(device)
-            self._prepared = None if prepared is None else prepared.to(device)
+        self.device = device
+        self._home = device if self.is_resident else torch.device("cpu")
+        self._images, self._captions = data.images.to(self._home), captions.to(self._home)
+        self._states = states.to(self._home)
+        self._prepared = None if prepared is None else prepared.to(self._home)
 
     def batch(self, rows: Int[Tensor, "b"]) -> Batch:
         """These rows, on the device."""
-        here = rows.to(self.device, non_blocking=True)
-        there = here if self.is_resident else rows.cpu()
+        rows = rows.to(self._home, non_blocking=True)
         return Batch(
-            images=to_float(self._images[there].to(self.device)),
-            text=self._states[self._captions[here]],
-            prepared=None if self._prepared is None else self._prepared[there].to(self.device),
+            images=to_float(self._images[rows].to(self.device)),
+            text=self._states[self._captions[rows]].to(self.device),
+            prepared=None if self._prepared is None else self._prepared[rows].to(self.device),
         )
 
 

@@ -1,4 +1,4 @@
-"""A plain training loop for the small networks that no method owns: the towers and the scorer."""
+"""A plain training loop for the small networks that no method owns: judges, towers and codecs."""
 
 import math
 import time

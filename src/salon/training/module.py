@@ -7,11 +7,13 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from salon.data.loader import CaptionedImages, to_float
+from salon.errors import SalonError
 from salon.methods.base import Losses, Method
 from salon.nn.whole_batch import SharedNoise, processes
 from salon.text.states import TextStateCache
@@ -30,7 +32,7 @@ class MethodModule(L.LightningModule):
     Noise and dropout of step i come from a generator seeded by (seed, i), so that a resumed run repeats
     exactly what the uninterrupted one would have done; of several processes each takes its pictures' share.
 
-    A GPU is asked for nothing that a step does not need: to wait for it costs more than the work.
+    One GPU is asked for nothing that a step does not need: to wait for it costs more than the work.
     """
 
     steps_done: Tensor
@@ -83,7 +85,6 @@ class MethodModule(L.LightningModule):
         self.step = int(self.steps_done)
         self._averaged: list[Tensor] = list(self.averaged.parameters())
         self._live: list[Tensor] = list(self.method.parameters())
-        self._buffers_of_both = list(zip(self.averaged.buffers(), self.method.buffers(), strict=True))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Rows stay where the feed wants them."""
@@ -152,21 +153,26 @@ class MethodModule(L.LightningModule):
             self.check_health()
 
     def _losses_and_gradients(self, objective: str, optimiser: Any, rows: Tensor) -> Losses:
-        compute = partial(self._losses, objective)
         if self._can_replay:
             if objective not in self._replays:
-                parameters = self.method.parameters_of(objective)
-                before = self._generator.get_state()
-                self._replays[objective] = Replay.record(
-                    compute, rows.to(self.device), self._generator, parameters
-                )
-                self._generator.set_state(before)
+                self._replays[objective] = self._record(objective, rows)
             return self._replays[objective](rows)
         with SharedNoise(len(rows)) if processes()[1] > 1 else nullcontext():
-            losses = compute(rows, self._generator)
+            losses = self._losses(objective, rows, self._generator)
         optimiser.zero_grad(set_to_none=True)
         self.manual_backward(losses.total)
         return losses
+
+    def _record(self, objective: str, rows: Tensor) -> Replay:
+        parameters = self.method.parameters_of(objective)
+        compute = partial(self._losses, objective)
+        try:
+            return Replay.record(compute, rows.to(self.device), self._generator, parameters)
+        except RuntimeError as error:
+            raise SalonError(
+                f"{objective}: its step cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}): "
+                "set training.cuda_graphs: false, or replayable = False in the method"
+            ) from error
 
     def _losses(self, objective: str, rows: Tensor, generator: torch.Generator) -> Losses:
         batch = self._feed.batch(rows)
@@ -187,7 +193,7 @@ class MethodModule(L.LightningModule):
             and self.method.replayable
             and self._feed.is_resident
             and not self._scales_gradients
-            and processes()[1] == 1
+            and not dist.is_initialized()  # whose hooks on gradients belong to no recording
         )
 
     @torch.no_grad()
@@ -201,7 +207,7 @@ class MethodModule(L.LightningModule):
         assert self.ema.multi_avg_fn is not None
         self.ema.multi_avg_fn(self._averaged, self._live, self.ema.n_averaged)
         self.ema.n_averaged += 1
-        for averaged, live in self._buffers_of_both:
+        for averaged, live in zip(self.averaged.buffers(), self.method.buffers(), strict=True):
             averaged.copy_(live)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -22,7 +22,7 @@ Compute = Callable[[Int[Tensor, "b"], torch.Generator], Losses]
 
 @dataclass
 class Replay:
-    """The recorded losses of one objective and the gradients of its parameters."""
+    """A recorded step of one objective; its gradients lie in the parameters."""
 
     graph: torch.cuda.CUDAGraph
     rows: Int[Tensor, "b"]
@@ -39,12 +39,15 @@ class Replay:
         """Run `compute` and its backward pass some times and record them; no weight changes.
 
         Args:
-            generator: Of the device; each replay draws from it what an ordinary step would, and recording
-                draws, too.
+            generator: Of the device; each replay draws from it what an ordinary step would. It is left as it
+                was found.
             parameters: Those that `compute` trains. From now on their gradients stay where they are, and each
                 replay overwrites them: they must not be set to None.
+
+        Raises:
+            RuntimeError: `compute` does what cannot be recorded, or memory does not suffice.
         """
-        rows = rows.clone()
+        rows, before = rows.clone(), generator.get_state()
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -55,11 +58,11 @@ class Replay:
         _forget(parameters)
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(generator)
-        with torch.cuda.graph(
-            graph, capture_error_mode="thread_local"
-        ):  # other threads go on with their work
+        # thread_local: what other threads ask of the GPU meanwhile is no part of it, and allowed
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             losses = compute(rows, generator)
             losses.total.backward()
+        generator.set_state(before)
         detached = Losses(losses.total.detach(), {name: term.detach() for name, term in losses.terms.items()})
         return cls(graph, rows, detached)
 

@@ -147,7 +147,7 @@ def train(
         images_seen=total_steps * method.config.batch_size,
         parameters=sum(p.numel() for p in method.parameters()),
         peak_memory_gb=peak_memory_gb(trainer.strategy.root_device),
-        precision=str(precision),
+        precision=str(trainer.precision),
         device=device_name(trainer.strategy.root_device),
         warnings=module.warnings,
     )
@@ -155,7 +155,7 @@ def train(
 
 
 class _Clock(Callback):
-    """Training time over all attempts, sample grids excluded."""
+    """Time within steps over all attempts; sample grids and what is between steps are excluded."""
 
     def __init__(self, resume: ResumeFolder) -> None:
         self._resume = resume
