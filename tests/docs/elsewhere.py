@@ -79,6 +79,9 @@ ELSEWHERE = {
         "tests/code/test_profiles.py::test_a_profile_changes_what_it_names_and_nothing_else",
         "takes twenty minutes; that the profiles' settings are whole is checked for each",
     ),
+    "python benchmarks/training.py --device cuda": Elsewhere(
+        "tests/code/test_benchmarks.py::test_training_prints_a_line_for_every_method", "on a CPU"
+    ),
     "export MLFLOW_TRACKING_URI=http://…": Elsewhere(
         f"{COMMANDS}::test_a_page_says_what_works", "typed on the page about it, with a server that answers"
     ),
