@@ -118,6 +118,38 @@ def test_shapes_gradients_and_bias_are_those_of_a_linear_map():
         )
 
 
+def test_products_of_bf16_are_those_of_rounded_factors(monkeypatch: pytest.MonkeyPatch):
+    """Where allowed and only with many tokens; added up in fp32, and alike in any batch."""
+    monkeypatch.setattr("salon.serving.exact.multiplies_bf16", lambda: True)
+    torch.manual_seed(0)
+    tokens, weight, bias = torch.randn(6, 64, 128), torch.randn(48, 128), torch.randn(48)
+    rounded = F.linear(tokens.bfloat16().double(), weight.bfloat16().double()) + bias
+    with batch_invariant(half=True), torch.no_grad():
+        halves = F.linear(tokens, weight, bias)
+        assert halves.dtype == torch.float32
+        assert torch.equal(F.linear(tokens[:1], weight, bias), halves[:1])
+        assert torch.equal(F.linear(tokens[2:5], weight, bias), halves[2:5])
+        few = F.linear(tokens[:, :3], weight)
+    assert (
+        halves - rounded
+    ).abs().max() <= 2**-8 * rounded.abs().max()  # the product itself is rounded, once
+    with batch_invariant():
+        assert torch.equal(F.linear(tokens[:, :3], weight), few)
+        assert not torch.equal(F.linear(tokens, weight, bias), halves)
+
+
+def test_probes_are_of_fp32_whatever_the_processor_has(
+    champions: dict[str, Champion], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    champion = champions["vqvae"]
+    drawn = {}
+    for has_bf16 in (True, False):
+        monkeypatch.setattr("salon.serving.exact.multiplies_bf16", lambda has_bf16=has_bf16: has_bf16)
+        champion.write_probes(tmp_path / "probes.json")
+        drawn[has_bf16] = (tmp_path / "probes.json").read_text(encoding="utf-8")
+    assert drawn[True] == drawn[False]
+
+
 def test_other_threads_and_what_comes_after_are_left_alone():
     linear, conv2d = F.linear, F.conv2d
     x, weight = torch.randn(3, 4), torch.randn(5, 4)

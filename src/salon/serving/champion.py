@@ -119,7 +119,7 @@ class Champion:
         ]
 
     def prove(self) -> None:
-        """Find out whether this is the code of these weights.
+        """Find out whether this is the code of these weights: in fp32, which every processor has.
 
         Raises:
             SalonError: the installed code draws other pictures than those of the registration.
@@ -137,7 +137,7 @@ class Champion:
         steps, unguided = like.num_inference_steps, like.guidance_scale == 1
         with self._proving:
             if (size, steps, unguided) not in self._exact:
-                draw = partial(self._draw_probes, steps=steps, unguided=unguided, check=check)
+                draw = partial(self._draw_probes, steps=steps, unguided=unguided, check=check, half=True)
                 probes = [PROBES[i % len(PROBES)] for i in range(size)]
                 alone = {probe: draw([probe])[0] for probe in set(probes)}
                 exact = all(
@@ -154,7 +154,7 @@ class Champion:
             return self._exact[size, steps, unguided]
 
     def write_probes(self, path: Path) -> None:
-        """Draw the pictures by which other code will be told."""
+        """Draw the pictures by which other code will be told, in fp32."""
         pixels = _to_pixels(torch.cat([self._draw_probes([probe]) for probe in PROBES]))
         pngs = []
         for picture in pixels:
@@ -186,13 +186,18 @@ class Champion:
         steps: int | None = None,
         unguided: bool = False,
         check: Callable[[], None] | None = None,
+        half: bool = False,
     ) -> Float[Tensor, "b 3 h w"]:
         scale = 1.0 if unguided else None
         requests = [PictureRequest(prompt, seed, steps, scale) for prompt, seed in probes]
-        return self._sample(requests, check=check)
+        return self._sample(requests, check=check, half=half)
 
     def _sample(
-        self, requests: Sequence[PictureRequest], *, check: Callable[[], None] | None = None
+        self,
+        requests: Sequence[PictureRequest],
+        *,
+        check: Callable[[], None] | None = None,
+        half: bool = True,
     ) -> Float[Tensor, "b 3 h w"]:
         count = len(requests)
         requests = [*requests, *[requests[-1]] * (padded_count(count, self.device) - count)]
@@ -200,7 +205,7 @@ class Champion:
         # on the CPU whatever the device is: a seed is the same noise everywhere
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
         try:
-            with torch.no_grad(), batch_invariant(check):
+            with torch.no_grad(), batch_invariant(check, half=half):
                 return self.method.sample(
                     text,
                     generator=generators,

@@ -10,6 +10,7 @@ from torch import Tensor
 from salon.data.loader import CaptionedImages, to_uint8
 from salon.methods.base import Method
 from salon.params import EvaluateParams
+from salon.serving.exact import batch_invariant
 from salon.text.states import TextStateCache
 from salon.training.grids import seeded_generators
 
@@ -37,6 +38,7 @@ class Studio:
         for start in range(0, len(prompts), self.settings.batch_size):
             text = states[start : start + self.settings.batch_size].to(self.device)
             generators = seeded_generators(self.settings.seed, len(text), first=first + start)
-            images = self.method.sample(text, generator=generators, **(options or {}))
+            with batch_invariant(half=True):  # as they are served
+                images = self.method.sample(text, generator=generators, **(options or {}))
             parts.append(to_uint8(images).cpu())
         return torch.cat(parts)
