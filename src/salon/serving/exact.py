@@ -10,9 +10,8 @@ as without, one of a batch 1.0 to 1.2 times.
 That is knowledge of today's kernels, so that whoever draws batches checks it first (`Champion.draw`).
 
 A processor that multiplies bf16 in hardware does so four times as fast as fp32. There products of one
-picture's many tokens are of bf16, added up in fp32: they are two thirds of the work of a masked-token
-transformer, and all of its weights. What adds up or normalises stays fp32, and so does what multiplies few
-rows, where it would gain nothing.
+picture's many tokens are of bf16, added up in fp32: two thirds of the work of `vqvae` in a batch. What
+normalises or draws stays fp32, and so do products of few rows, which would gain nothing.
 """
 
 import threading
@@ -50,11 +49,11 @@ def batch_invariant(check: Callable[[], None] | None = None, *, half: bool = Fal
         _users += 1
         F.linear, F.conv2d = _exact_linear, _exact_conv2d
     _here.check = check or _nothing
-    _here.half = half and multiplies_bf16()
+    _here.halves = {} if half and multiplies_bf16() else None
     try:
         yield
     finally:
-        _here.check = None
+        _here.check = _here.halves = None
         with _installing:
             _users -= 1
             if not _users:
@@ -64,7 +63,7 @@ def batch_invariant(check: Callable[[], None] | None = None, *, half: bool = Fal
 @cache
 def multiplies_bf16() -> bool:
     """Whether this processor does so in hardware, as far as torch tells; elsewhere it is slower than fp32."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 and newer
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # of newer torch
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
@@ -89,7 +88,7 @@ def _exact_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     check()
     width = input.shape[-1]
     if input.dim() == 3 and input.shape[1] >= ROWS:
-        if _here.half and input.device.type == "cpu":
+        if _here.halves is not None and input.device.type == "cpu":
             return _half_product(input, weight, bias)
         return _product(input, weight, bias)
     rows = input.reshape(-1, width)
@@ -103,8 +102,13 @@ def _product(tiles: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _half_product(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    # A part of a weight is another tensor each time it is asked for, but lies in the same place; and what is
+    # kept keeps its place, so that nothing else can come to lie there before the drawing ends.
+    key = weight.data_ptr(), weight.shape, weight.stride()
+    if key not in _here.halves:
+        _here.halves[key] = weight, weight.bfloat16()
     # one product for the batch: bf16 kernels add in one order, however many rows there are
-    product = _linear(tokens.bfloat16(), weight.bfloat16()).float()
+    product = _linear(tokens.bfloat16(), _here.halves[key][1]).float()
     return product if bias is None else product.add_(bias)
 
 
