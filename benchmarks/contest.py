@@ -1,5 +1,6 @@
 """Contenders, the questions that they are asked, and what each of ours is asked to do."""
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -96,10 +97,10 @@ def our_step(method: Method, world: World) -> Run:
 def our_samples(method: Method, world: World, *, batch: int, guidance_scale: float, steps: int | None) -> Run:
     """Our sampler on the first captions of `world`."""
     text = world.cache.states[torch.arange(batch)]
+    drawing = copy.deepcopy(method).eval().requires_grad_(False)  # as it is loaded to serve
 
     def sample() -> Tensor:
-        method.eval()
-        return method.sample(
+        return drawing.sample(
             text,
             generator=seeded_generators(0, batch),
             guidance_scale=guidance_scale,
