@@ -5,7 +5,7 @@ pictures (Crowson 2022, sec. 3), with random shifts against adversarial patterns
 reached, beside that of real pictures, and the share of pictures that the independent scorer finds right. Look
 at the pictures too: the cosine is higher than that of real ones, and what it shows is coloured rubble.
 
-    python benchmarks/clip_optimisation.py --pictures 64 --steps 200 --out rubble.png
+    python benchmarks/clip_optimization.py --pictures 64 --steps 200 --out rubble.png
 """
 
 import argparse
@@ -16,17 +16,17 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from salon.data.loader import load_split, to_float, to_uint8
-from salon.judging.scorer import AttributeScorer, accuracy
+from salon.data.dataset import load_split
+from salon.images import image_grid, to_float, to_uint8
+from salon.judging.classifier import AttributeScorer, accuracy
 from salon.paths import Paths
-from salon.text.tower import ClipTower, TwoTowers
-from salon.training.grids import image_grid
+from salon.towers.tower import ClipTower, TwoTowers
 
 MAX_SHIFT = 2  # pixels
 LR = 0.05
 
 
-def optimise(
+def optimize(
     towers: TwoTowers,
     target: Float[Tensor, "b e"],
     *,
@@ -37,20 +37,20 @@ def optimise(
     """Pictures in [-1, 1] whose embeddings agree with `target`."""
     logits = 0.1 * torch.randn(len(target), 3, image_size, image_size, generator=generator)
     logits.requires_grad_()
-    optimiser = torch.optim.Adam([logits], lr=LR)
+    optimizer = torch.optim.Adam([logits], lr=LR)
     for _ in range(steps):
         down, right = torch.randint(0, 2 * MAX_SHIFT + 1, (2,), generator=generator).tolist()
         padded = F.pad(logits.tanh(), (MAX_SHIFT,) * 4, mode="replicate")
         shifted = padded[:, :, down : down + image_size, right : right + image_size]
         loss = -(towers.encode_images(shifted) * target).sum()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     return logits.detach().tanh()
 
 
 def main() -> None:
-    """Optimise a picture for each of the first captions of `test` and have the scorer judge them."""
+    """Optimize a picture for each of the first captions of `test` and have the scorer judge them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -68,7 +68,7 @@ def main() -> None:
     target = tower.encode_text(test.captions[:n]).pooled.clone()
     with torch.no_grad():
         real = (tower.towers.encode_images(to_float(test.images[:n])) * target).sum(dim=1).mean()
-    drawn = optimise(
+    drawn = optimize(
         tower.towers,
         target,
         image_size=test.images.shape[-1],
@@ -78,7 +78,7 @@ def main() -> None:
     with torch.no_grad():
         reached = (tower.towers.encode_images(drawn) * target).sum(dim=1).mean()
     right = accuracy(scorer.judge(to_uint8(drawn)), test.attributes[:n])
-    print(f"cosine with the caption: optimised {reached:.3f}, real pictures {real:.3f}")
+    print(f"cosine with the caption: optimized {reached:.3f}, real pictures {real:.3f}")
     print("right: " + ", ".join(f"{name} {share:.0%}" for name, share in right.items()))
     if arguments.out:
         image_grid(drawn, columns=8, zoom=max(1, 128 // drawn.shape[-1])).save(arguments.out)

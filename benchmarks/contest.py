@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from salon.codecs import VqVae
 from salon.methods.base import Method
-from salon.training.grids import seeded_generators
+from salon.seeding import seeded_generators
 
 BATCH = 16
 CPU = torch.device("cpu")
@@ -64,15 +64,15 @@ class Question:
 
 
 def training_step(module: nn.Module, loss: Callable[[], Tensor]) -> Run:
-    """Loss, backward pass, clipping and optimiser, the same for all."""
-    optimiser = torch.optim.AdamW(module.parameters(), lr=1e-5, fused=True)
+    """Loss, backward pass, clipping and optimizer, the same for all."""
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-5, fused=True)
 
     def step() -> None:
         module.train()
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss().backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
 
     return step
 

@@ -17,12 +17,13 @@ from typing import Any
 import before_torch  # noqa: F401
 import yaml
 
-from salon.data.sources import embedded
-from salon.jsonfile import read_json
+from salon.data.ingest.worlds import embedded
+from salon.files import read_json
 from salon.params import load_params
+from salon.params.profiles import lay_over
 from salon.paths import Paths
-from salon.profiles import lay_over
-from salon.stages import clip, codec, ingest, scorer, train, validate
+from salon.stages import codec, ingest, scorer, train, validate
+from salon.stages import train_clip as clip
 
 ROOT = Path(__file__).parents[1]
 STEPS = BATCH = 2

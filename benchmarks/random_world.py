@@ -9,18 +9,18 @@ from torch.nn import functional as F
 
 from salon.codecs import PixelCodec, VqVae, read_codec_config
 from salon.codecs.base import Codec
-from salon.data.loader import CaptionedImages
-from salon.methods.base import DataShape, Frozen, Method, read_config
+from salon.data.dataset import CaptionedImages
+from salon.methods.base import DataShape, FrozenNets, Method, read_config
 from salon.params import Params, load_params
-from salon.text.states import TextStateCache, TextStates
-from salon.text.tokenizer import train_tokenizer
-from salon.text.tower import build_towers
+from salon.towers.states import TextStateCache, TextStates
+from salon.towers.tokenizer import train_tokenizer
+from salon.towers.tower import build_towers
 
 REPOSITORY = Path(__file__).parents[1]
 PICTURES = 512
 CAPTIONS = 64
 CAPTION_TOKENS = 16
-WORDS_WIDTH = 27  # `TextStates.words` in the default world (salon.text.words)
+WORDS_WIDTH = 27  # `TextStates.words` in the default world (salon.towers.cca)
 
 
 @dataclass(frozen=True)
@@ -83,4 +83,4 @@ class World:
         towers = build_towers(self.params.clip, tokenizer)
         towers.to_words = nn.Linear(self.params.clip.projection_dim, WORDS_WIDTH)
         towers.eval().requires_grad_(False)
-        return method_class(config, self.shape, Frozen(codec or self.codec(config.codec), towers))
+        return method_class(config, self.shape, FrozenNets(codec or self.codec(config.codec), towers))

@@ -3,14 +3,14 @@
 For each method of params.yaml, with random pictures and captions of the default world's shapes (speed does
 not depend on what the weights know): training pictures/s and GFLOP/s of the real loop (Lightning, averaged
 weights and all), the share of the machine's matmul peak measured in the same run, and the share of the loop's
-time that is neither loss, backward pass nor optimiser ("rest"); then sampling with the config's defaults,
+time that is neither loss, backward pass nor optimizer ("rest"); then sampling with the config's defaults,
 alone and in batches of 16.
 
     python benchmarks/training.py --threads 2
     python benchmarks/training.py --device cuda          # bf16 there, as in training
     python benchmarks/training.py --device cuda --profile emoji64
 
-On a GPU "rest" is left out, since losses and optimisers asked for one by one take longer than the loop, which
+On a GPU "rest" is left out, since losses and optimizers asked for one by one take longer than the loop, which
 replays them as a graph; "eager" is the loop without graphs, in pictures/s.
 """
 
@@ -28,12 +28,13 @@ from lightning.pytorch.callbacks import Callback
 from random_world import REPOSITORY, World
 from stopwatch import Spread, describe_machine, finish, interleave, matmul_peak, ratio
 
-from salon.data.loader import TrainingBatches, to_uint8
+from salon.devices import resolve_precision
+from salon.images import to_uint8
 from salon.methods.base import Method
+from salon.params.profiles import lay_over
 from salon.paths import Paths
-from salon.profiles import lay_over
-from salon.training.devices import resolve_precision
-from salon.training.grids import seeded_generators
+from salon.seeding import seeded_generators
+from salon.training.batches import TrainingBatches
 from salon.training.module import MethodModule
 from salon.training.trainer import count_cost
 
@@ -100,7 +101,7 @@ def time_loop(
 
 
 def time_arithmetic(method: Method, world: World, *, repeats: int, device: torch.device) -> float:
-    """Seconds per step of nothing but losses, backward passes and optimisers, on a batch that lies ready."""
+    """Seconds per step of nothing but losses, backward passes and optimizers, on a batch that lies ready."""
     rows = torch.arange(method.config.batch_size) % len(world.data)
     images = (world.data.images[rows].float() / 127.5 - 1).to(device)
     text = world.cache.states[world.cache.indices([world.data.captions[row] for row in rows.tolist()])]
@@ -108,21 +109,21 @@ def time_arithmetic(method: Method, world: World, *, repeats: int, device: torch
     with torch.no_grad():
         prepared = method.prepare(images)
     generator = torch.Generator(device).manual_seed(SEED)
-    optimisers = [
+    optimizers = [
         torch.optim.AdamW(method.parameters_of(objective), lr=1e-5, betas=method.config.betas, fused=True)
         for objective in method.objectives
     ]
 
     def step() -> None:
-        for objective, optimiser in zip(method.objectives, optimisers, strict=True):
+        for objective, optimizer in zip(method.objectives, optimizers, strict=True):
             with autocast(device):
                 losses = method.losses(
                     images, text, prepared=prepared, objective=objective, step=0, generator=generator
                 )
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             losses.total.backward()
             torch.nn.utils.clip_grad_norm_(method.parameters_of(objective), 1.0)
-            optimiser.step()
+            optimizer.step()
 
     return Spread.of(interleave({"step": step}, repeats=repeats, device=device)["step"]).median
 

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from salon.data.evidence import KnownSources, gather
 from salon.data.schema import STORED_SCHEMA
-from salon.data.verdict import judge
+from salon.data.validate.frames import KnownSources, gather
+from salon.data.validate.results import judge
 from salon.params import ValidateParams
 from salon.paths import SPLITS
 

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from pipeline_clone import REPOSITORY, Clone
+from salon.commands import smoke
 from salon.paths import Paths
-from salon.stages import ingest, smoke
+from salon.stages import ingest
 from tiny import write_tiny_params
+
+pytest_plugins = ["judged_world"]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,4 +1,7 @@
-"""The command line: one command per stage, in pipeline order. Heavy imports sit inside the commands."""
+"""The command line: one command per stage of the pipeline, in its order, and those beside it.
+
+Heavy imports sit inside the commands.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -89,7 +92,7 @@ def scorer() -> None:
 @app.command("train-clip")
 def train_clip() -> None:
     """Train the tokenizer and the contrastive text and image towers."""
-    from salon.stages import clip as stage
+    from salon.stages import train_clip as stage
 
     stage.run(*workspace())
 
@@ -148,10 +151,10 @@ def recommend(
     cores: Annotated[int | None, typer.Option(help="CPU cores that it is to run on.")] = None,
 ) -> None:
     """Say which method to take under these constraints, and why; fail when none qualifies."""
+    from salon.commands import recommend as command
     from salon.report.recommend import Constraints
-    from salon.stages import recommend as stage
 
-    stage.run(
+    command.run(
         *workspace(),
         Constraints(
             max_latency_ms=max_latency_ms,
@@ -182,17 +185,17 @@ def register(
 @app.command()
 def sync() -> None:
     """Register what is trained here and missing in the registry, e.g. after a restore from the DVC cache."""
-    from salon.stages import register as stage
+    from salon.commands import sync as command
 
-    stage.sync(*workspace())
+    command.run(*workspace())
 
 
 @app.command()
 def rollback(method: MethodName) -> None:
     """Make the previous champion of a method serve again."""
-    from salon.stages import register as stage
+    from salon.commands import rollback as command
 
-    stage.rollback(*workspace(), method)
+    command.run(*workspace(), method)
 
 
 @app.command()
@@ -210,13 +213,13 @@ def serve(
     worker: Annotated[int | None, typer.Option("--worker", hidden=True)] = None,
 ) -> None:
     """Serve all champions on one port, with a gallery, and follow the registry."""
-    from salon.stages import serve as stage
+    from salon.commands import serve as command
 
     params, paths = workspace()
     if worker is not None:
-        stage.work(params, paths, descriptor=worker, methods=method or [])
+        command.work(params, paths, descriptor=worker, methods=method or [])
     else:
-        stage.run(params, host=host, port=port, token=token, methods=method or [])
+        command.run(params, host=host, port=port, token=token, methods=method or [])
 
 
 @app.command()
@@ -226,9 +229,9 @@ def compress(
     codec: Annotated[str, typer.Option("--codec", help="A trained codec.")] = "vqgan",
 ) -> None:
     """Store pictures as the codes of a learned codec."""
-    from salon.stages import compress as stage
+    from salon.commands import compress as command
 
-    stage.compress(workspace()[1], pictures, out=out, codec_name=codec)
+    command.compress(workspace()[1], pictures, out=out, codec_name=codec)
 
 
 @app.command()
@@ -237,9 +240,9 @@ def decompress(
     out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")],
 ) -> None:
     """Draw the pictures of a token file."""
-    from salon.stages import compress as stage
+    from salon.commands import compress as command
 
-    stage.decompress(workspace()[1], file, out=out)
+    command.decompress(workspace()[1], file, out=out)
 
 
 @app.command()
@@ -250,9 +253,9 @@ def search(
     out: Annotated[Path | None, typer.Option("--out", help="PNG that shows them side by side.")] = None,
 ) -> None:
     """Find pictures by text with the contrastive towers."""
-    from salon.stages import search as stage
+    from salon.commands import search as command
 
-    stage.run(workspace()[1], query, split=split, top=top, out=out)
+    command.run(workspace()[1], query, split=split, top=top, out=out)
 
 
 @app.command()
@@ -264,18 +267,18 @@ def inspect(
     ] = False,
 ) -> None:
     """Say which model drew a picture, from which words and seed; fail when it was changed since."""
-    from salon.stages import inspect as stage
+    from salon.commands import inspect as command
 
-    if not stage.run(picture, as_json=as_json, workspace=workspace() if reproduce else None):
+    if not command.run(picture, as_json=as_json, workspace=workspace() if reproduce else None):
         raise typer.Exit(1)
 
 
 @app.command()
 def profile(name: Annotated[str, typer.Argument(help="A file of profiles/, e.g. smoke.")]) -> None:
     """Lay a profile over params.yaml."""
-    from salon.stages import profile as stage
+    from salon.commands import profile as command
 
-    stage.run(Paths(Path()), name)
+    command.run(Paths(Path()), name)
 
 
 @app.command()
@@ -285,9 +288,9 @@ def seeds(
     methods: Annotated[str | None, typer.Option(help="Some methods only, with commas between.")] = None,
 ) -> None:
     """Train every method with several seeds in a temporary clone: how much of a figure is luck?"""
-    from salon.stages import seeds as stage
+    from salon.commands import seeds as command
 
-    stage.run(Paths(Path()), profile=profile, count=seeds, methods=methods.split(",") if methods else None)
+    command.run(Paths(Path()), profile=profile, count=seeds, methods=methods.split(",") if methods else None)
 
 
 @app.command()
@@ -297,6 +300,6 @@ def smoke(
     ] = None,
 ) -> None:
     """Run every stage on a tiny world in a temporary clone; touches nothing here."""
-    from salon.stages import smoke as stage
+    from salon.commands import smoke as command
 
-    stage.run(Paths(Path()), keep=keep)
+    command.run(Paths(Path()), keep=keep)

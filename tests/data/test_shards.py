@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from salon.data import shards
-from salon.data.scenes import encode_png
+from salon.data.ingest.worlds.scenes import encode_png
 from salon.data.schema import QUARANTINE_SCHEMA, SCHEMA, STORED_SCHEMA, Row, row_id
 from salon.data.shards import ShardWriter, read_shard, read_tables, shard_paths
 from salon.errors import SalonError

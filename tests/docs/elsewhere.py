@@ -18,10 +18,10 @@ SWEEP = Elsewhere(
 )
 SUITE = Elsewhere(f"{COMMANDS}::test_a_page_says_what_works", "it is this very run")
 OWN_CAPTIONS = Elsewhere(
-    "tests/data/test_captions_page.py::test_commands_run", "on a folder of somebody's own, as the page has it"
+    "tests/docs/test_captions_page.py::test_commands_run", "on a folder of somebody's own, as the page has it"
 )
 PROFILES = Elsewhere(
-    "tests/code/test_profiles.py::test_a_profile_changes_what_it_names_and_nothing_else",
+    "tests/params/test_profiles.py::test_a_profile_changes_what_it_names_and_nothing_else",
     "every profile, on a copy of params.yaml",
 )
 
@@ -44,7 +44,7 @@ ELSEWHERE = {
         f"{COMMANDS}::test_extras_on_the_pages_exist", "installs; what it names is looked up"
     ),
     "make env": Elsewhere(
-        "tests/code/test_layout.py::test_a_half_built_environment_is_begun_anew",
+        "tests/architecture/test_layout.py::test_a_half_built_environment_is_begun_anew",
         "installs a gigabyte; the plan of make is checked",
     ),
     "make env TORCH_PIP_ARGS='--index-url <index of CUDA wheels>'": Elsewhere(
@@ -52,7 +52,7 @@ ELSEWHERE = {
         "installs three gigabytes; the plan of make is checked",
     ),
     "make lock": Elsewhere(
-        "tests/code/test_layout.py::test_the_lock_pins_everything_for_every_machine",
+        "tests/architecture/test_layout.py::test_the_lock_pins_everything_for_every_machine",
         "installs everything anew; its result is checked",
     ),
     "make check-data": Elsewhere(
@@ -60,7 +60,7 @@ ELSEWHERE = {
         "the small world is not like the accepted data, and is told so",
     ),
     "mlflow models serve": Elsewhere(
-        "tests/serving/test_http.py::test_every_form_of_request_gives_the_same_png",
+        "tests/server/test_http.py::test_every_form_of_request_gives_the_same_png",
         "with a model, which it needs",
     ),
     "make smoke": Elsewhere(
@@ -71,16 +71,16 @@ ELSEWHERE = {
         "tests/docs/test_notebooks.py::test_both_run_from_top_to_bottom", "by the same script"
     ),
     "salon seeds --profile smoke --seeds 3": Elsewhere(
-        "tests/code/test_seeds.py::test_a_divergence_is_counted_and_stops_nobody", "fifteen trainings"
+        "tests/commands/test_seeds.py::test_a_divergence_is_counted_and_stops_nobody", "fifteen trainings"
     ),
     "salon profile emoji64": PROFILES,
     "salon profile scenes2": PROFILES,
     "python benchmarks/profiles.py scenes2 emoji64": Elsewhere(
-        "tests/code/test_profiles.py::test_a_profile_changes_what_it_names_and_nothing_else",
+        "tests/params/test_profiles.py::test_a_profile_changes_what_it_names_and_nothing_else",
         "takes twenty minutes; that the profiles' settings are whole is checked for each",
     ),
     "python benchmarks/training.py --device cuda": Elsewhere(
-        "tests/code/test_benchmarks.py::test_training_prints_a_line_for_every_method", "on a CPU"
+        "tests/architecture/test_benchmarks.py::test_training_prints_a_line_for_every_method", "on a CPU"
     ),
     "export MLFLOW_TRACKING_URI=http://…": Elsewhere(
         f"{COMMANDS}::test_a_page_says_what_works", "typed on the page about it, with a server that answers"
@@ -105,7 +105,7 @@ ELSEWHERE = {
     ),
     "torchrun --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d --rdzv-endpoint=<host>:29400 "
     "-m salon train diffusion": Elsewhere(
-        "tests/code/test_distributed.py::test_two_processes_learn_what_one_does",
+        "tests/training/test_distributed.py::test_two_processes_learn_what_one_does",
         "two processes with the variables that torchrun gives them; the tests have one machine",
     ),
     "pip install 'mlflow==3.17.2' 'psycopg[binary]>=3.2,<4'": Elsewhere(

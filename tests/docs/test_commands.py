@@ -17,12 +17,12 @@ from sqlalchemy.engine import make_url
 from pages import REPOSITORY, Step, commands, pages, steps
 from pipeline_clone import Clone
 from reader import Reader
-from salon.data.loader import load_split, to_float
-from salon.jsonfile import read_json, write_json
+from salon.data.dataset import load_split
+from salon.files import read_json, write_json
+from salon.images import image_grid, to_float
 from salon.params import load_params
 from salon.paths import Paths
 from salon.stages import register
-from salon.training.grids import image_grid
 
 PAGES = {page.relative_to(REPOSITORY).as_posix(): page.read_text(encoding="utf-8") for page in pages()}
 TYPED = [step.text for text in PAGES.values() for step in steps(text) if step.kind == "command"]

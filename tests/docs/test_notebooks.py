@@ -12,8 +12,8 @@ import pytest
 
 from pages import REPOSITORY
 from pipeline_clone import Clone
-from salon.jsonfile import read_json
-from salon.stages import smoke
+from salon.commands import smoke
+from salon.files import read_json
 
 NAMES = ("01_captions", "02_methods")
 MOST_BYTES = 700_000  # git keeps every version

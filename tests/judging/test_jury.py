@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from salon.data.loader import CaptionedImages, load_split
+from salon.data.dataset import CaptionedImages, load_split
 from salon.errors import GateError, SalonError
-from salon.judging import bench
+from salon.evaluation.prompts import select_first
 from salon.judging import jury as jury_module
+from salon.judging import reference as bench
+from salon.judging.classifier import AttributeScorer
 from salon.judging.jury import Jury
-from salon.judging.retrieval import Retriever
-from salon.judging.scorer import AttributeScorer
+from salon.judging.retriever import Retriever
 from salon.params import Params, load_params
 from salon.paths import Paths
 from salon.stages import evaluate, ingest, scorer, sentinels
-from salon.stages.evaluate import select_first
 from tiny import write_tiny_params
 
 FIGURES = {"value", "low", "high", "n"}

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from salon.data.loader import CaptionedImages, to_float
+from salon.data.dataset import CaptionedImages
 from salon.errors import GateError
+from salon.images import to_float
 from salon.judging.fidelity import fidelity
-from salon.judging.gate import ATTRIBUTE_RULES, MANIFOLD, RULES, Bound, Rule, check_rules
+from salon.judging.sentinel_rules import ATTRIBUTE_RULES, MANIFOLD, RULES, Bound, Rule, check_rules
 from salon.judging.sentinels import NAMES, CaptionIndex, Sentinels, derange
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 220), "grey": (128, 128, 128)}

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from frozen_nets import pixel_frozen
 
+from frozen_nets import pixel_frozen
 from salon.errors import SalonError
 from salon.methods.base import DataShape
 from salon.methods.clip import Clip, ClipConfig
-from salon.text.states import TextStates
+from salon.towers.states import TextStates
 
 SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, words_width=8)
 

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from frozen_nets import fit_codec, fit_towers
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from salon.data.loader import to_uint8
+from frozen_nets import fit_codec, fit_towers
 from salon.errors import SalonError
+from salon.images import to_uint8
 from salon.methods.base import (
     DataShape,
-    Frozen,
+    FrozenNets,
     Method,
     families,
     family_of,
@@ -17,8 +17,8 @@ from salon.methods.base import (
     load_method,
     read_config,
 )
-from salon.text.states import TextStates
-from salon.training.grids import seeded_generators
+from salon.seeding import seeded_generators
+from salon.towers.states import TextStates
 
 IMAGE_SIZE = 16
 PICTURES = 8
@@ -62,28 +62,28 @@ def captions() -> TextStates:
 
 
 @pytest.fixture(scope="module")
-def frozen(family: str, pictures: torch.Tensor, captions: TextStates) -> Frozen:
+def frozen(family: str, pictures: torch.Tensor, captions: TextStates) -> FrozenNets:
     """The family's default codec, and towers in which these pictures and captions belong together."""
     _, config = read_config(family, {"family": family})
-    return Frozen(fit_codec(config.codec, pictures), fit_towers(pictures, captions))
+    return FrozenNets(fit_codec(config.codec, pictures), fit_towers(pictures, captions))
 
 
 @pytest.fixture(scope="module")
-def overfitted(family: str, pictures: torch.Tensor, captions: TextStates, frozen: Frozen) -> Method:
+def overfitted(family: str, pictures: torch.Tensor, captions: TextStates, frozen: FrozenNets) -> Method:
     """The method with its default settings, trained on the eight pictures alone."""
     torch.manual_seed(0)
     method_class, config = read_config(family, {"family": family})
     method = method_class(config, SHAPE, frozen)
     repeated = torch.arange(2 * PICTURES) % PICTURES
     prepared = prepare(method, pictures[repeated])
-    optimisers = {
+    optimizers = {
         objective: torch.optim.AdamW(method.parameters_of(objective), lr=config.lr, betas=config.betas)
         for objective in method.objectives
     }
     for step in range(OVERFIT_STEPS):
         generator = torch.Generator().manual_seed(step)
-        for objective, optimiser in optimisers.items():
-            for group in optimiser.param_groups:  # decayed to zero, as in a real training
+        for objective, optimizer in optimizers.items():
+            for group in optimizer.param_groups:  # decayed to zero, as in a real training
                 group["lr"] = config.lr * min(1.0, 2 * (1 - step / OVERFIT_STEPS))
             losses = method.losses(
                 pictures[repeated],
@@ -93,10 +93,10 @@ def overfitted(family: str, pictures: torch.Tensor, captions: TextStates, frozen
                 step=step,
                 generator=generator,
             )
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             losses.total.backward()
             torch.nn.utils.clip_grad_norm_(method.parameters_of(objective), config.grad_clip_norm)
-            optimiser.step()
+            optimizer.step()
     return method.eval()
 
 
@@ -127,7 +127,7 @@ def test_same_seed_same_picture(overfitted: Method, captions: TextStates) -> Non
     assert torch.equal(sample(overfitted, captions, seed=3), sample(overfitted, captions, seed=3))
 
 
-def test_another_seed_gives_another_picture(family: str, captions: TextStates, frozen: Frozen) -> None:
+def test_another_seed_gives_another_picture(family: str, captions: TextStates, frozen: FrozenNets) -> None:
     """Untrained, so that overfitting cannot hide a sampler that ignores its generator."""
     torch.manual_seed(0)
     method_class, config = read_config(family, {"family": family})
@@ -151,7 +151,7 @@ def test_the_caption_changes_the_picture(overfitted: Method, captions: TextState
 
 
 def test_saved_and_loaded_draws_the_same(
-    overfitted: Method, captions: TextStates, family: str, frozen: Frozen, tmp_path
+    overfitted: Method, captions: TextStates, family: str, frozen: FrozenNets, tmp_path
 ) -> None:
     overfitted.save_pretrained(tmp_path)
     loaded = load_method(tmp_path, frozen)
@@ -241,7 +241,7 @@ def test_what_may_be_replayed_never_waits(
 
 
 def test_every_parameter_is_trained(
-    family: str, pictures: torch.Tensor, captions: TextStates, frozen: Frozen
+    family: str, pictures: torch.Tensor, captions: TextStates, frozen: FrozenNets
 ) -> None:
     """After a few steps (zero-initialised layers block the first gradients) no parameter is left out."""
     torch.manual_seed(0)
@@ -250,9 +250,9 @@ def test_every_parameter_is_trained(
     prepared = prepare(method, pictures)
     before = {name: value.clone() for name, value in method.named_parameters() if value.requires_grad}
     for objective in method.objectives:
-        optimiser = torch.optim.Adam(method.parameters_of(objective))  # moves on any gradient but zero
+        optimizer = torch.optim.Adam(method.parameters_of(objective))  # moves on any gradient but zero
         for step in range(12):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             method.losses(
                 pictures,
                 captions,
@@ -261,7 +261,7 @@ def test_every_parameter_is_trained(
                 step=step,
                 generator=torch.Generator().manual_seed(step),
             ).total.backward()
-            optimiser.step()
+            optimizer.step()
     idle = [name for name, value in before.items() if torch.equal(value, method.get_parameter(name))]
     assert idle == []
 

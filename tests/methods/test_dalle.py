@@ -4,14 +4,14 @@ import math
 
 import pytest
 import torch
+
 from colour_codes import WIDTH, colour_frozen, make_text, randomise
 from frozen_nets import pixel_frozen
-
 from salon.errors import SalonError
 from salon.methods.base import DataShape
 from salon.methods.dalle import Dalle, DalleConfig
-from salon.nn.tokens import gumbel
-from salon.training.grids import seeded_generators
+from salon.nn.code_prediction import gumbel
+from salon.seeding import seeded_generators
 
 SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH, words_width=WIDTH)
 FROZEN = colour_frozen()

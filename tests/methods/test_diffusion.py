@@ -4,12 +4,12 @@ from itertools import pairwise
 
 import pytest
 import torch
-from frozen_nets import pixel_frozen
 
+from frozen_nets import pixel_frozen
 from salon.errors import SalonError
 from salon.methods.base import DataShape, load_method, read_config
 from salon.methods.diffusion import Diffusion, DiffusionConfig, make_scheduler
-from salon.text.states import TextStates
+from salon.towers.states import TextStates
 
 SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, words_width=8)
 FROZEN = pixel_frozen(8)

@@ -4,14 +4,14 @@ import math
 
 import pytest
 import torch
-from frozen_nets import pixel_frozen
 
+from frozen_nets import pixel_frozen
 from salon.codecs.pixels import PixelCodec
-from salon.data.loader import CaptionedImages
+from salon.data.dataset import CaptionedImages
 from salon.errors import SalonError
-from salon.methods.base import DataShape, Frozen
+from salon.methods.base import DataShape, FrozenNets
 from salon.methods.gan import GAN, GANConfig, diversity, matching_loss, same_captions
-from salon.text.states import TextStateCache, TextStates
+from salon.towers.states import TextStateCache, TextStates
 from salon.training.budget import count_step_flops
 from salon.training.module import MethodModule
 
@@ -239,4 +239,4 @@ def test_a_codec_of_codes_is_refused() -> None:
             return (16,)
 
     with pytest.raises(SalonError, match="use codec: pixels"):
-        GAN(GANConfig(family="gan", codec="vqvae"), SHAPE, Frozen(Codes(), FROZEN.towers))
+        GAN(GANConfig(family="gan", codec="vqvae"), SHAPE, FrozenNets(Codes(), FROZEN.towers))

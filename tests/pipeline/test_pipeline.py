@@ -9,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline_clone import Clone
-from salon.jsonfile import read_json
+from salon.files import read_json
 from salon.report.wording import percent
 
 pytestmark = pytest.mark.pipeline

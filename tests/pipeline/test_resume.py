@@ -14,9 +14,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline_clone import Clone
-from salon.jsonfile import read_json
+from salon.commands import smoke
+from salon.files import read_json
 from salon.paths import Paths
-from salon.stages import smoke
 
 pytestmark = pytest.mark.pipeline
 

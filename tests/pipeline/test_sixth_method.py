@@ -7,7 +7,7 @@ import pytest
 
 from pages import blocks
 from pipeline_clone import REPOSITORY, Clone
-from salon.jsonfile import read_json
+from salon.files import read_json
 
 pytestmark = pytest.mark.pipeline
 

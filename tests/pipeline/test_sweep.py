@@ -9,8 +9,8 @@ from mlflow.tracking import MlflowClient
 from pages import REPOSITORY, commands
 from pipeline_clone import Clone
 from reader import Reader
-from salon.jsonfile import read_json
-from salon.tracking.submission import model_sha256
+from salon.files import read_json
+from salon.registry.candidate import model_sha256
 
 pytestmark = pytest.mark.pipeline
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from salon.commands import smoke
 from salon.errors import DriftError, GateError
-from salon.jsonfile import read_json, write_json
+from salon.files import read_json, write_json
 from salon.paths import Paths
-from salon.stages import smoke
 from tiny import TINY_EMOJI
 
 pytestmark = pytest.mark.pipeline
@@ -122,8 +122,8 @@ def test_check_data_tells_the_job_what_is_wrong(clone: Paths, tmp_path: Path) ->
 
 
 def profile_of(clone: Paths) -> dict[str, Any]:
-    from salon.data.drift import profile_data
-    from salon.data.evidence import KnownSources, gather
+    from salon.data.validate.drift import profile_data
+    from salon.data.validate.frames import KnownSources, gather
     from salon.params import load_params
 
     counts = read_json(clone.ingest_report)["splits"]

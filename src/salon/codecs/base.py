@@ -173,7 +173,7 @@ class CodecTask(nn.Module, ABC):
         """Whether the codebook has to be set before a step at this share of the training."""
         return False
 
-    def initialise_codebook(self, images: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> None:
+    def initialize_codebook(self, images: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> None:
         """Set the codebook from a sample of pictures."""
 
     @abstractmethod

@@ -165,7 +165,7 @@ class Reconstruction(CodecTask):
         return progress >= self.codec.config.unquantised_fraction
 
     @torch.no_grad()
-    def initialise_codebook(self, images: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> None:
+    def initialize_codebook(self, images: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> None:
         z = self.codec.embed(images).permute(0, 2, 3, 1)
         self.codec.quantizer.initialise(z.flatten(0, 2), generator)
 

@@ -41,7 +41,7 @@ QUARANTINE_SCHEMA = pa.schema(
     [
         pa.field("row", pa.string(), nullable=False),  # where the source keeps it
         pa.field("caption", pa.string()),
-        pa.field("reason", pa.string(), nullable=False),  # one of salon.data.quarantine.Reason
+        pa.field("reason", pa.string(), nullable=False),  # one of salon.data.ingest.quarantine.Reason
         pa.field("detail", pa.string()),  # what was seen
         pa.field("source", pa.string(), nullable=False),
     ]

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from salon.data.loader import to_float
+from salon.images import to_float
 
 NETWORK = "efficientnet-lite0"
 FEATURE_DIM = 1280

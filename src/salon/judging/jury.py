@@ -14,15 +14,15 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from salon.data.loader import CaptionedImages, load_split
-from salon.data.phrasings import phrasing_of
+from salon.data.dataset import CaptionedImages, load_split
+from salon.data.ingest.worlds.phrasings import phrasing_of
 from salon.judging.alignment import CAPTION, Judged, alignment
-from salon.judging.bench import Bench
+from salon.judging.classifier import AttributeScorer
 from salon.judging.features import FeatureExtractor
 from salon.judging.fidelity import fidelity, kid, within_prompt_diversity
 from salon.judging.memorisation import Memorisation
-from salon.judging.retrieval import Retriever, describe, draw_candidates
-from salon.judging.scorer import AttributeScorer
+from salon.judging.reference import Reference
+from salon.judging.retriever import Retriever, describe, draw_candidates
 from salon.judging.statistics import bootstrap_mean
 from salon.params import EvaluateParams
 from salon.paths import Paths
@@ -56,7 +56,7 @@ class Jury:
         self._scorer = scorer.to(device) if scorer else None
         self._retriever = retriever.to(device)
         self._eye = FeatureExtractor().to(device)
-        self._bench = Bench.open(paths, settings, eye=self._eye)
+        self._bench = Reference.open(paths, settings, eye=self._eye)
 
     @classmethod
     def open(cls, paths: Paths, settings: EvaluateParams, *, device: torch.device | str = "cpu") -> "Jury":

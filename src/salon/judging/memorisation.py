@@ -33,7 +33,7 @@ from scipy.stats import beta
 from torch import Tensor
 from torch.nn import functional as F
 
-from salon.data.loader import to_float, to_uint8
+from salon.images import to_float, to_uint8
 from salon.judging.statistics import LEVEL, Z_POWER_80, Z_TWO_SIDED_5, Estimate, summarise
 
 FALSE_ALARMS = 0.01  # share of held-out real pictures that the threshold flags

@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from salon.codecs import DiscreteCodec
-from salon.data.loader import CaptionedImages, to_float, to_uint8
-from salon.judging.scorer import AttributeScorer, accuracy
+from salon.data.dataset import CaptionedImages
+from salon.images import to_float, to_uint8
+from salon.judging.classifier import AttributeScorer, accuracy
 from salon.nn.quantizer import perplexity
 
 BATCH = 128  # pictures

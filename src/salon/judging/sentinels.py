@@ -2,7 +2,7 @@
 
 A metric that puts noise above real pictures, or cannot see that captions were shuffled, is broken whatever it
 says about methods. Each sentinel answers prompts as a method would and goes through the same jury; how they
-must stand to one another is written in `salon.judging.gate`.
+must stand to one another is written in `salon.judging.sentinel_rules`.
 
 - `real`: held-out real pictures of the very prompts, the ceiling.
 - `copycat`: a training picture with what the caption asks for, another one for each seed. What only the
@@ -21,8 +21,8 @@ from jaxtyping import Int, UInt8
 from scipy import sparse
 from torch import Tensor
 
-from salon.data.loader import CaptionedImages
-from salon.text.tokenizer import words
+from salon.data.dataset import CaptionedImages
+from salon.towers.tokenizer import words
 
 REAL, COPYCAT, RETRIEVAL, SHUFFLED, NOISE = "real", "copycat", "retrieval", "shuffled", "noise"
 NAMES = (REAL, COPYCAT, RETRIEVAL, SHUFFLED, NOISE)

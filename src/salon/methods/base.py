@@ -24,10 +24,10 @@ import salon.methods
 from salon.codecs import Codec, load_codec
 from salon.errors import SalonError
 from salon.params import Fraction, Section, parse_section
-from salon.text.states import TextStates
-from salon.text.tower import ClipTower, TwoTowers
+from salon.towers.states import TextStates
+from salon.towers.tower import ClipTower, TwoTowers
 
-Dial = Literal["num_inference_steps", "candidates"]
+Tradeoff = Literal["num_inference_steps", "candidates"]
 Generators = torch.Generator | Sequence[torch.Generator]
 """One generator for the batch, or one for each picture (then a picture does not depend on its batch)."""
 
@@ -43,7 +43,7 @@ class MethodConfig(Section):
     codec: str = "pixels"
     """Codec whose latents the method generates."""
     batch_size: int = Field(32, ge=1)
-    """Pictures per optimiser step, over all devices."""
+    """Pictures per optimizer step, over all devices."""
     lr: float = Field(1e-3, gt=0)
     """Peak learning rate."""
     betas: tuple[float, float] = (0.9, 0.99)
@@ -78,21 +78,21 @@ class DataShape:
 
 @dataclass(frozen=True)
 class Losses:
-    """What one optimiser minimises in one step, and its parts for the log."""
+    """What one optimizer minimises in one step, and its parts for the log."""
 
     total: Float[Tensor, ""]
     terms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenNets:
     """What is trained before a method and never by it: in no checkpoint and no average, and never copied."""
 
     codec: Codec
     towers: TwoTowers
 
     @classmethod
-    def load(cls, *, codec: Path, clip: Path) -> "Frozen":
+    def load(cls, *, codec: Path, clip: Path) -> "FrozenNets":
         """Read a codec's folder and the towers' folder.
 
         Raises:
@@ -100,7 +100,7 @@ class Frozen:
         """
         return cls(load_codec(codec), ClipTower.load(clip).towers)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Frozen":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FrozenNets":
         return self
 
     def to(self, device: torch.device | str) -> None:
@@ -117,17 +117,17 @@ class Method(nn.Module, ABC):
 
     config_class: ClassVar[type[MethodConfig]]
     objectives: ClassVar[tuple[str, ...]] = ("model",)
-    """What is minimised in turn within one step, each by its own optimiser."""
+    """What is minimised in turn within one step, each by its own optimizer."""
 
     replayable: ClassVar[bool] = False
     """Whether `losses` does the same work on the device in every step, whatever `step` is, changes nothing
     but gradients, and never has the CPU wait for a result: then a GPU may record it once
-    (`salon.training.replay`)."""
+    (`salon.training.cuda_graph`)."""
 
-    dial: ClassVar[Dial] = "num_inference_steps"
+    dial: ClassVar[Tradeoff] = "num_inference_steps"
     """The argument of `sample` that buys quality with time."""
 
-    def __init__(self, config: MethodConfig, shape: DataShape, frozen: Frozen) -> None:
+    def __init__(self, config: MethodConfig, shape: DataShape, frozen: FrozenNets) -> None:
         super().__init__()
         self.config = config
         self.shape = shape
@@ -242,12 +242,16 @@ def families() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(salon.methods.__path__) if m.name != "base")
 
 
+RENAMED = {"vqvae": "masked_prior"}  # families as models and params.yaml of the release before name them
+
+
 def find_method(family: str) -> type[Method]:
     """The one `Method` class of module `salon.methods.<family>`.
 
     Raises:
         SalonError: there is no such module.
     """
+    family = RENAMED.get(family, family)
     if family not in families():
         raise SalonError(f"unknown method family {family!r}: one of {families()}")
     module = importlib.import_module(f"salon.methods.{family}")
@@ -274,7 +278,7 @@ def read_config(name: str, raw: Mapping[str, Any]) -> tuple[type[Method], Method
     return method, parse_section(method.config_class, dict(raw), where=f"params.yaml: methods.{name}")
 
 
-def load_method(folder: Path, frozen: Frozen) -> Method:
+def load_method(folder: Path, frozen: FrozenNets) -> Method:
     """Read what `save_pretrained` wrote; weights only, never pickled classes.
 
     Args:

@@ -5,7 +5,7 @@ learns from pictures alone; no caption is ever read. At inference a caption take
 contrastive towers put it where its pictures are (LAFITE, Zhou 2022, sec. 3).
 
 What is decoded is the embedding along the canonical directions that captions share with pictures
-(`salon.text.words`), each of unit variance. There a caption's words are the best linear guess of its picture,
+(`salon.towers.cca`), each of unit variance. There a caption's words are the best linear guess of its picture,
 so that no noise on the embedding and no prior network has to bridge the modality gap (Liang 2022), and the
 guess is additive: an unseen combination lies where its parts put it.
 
@@ -26,19 +26,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salon.errors import SalonError
-from salon.methods.base import DataShape, Frozen, Losses, Method, MethodConfig
+from salon.methods.base import DataShape, FrozenNets, Losses, Method, MethodConfig
 from salon.nn.flow import MAX_STEPS, check_steps, euler, velocity_loss
 from salon.nn.guidance import MAX_GUIDANCE_SCALE, check_guidance
 from salon.nn.unet import FourierEmbedding, UNet
 from salon.params import Fraction
-from salon.text.states import TextStates
+from salon.towers.states import TextStates
 
 
 class ClipConfig(MethodConfig):
     """Settings of the decoder and of how captions steer it."""
 
     batch_size: int = Field(16, ge=1)
-    """Pictures per optimiser step; many small updates beat fewer large ones here."""
+    """Pictures per optimizer step; many small updates beat fewer large ones here."""
     channels: list[int] = Field([48, 64, 128], min_length=1)
     """U-Net width per level; each level halves the grid."""
     blocks_per_level: int = Field(1, ge=1)
@@ -70,7 +70,7 @@ class Clip(Method):
     replayable: ClassVar[bool] = True
     config: ClipConfig
 
-    def __init__(self, config: ClipConfig, shape: DataShape, frozen: Frozen) -> None:
+    def __init__(self, config: ClipConfig, shape: DataShape, frozen: FrozenNets) -> None:
         super().__init__(config, shape, frozen)
         width = config.condition_width
         channels, side, _ = self.codec.latent_shape(shape.image_size)

@@ -5,9 +5,9 @@ cross-entropy. Captions are dropped at random for guidance on the logits (Ho 202
 sec. 3.4). Keys and values of what is written are kept, so that a new code costs one position.
 
 Departures: the caption is not a string of tokens before the picture but the mean of its words
-(`salon.text.words`): it is the first position, and it is added at all others together with a layout painted
+(`salon.towers.cca`): it is the first position, and it is added at all others together with a layout painted
 from it. Position t reads code t - 1 and predicts code t. Codes enter and leave through their codebook entries
-(`salon.nn.tokens`), which halves the steps to a given likelihood.
+(`salon.nn.code_prediction`), which halves the steps to a given likelihood.
 """
 
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ from torch.nn import functional as F
 
 from salon.codecs.base import need_codes
 from salon.errors import SalonError
-from salon.methods.base import DataShape, Dial, Frozen, Losses, Method, MethodConfig
-from salon.nn.guidance import MAX_GUIDANCE_SCALE, check_guidance
-from salon.nn.tokens import (
+from salon.methods.base import DataShape, FrozenNets, Losses, Method, MethodConfig, Tradeoff
+from salon.nn.code_prediction import (
     CaptionGrid,
     CodeMaps,
     as_codes,
     guide,
     gumbel,
 )
+from salon.nn.guidance import MAX_GUIDANCE_SCALE, check_guidance
 from salon.nn.transformer import Transformer, rope_2d
 from salon.params import Fraction
-from salon.text.states import TextStates
+from salon.towers.states import TextStates
 
 
 class DalleConfig(MethodConfig):
@@ -41,7 +41,7 @@ class DalleConfig(MethodConfig):
     codec: str = "vqgan"
     """Codec whose codes are written; it must be discrete."""
     batch_size: int = Field(16, ge=1)
-    """Pictures per optimiser step, over all devices."""
+    """Pictures per optimizer step, over all devices."""
     lr: float = Field(3e-3, gt=0)
     """Peak learning rate; a small network with normalised queries and keys bears a high one."""
     width: int = Field(128, ge=16, multiple_of=16)
@@ -64,10 +64,10 @@ class Dalle(Method):
     config_class: ClassVar[type[MethodConfig]] = DalleConfig
     replayable: ClassVar[bool] = True
     config: DalleConfig
-    dial: ClassVar[Dial] = "candidates"
+    dial: ClassVar[Tradeoff] = "candidates"
     rotation: Complex[Tensor, "n 1 1 half"]
 
-    def __init__(self, config: DalleConfig, shape: DataShape, frozen: Frozen) -> None:
+    def __init__(self, config: DalleConfig, shape: DataShape, frozen: FrozenNets) -> None:
         super().__init__(config, shape, frozen)
         codec = need_codes(self.codec, "dalle")
         side = codec.grid_side(shape.image_size)

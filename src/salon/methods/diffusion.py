@@ -19,12 +19,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from salon.errors import SalonError
-from salon.methods.base import DataShape, Frozen, Losses, Method, MethodConfig
+from salon.methods.base import DataShape, FrozenNets, Losses, Method, MethodConfig
 from salon.nn.flow import MAX_STEPS, MIN_SIGMA, check_steps, velocity_loss
 from salon.nn.guidance import MAX_GUIDANCE_SCALE, check_guidance
 from salon.nn.unet import FourierEmbedding, UNet
 from salon.params import Fraction
-from salon.text.states import TextStates
+from salon.towers.states import TextStates
 
 SolverName = Literal["euler", "heun", "unipc", "dpm++"]
 
@@ -33,7 +33,7 @@ class DiffusionConfig(MethodConfig):
     """Settings of the rectified flow."""
 
     batch_size: int = Field(16, ge=1)
-    """Pictures per optimiser step; many small updates beat fewer large ones here."""
+    """Pictures per optimizer step; many small updates beat fewer large ones here."""
     channels: list[int] = Field([48, 64, 128], min_length=1)
     """U-Net width per level; each level halves the grid."""
     blocks_per_level: int = Field(1, ge=1)
@@ -69,7 +69,7 @@ class Diffusion(Method):
     replayable: ClassVar[bool] = True
     config: DiffusionConfig
 
-    def __init__(self, config: DiffusionConfig, shape: DataShape, frozen: Frozen) -> None:
+    def __init__(self, config: DiffusionConfig, shape: DataShape, frozen: FrozenNets) -> None:
         super().__init__(config, shape, frozen)
         width = config.condition_width
         channels, side, _ = self.codec.latent_shape(shape.image_size)

@@ -31,12 +31,12 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from salon.errors import SalonError
-from salon.methods.base import DataShape, Dial, Frozen, Losses, Method, MethodConfig
+from salon.methods.base import DataShape, FrozenNets, Losses, Method, MethodConfig, Tradeoff
 from salon.nn.discriminator import ProjectionDiscriminator
+from salon.nn.distributed import gather, own_rows, processes
 from salon.nn.generator import Generator
-from salon.nn.whole_batch import gather, own_rows, processes
 from salon.params import Fraction
-from salon.text.states import TextStates
+from salon.towers.states import TextStates
 
 SAME_CAPTION = 0.99  # cosine above which another caption of the batch is no mismatch
 COLLAPSED = 0.5  # diversity of fakes, as a share of that of real pictures, below which it is mode collapse
@@ -47,7 +47,7 @@ class GANConfig(MethodConfig):
     """Settings of the adversarial networks."""
 
     batch_size: int = Field(8, ge=1)
-    """Pictures per optimiser step; many small updates beat fewer large ones here."""
+    """Pictures per optimizer step; many small updates beat fewer large ones here."""
     betas: tuple[float, float] = (0.0, 0.99)
     """Adam's moment decays; no momentum, since the opponent moves."""
     weight_decay: float = Field(0.0, ge=0)
@@ -84,10 +84,10 @@ class GAN(Method):
     config_class: ClassVar[type[MethodConfig]] = GANConfig
     replayable: ClassVar[bool] = True
     objectives: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
-    dial: ClassVar[Dial] = "candidates"
+    dial: ClassVar[Tradeoff] = "candidates"
     config: GANConfig
 
-    def __init__(self, config: GANConfig, shape: DataShape, frozen: Frozen) -> None:
+    def __init__(self, config: GANConfig, shape: DataShape, frozen: FrozenNets) -> None:
         super().__init__(config, shape, frozen)
         side = shape.image_size
         if self.codec.latent_shape(side) != (3, side, side):

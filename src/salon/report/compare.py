@@ -6,15 +6,15 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from salon.data.phrasings import wording_of
+from salon.data.ingest.worlds.phrasings import wording_of
 from salon.errors import SalonError
 from salon.judging.alignment import ALL
 from salon.params import Params
-from salon.report.figures import FIDELITY, SENTINELS, Evidence, MethodFigures, Picture
-from salon.report.luck import spread_over_seeds, told_apart
+from salon.report.figures import FIDELITY, SENTINELS, InlineImage, MethodFigures, ReportData
 from salon.report.plot import plot_dials, plot_guidance, plot_rates, plot_training
-from salon.report.verdict import verdict
-from salon.report.wall import build_wall, collect_sheets, show_worst
+from salon.report.seeds import spread_over_seeds, told_apart
+from salon.report.side_by_side import build_wall, collect_sheets, show_worst
+from salon.report.summary import verdict
 from salon.report.wording import (
     cheapest_good_setting,
     decimal,
@@ -35,7 +35,7 @@ WALL_OPEN = 8  # prompts shown at once; the others unfold
 MISTAKES = 5  # confusions listed per attribute
 
 
-def write_comparison(folder: Path, evidence: Evidence, params: Params) -> Path:
+def write_comparison(folder: Path, evidence: ReportData, params: Params) -> Path:
     """Write `index.html` into `folder`, whole or not at all.
 
     Raises:
@@ -48,7 +48,7 @@ def write_comparison(folder: Path, evidence: Evidence, params: Params) -> Path:
     return temporary.replace(folder / "index.html")
 
 
-def render_comparison(evidence: Evidence, params: Params) -> str:
+def render_comparison(evidence: ReportData, params: Params) -> str:
     """The page as HTML. Captions and attribute values are the users' text: everything is escaped."""
     check_budgets(evidence.methods, tolerance=params.budget.tolerance)
     ranked = rank(evidence.methods)
@@ -128,7 +128,7 @@ def rank(methods: Sequence[MethodFigures]) -> list[MethodFigures]:
     return sorted(methods, key=lambda method: (-method.splits["test"].alignment[ALL].value, method.name))
 
 
-def _pictures(evidence: Evidence) -> dict[str, Picture]:
+def _pictures(evidence: ReportData) -> dict[str, InlineImage]:
     """CSS class -> a picture shown whole."""
     pairs = {f"pairs-{method.name}": method.closest_pairs for method in evidence.methods}
     return pairs | {f"codec-{codec.name}": codec.reconstructions for codec in evidence.codecs}

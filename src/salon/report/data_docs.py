@@ -6,8 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from salon.data.inspection import Picture
-from salon.data.verdict import Verdict
+from salon.data.validate.measure import SampleImage
+from salon.data.validate.results import Verdict
 
 
 def write_data_docs(folder: Path, verdict: Verdict) -> None:
@@ -32,6 +32,6 @@ def render_data_docs(verdict: Verdict) -> str:
     )
 
 
-def _inline(picture: Picture) -> dict[str, str]:
+def _inline(picture: SampleImage) -> dict[str, str]:
     data = base64.b64encode(picture.image_bytes).decode("ascii")
     return {"uri": f"data:{picture.mime};base64,{data}", "caption": picture.caption}

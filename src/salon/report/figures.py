@@ -1,4 +1,4 @@
-"""What the comparison knows of each method, sentinel and codec; `salon.report.reading` fills it in."""
+"""What the comparison knows of each method, sentinel and codec; `salon.report.load` fills it in."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ Alignment = dict[str, Estimate]
 
 
 @dataclass(frozen=True)
-class Picture:
+class InlineImage:
     """A PNG inside the page."""
 
     base64_png: str
@@ -32,7 +32,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Sheet(Picture):
+class Sheet(InlineImage):
     """The first judged pictures of one split in one PNG, row by row."""
 
     @property
@@ -128,7 +128,7 @@ class MethodFigures:
     fidelity: dict[str, Estimate]
     """On `test`, by the names of `FIDELITY`."""
     copies: Copies
-    closest_pairs: Picture
+    closest_pairs: InlineImage
     """Generated pictures above the training pictures they are nearest to, the most suspicious first."""
     worst: list[dict[str, Any]]
     """Of all judged pictures those with the most attributes wrong, as `samples` with their `split`."""
@@ -191,7 +191,7 @@ class CodecFigures:
     """`psnr`, `bits_per_pixel`, `codes_used`, `perplexity`, `pictures`, and `accuracy` by attribute."""
     curve: list[RatePoint]
     """The codec itself, and JPEG and WebP on the same pictures."""
-    reconstructions: Picture
+    reconstructions: InlineImage
     """Rows of originals, each above the same pictures through the codec."""
 
 
@@ -217,7 +217,7 @@ class SeedStudy:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ReportData:
     """All that the page is made of."""
 
     methods: list[MethodFigures]

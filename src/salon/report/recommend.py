@@ -1,4 +1,4 @@
-"""Which method to take, given what a team can afford. `salon.report.advice` says it in words.
+"""Which method to take, given what a team can afford. `salon.report.recommendation_text` says it in words.
 
 Selection looks at `val`; the figures on `test`, which selected nothing, are what to expect. First come those
 that follow captions as well as the best, as far as can be told; of these, those whose pictures are the most

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from salon.data.drift import Drift
-from salon.data.expectations import shown
-from salon.data.verdict import Result, Verdict
+from salon.data.validate.drift import Drift
+from salon.data.validate.expectations import shown
+from salon.data.validate.results import Result, Verdict
 
 ROWS_NAMED = 5  # failing rows per check
 SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#|!~$&])")

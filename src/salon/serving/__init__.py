@@ -1,1 +1,1 @@
-"""A registered method behind HTTP."""
+"""Names of the release before: models registered by it import them."""

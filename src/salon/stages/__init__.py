@@ -1,1 +1,1 @@
-"""One module per stage of `dvc.yaml`: read, call, write."""
+"""The stages of dvc.yaml, one module each: read, call, write."""

@@ -9,17 +9,17 @@ from PIL.Image import Image
 from torch import Tensor
 
 from salon.codecs import CodecConfig, DiscreteCodec, load_codec, read_codec_config
-from salon.data.loader import load_split, to_float
+from salon.data.dataset import load_split
+from salon.devices import single_device
 from salon.errors import GateError
-from salon.jsonfile import read_json, write_json
+from salon.files import read_json, write_json
+from salon.images import image_grid, to_float
+from salon.judging.classifier import AttributeScorer
 from salon.judging.reconstruction import judge_codec, rate_distortion, reconstruct
-from salon.judging.scorer import AttributeScorer
 from salon.params import Params
 from salon.paths import SPLITS, Paths
 from salon.tracking import runs
 from salon.training.codec import train_codec
-from salon.training.devices import single_device
-from salon.training.grids import image_grid
 
 LEDGER = "training.json"
 GRID_COLUMNS = 12

@@ -3,7 +3,7 @@
 from salon.params import Params
 from salon.paths import Paths
 from salon.report.compare import write_comparison
-from salon.report.reading import read_evidence
+from salon.report.load import load_report_data
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -12,5 +12,5 @@ def run(params: Params, paths: Paths) -> None:
     Raises:
         SalonError: a method's figures are missing, or the methods spent unequal budgets.
     """
-    page = write_comparison(paths.compare, read_evidence(params, paths), params)
+    page = write_comparison(paths.compare, load_report_data(params, paths), params)
     print(f"compared {', '.join(params.methods)}: open {page}")

@@ -10,31 +10,40 @@ from pathlib import Path
 
 import torch
 
-from salon.data.fingerprint import fingerprint
-from salon.data.loader import CaptionedImages, load_split, to_float
-from salon.data.shards import read_tables
-from salon.data.splits import novelty_kind, seen_pairs
-from salon.jsonfile import read_json, write_json
+from salon.devices import inference_device
+from salon.evaluation.latency import LatencyMeter, describe_machine
+from salon.evaluation.prompts import prompts_per_split, select_first
+from salon.evaluation.results_cache import ResultsCache
+from salon.evaluation.sampling import BatchSampler
+from salon.evaluation.tradeoff import GUIDANCE, measure_tradeoff
+from salon.files import read_json, write_json
+from salon.fingerprint import fingerprint
+from salon.images import image_grid, to_float
+from salon.inference.bundle import METHOD, read_models
+from salon.inference.model import ModelCache
 from salon.judging.alignment import Judged
-from salon.judging.firewall import refuse_leaks
 from salon.judging.jury import DIVERSITY_PICTURES, DIVERSITY_PROMPTS, Jury
-from salon.judging.scorer import select
-from salon.methods.base import Frozen, load_method, read_config
+from salon.judging.leakage import refuse_leaks
+from salon.methods.base import FrozenNets, load_method, read_config
 from salon.params import Params
 from salon.paths import Paths
-from salon.serving.bundle import METHOD, read_exhibits
-from salon.serving.champion import Loader
-from salon.stages.dial import GUIDANCE, turn_dial
-from salon.stages.progress import Progress
-from salon.stages.stopwatch import Stopwatch, describe_machine
-from salon.stages.studio import Studio
-from salon.text.states import TextStateCache
-from salon.training.devices import inference_device
-from salon.training.grids import image_grid
+from salon.towers.states import TextStateCache
 
 GRID_PICTURES = 48
 WORST_PICTURES = 8  # a row of the sheet
-SOURCES = ("codecs", "data", "judging", "methods", "nn", "text", "serving", "stages")
+SOURCES = (
+    "codecs",
+    "data",
+    "evaluation",
+    "images.py",
+    "inference",
+    "judging",
+    "methods",
+    "nn",
+    "seeding.py",
+    "stages",
+    "towers",
+)
 
 
 def run(params: Params, paths: Paths, name: str) -> None:
@@ -42,13 +51,13 @@ def run(params: Params, paths: Paths, name: str) -> None:
     settings = params.evaluate
     device = inference_device()
     _, config = read_config(name, params.method(name))
-    frozen = Frozen.load(codec=paths.codec(config.codec), clip=paths.clip)
+    frozen = FrozenNets.load(codec=paths.codec(config.codec), clip=paths.clip)
     frozen.to(device)
     method = load_method(paths.method(name), frozen).to(device)
     ledger = read_json(paths.method(name) / "training.json")
     refuse_leaks(ledger, method=name)
     jury = Jury.open(paths, settings, device=device)
-    studio = Studio(method, TextStateCache.load(paths.text_states), settings, device)
+    studio = BatchSampler(method, TextStateCache.load(paths.text_states), settings, device)
     progress = _open_progress(params, paths, name, codec=config.codec)
     folder = paths.samples(name)
     shutil.rmtree(folder, ignore_errors=True)
@@ -56,7 +65,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
 
     metrics: dict[str, object] = {}
     seen: dict[str, tuple[list[Judged], torch.Tensor]] = {}
-    prompts = choose_prompts(paths, settings.pictures)
+    prompts = prompts_per_split(paths, settings.pictures)
     for split, asked in prompts.items():
         images = progress.pictures(split.replace("/", "-"), partial(studio.draw, asked))
         judged = jury.look(asked, images)
@@ -83,7 +92,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
         )
     _save_worst(folder / "worst", {split: found for split, found in seen.items() if split != "val"})
 
-    stopwatch = Stopwatch(paths, name, prompts["val"].captions, repeats=settings.latency_repeats)
+    stopwatch = LatencyMeter(paths, name, prompts["val"].captions, repeats=settings.latency_repeats)
     speed = progress.figures("speed", stopwatch.time_own)
     metrics["cost"] = {
         "train_flops": ledger["train_flops"],
@@ -96,7 +105,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     }
     few = select_first(prompts["val"], settings.dial_pictures)
     for knob, file in ((method.dial, paths.dial(name)), (GUIDANCE, paths.guidance(name))):
-        table = turn_dial(
+        table = measure_tradeoff(
             knob,
             studio=studio,
             jury=jury,
@@ -111,14 +120,14 @@ def run(params: Params, paths: Paths, name: str) -> None:
     progress.discard()
 
 
-def _open_progress(params: Params, paths: Paths, name: str, *, codec: str) -> Progress:
+def _open_progress(params: Params, paths: Paths, name: str, *, codec: str) -> ResultsCache:
     inputs = [paths.interim, paths.text_states, paths.clip, paths.codec(codec), paths.method(name)]
     key = fingerprint(
         [params.evaluate.model_dump(), describe_machine()],  # seconds of one machine
         files=[*inputs, paths.scorer, paths.retriever],
         sources=SOURCES,
     )
-    return Progress(paths.scratch / "evaluate", name, key=key)
+    return ResultsCache(paths.scratch / "evaluate", name, key=key)
 
 
 def judge_bundle(params: Params, paths: Paths, bundle: Path) -> dict[str, float]:
@@ -129,33 +138,16 @@ def judge_bundle(params: Params, paths: Paths, bundle: Path) -> dict[str, float]
     """
     device = inference_device()
     refuse_leaks(read_json(bundle / METHOD / "training.json"), method="the registered model")
-    ((_, exhibit),) = read_exhibits(bundle).items()
-    champion = Loader().load(exhibit, version="to be judged")
-    prompts = choose_prompts(paths, params.evaluate.pictures)["val"]
+    ((_, exhibit),) = read_models(bundle).items()
+    champion = ModelCache().load(exhibit, version="to be judged")
+    prompts = prompts_per_split(paths, params.evaluate.pictures)["val"]
     captions = sorted(set(prompts.captions))
     cache = TextStateCache(captions, champion.captions.tower.encode_text(captions))
     jury = Jury.open(paths, params.evaluate, device=device)
-    studio = Studio(champion.method.to(device), cache, params.evaluate, device)
+    studio = BatchSampler(champion.method.to(device), cache, params.evaluate, device)
     return {
         picture.id: float(all(picture.right.values())) for picture in jury.look(prompts, studio.draw(prompts))
     }
-
-
-def choose_prompts(paths: Paths, count: int) -> dict[str, CaptionedImages]:
-    """`val`, `test` and each kind of `novel`: the first `count` rows of each."""
-    training = read_tables(paths.interim, ["train"], columns=["attributes"])
-    train_pairs = seen_pairs([dict(pairs) for pairs in training["attributes"].to_pylist()])
-    chosen = {split: select_first(load_split(paths.interim, split), count) for split in ("val", "test")}
-    novel = load_split(paths.interim, "novel")
-    kinds = [novelty_kind(row, train_pairs) for row in novel.attributes]
-    for kind in sorted({kind for kind in kinds if kind}):
-        chosen[f"novel/{kind}"] = select_first(select(novel, [k == kind for k in kinds]), count)
-    return chosen
-
-
-def select_first(data: CaptionedImages, count: int) -> CaptionedImages:
-    """The first `count` rows."""
-    return select(data, [i < count for i in range(len(data))])
 
 
 def _nest(metrics: dict[str, object], split: str, figures: object) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from salon.data.chunks import Preparation
-from salon.data.intake import prepare_source, work_folder
-from salon.data.settling import settle
+from salon.data.ingest.prepare import Preparation
+from salon.data.ingest.sources import coco, hub, imagefolder, parquet, webdataset
+from salon.data.ingest.sources.base import Source
+from salon.data.ingest.workers import prepare_source, work_folder
+from salon.data.ingest.write import write_shards
 from salon.data.shards import ShardWriter
-from salon.data.sources import coco, hub, imagefolder, parquet, webdataset
-from salon.data.sources.base import Source
 from salon.errors import GateError, SalonError
-from salon.jsonfile import write_json
+from salon.files import write_json
 from salon.params import Params
 from salon.paths import Paths
 
@@ -71,7 +71,7 @@ def run(params: Params, paths: Paths) -> None:
 
 def _compose(params: Params, paths: Paths, writer: ShardWriter) -> int:
     """Render an embedded world."""
-    from salon.data.sources import embedded  # takes as long to import as a thousand pictures to read
+    from salon.data.ingest.worlds import embedded  # takes as long to import as a thousand pictures to read
 
     settings = params.ingest
     rows = embedded.read_rows(settings, archive=paths.root / settings.path, seed=params.seed)
@@ -94,7 +94,7 @@ def _read(params: Params, paths: Paths, writer: ShardWriter) -> int:
             found, chunks = prepare_source(source, preparation)
             if not found:
                 raise SalonError(f"{Path(paths.root / params.ingest.path)} holds no picture")
-            settle(folder, chunks, writer, settings=settings, seed=params.seed)
+            write_shards(folder, chunks, writer, settings=settings, seed=params.seed)
     except Timeout:
         raise SalonError(f"another ingestion is at work in {paths.ingest_work}: wait for it") from None
     return found

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 import torch
 
-from salon.data.loader import CaptionedImages, batch_indices, load_split, to_float
+from salon.data.dataset import CaptionedImages, load_split
+from salon.devices import single_device
 from salon.errors import GateError
-from salon.jsonfile import write_json
+from salon.files import write_json
+from salon.images import to_float
 from salon.judging.alignment import CAPTION
-from salon.judging.retrieval import Retriever, describe, draw_candidates
-from salon.judging.scorer import AttributeScorer, accuracy, is_for_training, roughen, select
+from salon.judging.classifier import AttributeScorer, accuracy, degrade, is_for_training, select
+from salon.judging.retriever import Retriever, describe, draw_candidates
 from salon.params import Params, ScorerParams
 from salon.paths import Paths
-from salon.training.devices import single_device
+from salon.training.batches import batch_indices
 from salon.training.fit import CPU, FitReport, fit
 
 
@@ -27,7 +29,7 @@ def run(params: Params, paths: Paths) -> None:
     settings = params.scorer
     train, test, novel = (load_split(paths.interim, split) for split in ("train", "test", "novel"))
     known = [is_for_training(row_id) for row_id in novel.ids]
-    lessons = Lessons(train, select(novel, known))
+    lessons = TrainingPool(train, select(novel, known))
     held_out = {"test": test, "novel": select(novel, [not k for k in known])}
     held_out = {split: data for split, data in held_out.items() if len(data)}
 
@@ -69,7 +71,7 @@ def run(params: Params, paths: Paths) -> None:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingPool:
     """Real pictures in two parts: novel combinations are rare, and shown as often as an eighth of a batch.
 
     Pictures without attributes have none.
@@ -93,7 +95,7 @@ class Lessons:
 
 
 def train_scorer(
-    lessons: Lessons, settings: ScorerParams, *, device: torch.device = CPU
+    lessons: TrainingPool, settings: ScorerParams, *, device: torch.device = CPU
 ) -> tuple[AttributeScorer, FitReport]:
     """The judge of attributes."""
     attributes = [row for part in lessons.parts for row in part.attributes]
@@ -110,7 +112,7 @@ def train_scorer(
     def loss(module: AttributeScorer, step: int) -> torch.Tensor:
         generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + step)
         rows = lessons.draw(step, batch_size=settings.batch_size, seed=settings.seed)
-        batch = roughen(to_float(images[rows].to(device)), generator)
+        batch = degrade(to_float(images[rows].to(device)), generator)
         return module.loss(batch, {name: value[rows].to(device) for name, value in targets.items()})
 
     report = fit(scorer, loss, name="scorer", total_steps=settings.max_steps, lr=settings.lr, device=device)
@@ -118,7 +120,7 @@ def train_scorer(
 
 
 def train_retriever(
-    lessons: Lessons, settings: ScorerParams, *, device: torch.device = CPU
+    lessons: TrainingPool, settings: ScorerParams, *, device: torch.device = CPU
 ) -> tuple[Retriever, FitReport]:
     """The judge of captions."""
     own = settings.retriever
@@ -133,7 +135,7 @@ def train_retriever(
     def loss(module: Retriever, step: int) -> torch.Tensor:
         generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + step)
         rows = lessons.draw(step, batch_size=own.batch_size, seed=settings.seed)
-        batch = roughen(to_float(images[rows].to(device)), generator)
+        batch = degrade(to_float(images[rows].to(device)), generator)
         same = kinds[rows][:, None] == kinds[rows]
         return module.loss(batch, [captions[row] for row in rows.tolist()], same)
 

@@ -4,17 +4,16 @@ import shutil
 
 import torch
 
-from salon.data.loader import to_float
+from salon.devices import inference_device
 from salon.errors import GateError
-from salon.jsonfile import write_json
-from salon.judging.gate import ATTRIBUTE_RULES, MANIFOLD, RULES, check_rules
+from salon.evaluation.prompts import prompts_per_split, select_first
+from salon.files import write_json
+from salon.images import image_grid, to_float
 from salon.judging.jury import DIVERSITY_PICTURES, DIVERSITY_PROMPTS, Jury
+from salon.judging.sentinel_rules import ATTRIBUTE_RULES, MANIFOLD, RULES, check_rules
 from salon.judging.sentinels import NAMES, Sentinels
 from salon.params import Params
 from salon.paths import Paths
-from salon.stages.evaluate import choose_prompts, select_first
-from salon.training.devices import inference_device
-from salon.training.grids import image_grid
 
 SHEET_PICTURES = 16
 
@@ -31,7 +30,7 @@ def run(params: Params, paths: Paths) -> None:
     settings = params.evaluate
     jury = Jury.open(paths, settings, device=inference_device())
     sentinels = Sentinels(jury.training)
-    prompts = choose_prompts(paths, settings.pictures)
+    prompts = prompts_per_split(paths, settings.pictures)
     repeated = select_first(prompts["test"], DIVERSITY_PROMPTS)
 
     metrics: dict[str, dict[str, object]] = {}

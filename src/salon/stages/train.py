@@ -6,16 +6,16 @@ from functools import partial
 
 import torch
 
-from salon.data.loader import load_split
-from salon.jsonfile import read_json, write_json
-from salon.methods.base import DataShape, Frozen, read_config
+from salon.data.dataset import load_split
+from salon.devices import resolve_precision, single_device
+from salon.files import read_json, write_json
+from salon.methods.base import DataShape, FrozenNets, read_config
 from salon.params import Params
 from salon.paths import Paths
-from salon.text.states import TextStateCache
+from salon.towers.states import TextStateCache
 from salon.tracking import runs
-from salon.tracking.pipeline import pipeline_tags
+from salon.tracking.parent_run import pipeline_tags
 from salon.training.budget import steps_within
-from salon.training.devices import resolve_precision, single_device
 from salon.training.resume import resume_folder
 from salon.training.trainer import GRID_PICTURES, count_cost, is_main_process, train
 
@@ -33,7 +33,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     train_split = load_split(paths.interim, "train")
     val = load_split(paths.interim, "val")
     cache = TextStateCache.load(paths.text_states)
-    frozen = Frozen.load(codec=paths.codec(config.codec), clip=paths.clip)
+    frozen = FrozenNets.load(codec=paths.codec(config.codec), clip=paths.clip)
     shared = shared_costs(paths, config.codec)
     shared_flops = sum(cost["train_flops"] for cost in shared.values())
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import yaml
 
-from salon.data.drift import Drift, compare_profiles, profile_data, read_accepted
-from salon.data.evidence import Evidence, KnownSources, gather
-from salon.data.sources import embedded
-from salon.data.verdict import Verdict, judge
+from salon.data.ingest.worlds import embedded
+from salon.data.ingest.worlds.phrasebook import KnownSources
+from salon.data.validate.drift import Drift, compare_profiles, profile_data, read_accepted
+from salon.data.validate.frames import MeasuredRows, gather
+from salon.data.validate.results import Verdict, judge
 from salon.errors import DriftError, GateError, SalonError
-from salon.jsonfile import read_json, write_json
+from salon.files import read_json, write_json
 from salon.params import Params, parse_section
 from salon.paths import SPLITS, Paths
 from salon.report.data_docs import write_data_docs
@@ -105,7 +106,7 @@ def _with_source(params: Params, paths: Paths, *, source: str | None, path: Path
     return parse_section(Params, raw, where=f"{paths.params} with --source {chosen}")
 
 
-def _look(params: Params, paths: Paths, *, metadata_only: bool) -> tuple[Evidence, Verdict]:
+def _look(params: Params, paths: Paths, *, metadata_only: bool) -> tuple[MeasuredRows, Verdict]:
     evidence = gather(
         paths.interim,
         ingested=_read_counts(paths),
@@ -116,7 +117,7 @@ def _look(params: Params, paths: Paths, *, metadata_only: bool) -> tuple[Evidenc
     return evidence, judge(evidence, params.validate_)
 
 
-def _compare(evidence: Evidence, verdict: Verdict, params: Params, paths: Paths) -> list[Drift] | None:
+def _compare(evidence: MeasuredRows, verdict: Verdict, params: Params, paths: Paths) -> list[Drift] | None:
     accepted = read_accepted(paths.accepted)
     if accepted is None or not verdict.passed:
         return None
@@ -136,7 +137,7 @@ def _summarise(verdict: Verdict, drift: Sequence[Drift] | None, path: Path | Non
 
 
 def _conclude(
-    evidence: Evidence,
+    evidence: MeasuredRows,
     verdict: Verdict,
     drift: Sequence[Drift] | None,
     paths: Paths,

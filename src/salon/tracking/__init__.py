@@ -1,1 +1,1 @@
-"""The MLflow run, the registry, and who becomes champion."""
+"""MLflow runs."""

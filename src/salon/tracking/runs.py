@@ -29,7 +29,7 @@ from PIL import Image
 
 from salon.data.shards import shard_paths
 from salon.errors import SalonError
-from salon.jsonfile import read_json
+from salon.files import read_json
 from salon.params import Params
 from salon.paths import Paths
 

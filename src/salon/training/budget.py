@@ -19,7 +19,7 @@ def count_step_flops(module: M, loss: Callable[[M], Tensor]) -> int:
     """FLOPs of one forward and backward pass of `loss(module)`, counted on a copy of `module`.
 
     Matrix products, convolutions and attention are counted (a multiply-add is two FLOPs); element-wise work
-    and the optimiser are not.
+    and the optimizer are not.
     """
     twin = copy.deepcopy(module)
     with _counted() as counter, torch.random.fork_rng():
@@ -42,7 +42,7 @@ def _counted() -> Iterator[FlopCounterMode]:
 
 
 def steps_within(budget_flops: float, *, shared_flops: float, step_flops: float, name: str) -> int:
-    """Optimiser steps that the budget leaves once the shared stages are paid.
+    """Optimizer steps that the budget leaves once the shared stages are paid.
 
     Raises:
         SalonError: nothing is left.

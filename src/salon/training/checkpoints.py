@@ -34,7 +34,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 class TimedCheckpoints(Callback):
     """Saves every so many seconds, and when training ends.
 
-    Lightning's ModelCheckpoint ignores its time interval under manual optimisation (2.6). Stands behind the
+    Lightning's ModelCheckpoint ignores its time interval under manual optimization (2.6). Stands behind the
     callbacks that log, so that what a checkpoint counts as done is logged.
     """
 

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from salon.codecs import CodecTask
 from salon.codecs.base import CodecLosses
-from salon.data.loader import batch_indices, to_float
+from salon.devices import device_name
+from salon.images import to_float
 from salon.nn.quantizer import perplexity
+from salon.training.batches import batch_indices
 from salon.training.budget import count_forward_flops, count_step_flops
-from salon.training.devices import device_name
+from salon.training.cost import TrainingCost, peak_memory_gb
 from salon.training.fit import CPU, fit
-from salon.training.ledger import Ledger, peak_memory_gb
 
 CODEBOOK_PICTURES = 512  # sample from which the codebook is set
 
@@ -46,7 +47,7 @@ def train_codec(
     log: Log,
     log_every_steps: int,
     device: torch.device = CPU,
-) -> Ledger:
+) -> TrainingCost:
     """Train the task's codec in place on uint8 pictures (n, 3, h, w); returns what it cost.
 
     It is trained on `device` and comes back to the CPU.
@@ -70,7 +71,7 @@ def train_codec(
         nonlocal codebook_is_set
         progress = step / total_steps
         if not codebook_is_set and module.codebook_due(progress):
-            module.initialise_codebook(sample.to(device), torch.Generator().manual_seed(seed))
+            module.initialize_codebook(sample.to(device), torch.Generator().manual_seed(seed))
             codebook_is_set = True
         current = losses(module, step, progress=progress)
         if current.codes is not None:
@@ -87,7 +88,7 @@ def train_codec(
     step_flops = count_step_flops(task, lambda twin: losses(twin, 0, progress=1.0).total)
     codebook_flops = count_forward_flops(lambda: task.codec.encode(sample)) if task.codebook_due(1.0) else 0
     report = fit(task, loss, name=name, total_steps=total_steps, lr=config.lr, device=device)
-    return Ledger(
+    return TrainingCost(
         steps=total_steps,
         train_flops=total_steps * step_flops + codebook_flops,
         train_minutes=report.minutes,

@@ -47,11 +47,11 @@ def fit(
         FloatingPointError: the loss is not finite.
     """
     module.to(device)
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         module.parameters(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser,
+        optimizer,
         lambda step: warmup_hold_decay(
             step,
             total_steps=total_steps,
@@ -65,7 +65,7 @@ def fit(
     recent: list[float] = []
     module.train()
     for step in (bar := tqdm(range(total_steps), name, unit="step", mininterval=1)):
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         value = loss(module, step)
         unseen.append(value.detach())
         if (step + 1) % look_every == 0 or step + 1 == total_steps:
@@ -75,7 +75,7 @@ def fit(
             bar.set_postfix(loss=f"{sum(recent) / len(recent):.3f}", refresh=False)
         value.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     module.eval().cpu()
     minutes = (time.perf_counter() - started) / 60

@@ -1,4 +1,4 @@
-"""One Lightning module for every method: optimisers, schedules, clipping and averaged weights."""
+"""One Lightning module for every method: optimizers, schedules, clipping and averaged weights."""
 
 import math
 from contextlib import nullcontext
@@ -12,13 +12,14 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from salon.data.loader import CaptionedImages, to_float
+from salon.data.dataset import CaptionedImages
 from salon.errors import SalonError
+from salon.images import to_float
 from salon.methods.base import Losses, Method
-from salon.nn.whole_batch import SharedNoise, processes
-from salon.text.states import TextStateCache
-from salon.training.feed import Feed
-from salon.training.replay import Replay
+from salon.nn.distributed import SharedNoise, processes
+from salon.towers.states import TextStateCache
+from salon.training.batches import BatchSource
+from salon.training.cuda_graph import RecordedStep
 from salon.training.schedule import warmup_hold_decay
 
 PREPARE_BATCH = 256  # pictures
@@ -27,7 +28,7 @@ TERMS_DECAY = 0.98  # of the running averages that are looked at, per step
 
 
 class MethodModule(L.LightningModule):
-    """Trains a method. Each objective has its own optimiser, stepped in the order of `Method.objectives`.
+    """Trains a method. Each objective has its own optimizer, stepped in the order of `Method.objectives`.
 
     Noise and dropout of step i come from a generator seeded by (seed, i), so that a resumed run repeats
     exactly what the uninterrupted one would have done; of several processes each takes its pictures' share.
@@ -60,7 +61,7 @@ class MethodModule(L.LightningModule):
         """`steps_done` as the CPU knows it."""
         # plain attributes: the data belong neither to the checkpoint nor to the module's tree
         self._data, self._cache = data, cache
-        self._replays: dict[str, Replay] = {}
+        self._replays: dict[str, RecordedStep] = {}
         self._unchecked: dict[str, dict[int, Tensor]] = {objective: {} for objective in method.objectives}
         self._averages: dict[str, Tensor] = {}
         self.warnings: list[str] = []
@@ -77,7 +78,7 @@ class MethodModule(L.LightningModule):
         """Frozen nets and data follow the module to its device."""
         self.method.frozen.to(self.device)
         prepared = prepare_all(self.method, self._data.images, device=self.device)
-        self._feed = Feed(self._data, self._cache, prepared, device=self.device)
+        self._feed = BatchSource(self._data, self._cache, prepared, device=self.device)
         self._generator = torch.Generator(self.device)
 
     def on_train_start(self) -> None:
@@ -92,9 +93,9 @@ class MethodModule(L.LightningModule):
 
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         config = self.method.config
-        optimisers, schedules = [], []
+        optimizers, schedules = [], []
         for objective in self.method.objectives:
-            optimiser = torch.optim.AdamW(
+            optimizer = torch.optim.AdamW(
                 self.method.parameters_of(objective),
                 lr=config.lr,
                 betas=config.betas,
@@ -102,9 +103,9 @@ class MethodModule(L.LightningModule):
                 # scaled gradients of fp16 it takes as they are, and they have to be clipped unscaled
                 fused=not self._scales_gradients,
             )
-            optimisers.append(optimiser)
-            schedules.append(torch.optim.lr_scheduler.LambdaLR(optimiser, self._lr_factor))
-        return optimisers, schedules
+            optimizers.append(optimizer)
+            schedules.append(torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor))
+        return optimizers, schedules
 
     @property
     def _scales_gradients(self) -> bool:
@@ -124,17 +125,17 @@ class MethodModule(L.LightningModule):
         if step != self.step:
             raise RuntimeError(f"the loader is at step {step}, the weights at step {self.step}")
         self._generator.manual_seed(self._noise_seed(step))
-        optimisers, schedules = self.optimizers(), self.lr_schedulers()
+        optimizers, schedules = self.optimizers(), self.lr_schedulers()
         # of other steps Lightning keeps nothing, and telling it takes a tenth of a quick step
         is_logged = (step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
-        for objective, optimiser, schedule in zip(
-            self.method.objectives, _as_list(optimisers), _as_list(schedules), strict=True
+        for objective, optimizer, schedule in zip(
+            self.method.objectives, _as_list(optimizers), _as_list(schedules), strict=True
         ):
-            losses = self._losses_and_gradients(objective, optimiser, rows)
+            losses = self._losses_and_gradients(objective, optimizer, rows)
             self._unchecked[objective][step] = losses.total.detach()
             if self.device.type == "cpu" or is_logged:
                 self.check_losses(objective)
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             if is_logged:
                 self.log(f"train/{objective}", losses.total.detach(), prog_bar=True, sync_dist=True)
@@ -148,26 +149,26 @@ class MethodModule(L.LightningModule):
         self.steps_done += 1
         self.step += 1
         if is_logged:
-            self.log("train/lr", _as_list(optimisers)[0].param_groups[0]["lr"])
+            self.log("train/lr", _as_list(optimizers)[0].param_groups[0]["lr"])
         if self.step % CHECK_EVERY_STEPS == 0:
             self.check_health()
 
-    def _losses_and_gradients(self, objective: str, optimiser: Any, rows: Tensor) -> Losses:
+    def _losses_and_gradients(self, objective: str, optimizer: Any, rows: Tensor) -> Losses:
         if self._can_replay:
             if objective not in self._replays:
                 self._replays[objective] = self._record(objective, rows)
             return self._replays[objective](rows)
         with SharedNoise(len(rows)) if processes()[1] > 1 else nullcontext():
             losses = self._losses(objective, rows, self._generator)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         self.manual_backward(losses.total)
         return losses
 
-    def _record(self, objective: str, rows: Tensor) -> Replay:
+    def _record(self, objective: str, rows: Tensor) -> RecordedStep:
         parameters = self.method.parameters_of(objective)
         compute = partial(self._losses, objective)
         try:
-            return Replay.record(compute, rows.to(self.device), self._generator, parameters)
+            return RecordedStep.record(compute, rows.to(self.device), self._generator, parameters)
         except RuntimeError as error:
             raise SalonError(
                 f"{objective}: its step cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}): "

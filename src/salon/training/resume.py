@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from salon.jsonfile import read_json, write_json
+from salon.files import read_json, write_json
 from salon.paths import Paths
 
 CHECKPOINT = "last"
@@ -75,7 +75,9 @@ def resume_folder(paths: Paths, name: str, *, settings: Any, inputs: Iterable[Pa
 
 
 # sources that can change what a training computes
-TRAINING_SOURCES = frozenset({"codecs", "data", "methods", "nn", "text", "training"})
+TRAINING_SOURCES = frozenset(
+    {"codecs", "data", "images.py", "methods", "nn", "seeding.py", "towers", "training"}
+)
 
 
 def _digest(path: Path) -> bytes:

@@ -12,16 +12,18 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from salon.data.loader import CaptionedImages, TrainingBatches, to_float
+from salon.data.dataset import CaptionedImages
+from salon.devices import device_name, resolve_devices, resolve_precision, resolve_strategy
+from salon.images import image_grid, to_float
 from salon.methods.base import Method
 from salon.params import TrainingParams
-from salon.text.states import TextStateCache, TextStates
+from salon.seeding import seeded_generators
+from salon.towers.states import TextStateCache, TextStates
 from salon.tracking.runs import Store, log_grid
+from salon.training.batches import TrainingBatches
 from salon.training.budget import count_forward_flops, count_step_flops
 from salon.training.checkpoints import TimedCheckpoints, WholeCheckpoints
-from salon.training.devices import device_name, resolve_devices, resolve_precision, resolve_strategy
-from salon.training.grids import image_grid, seeded_generators
-from salon.training.ledger import Ledger, peak_memory_gb
+from salon.training.cost import TrainingCost, peak_memory_gb
 from salon.training.module import MethodModule
 from salon.training.resume import CHECKPOINT, ResumeFolder
 
@@ -35,7 +37,7 @@ def is_main_process() -> bool:
 
 
 @dataclass(frozen=True)
-class Cost:
+class StepCost:
     """Counted FLOPs of training one method."""
 
     step_flops: float
@@ -44,7 +46,7 @@ class Cost:
     """Of preparing the whole training set, once."""
 
 
-def count_cost(method: Method, data: CaptionedImages, cache: TextStateCache, *, seed: int) -> Cost:
+def count_cost(method: Method, data: CaptionedImages, cache: TextStateCache, *, seed: int) -> StepCost:
     """What training `method` on `data` will cost, counted on one batch."""
     rows = torch.arange(method.config.batch_size) % len(data)
     text = cache.states[cache.indices([data.captions[row] for row in rows.tolist()])]
@@ -64,7 +66,7 @@ def count_cost(method: Method, data: CaptionedImages, cache: TextStateCache, *, 
         for step in range(method.cost_cycle)
         for objective in method.objectives
     ]
-    return Cost(
+    return StepCost(
         step_flops=sum(cycle) / method.cost_cycle,
         prepare_flops=round(prepare_flops / len(rows) * len(data)),
     )
@@ -77,13 +79,13 @@ def train(
     *,
     preview: TextStates,
     total_steps: int,
-    cost: Cost,
+    cost: StepCost,
     seed: int,
     settings: TrainingParams,
     resume: ResumeFolder,
     store: Store | None,
     run_id: str | None,
-) -> tuple[Method, Ledger]:
+) -> tuple[Method, TrainingCost]:
     """Train for `total_steps`, going on from the checkpoint in `resume` if there is one.
 
     Args:
@@ -140,7 +142,7 @@ def train(
     elif resume.checkpoint:
         state = torch.load(resume.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(state)
-    ledger = Ledger(
+    ledger = TrainingCost(
         steps=total_steps,
         train_flops=round(total_steps * cost.step_flops) + cost.prepare_flops,
         train_minutes=clock.seconds / 60,

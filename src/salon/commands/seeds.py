@@ -1,0 +1,110 @@
+"""How much of a figure is luck? Every method trained with several seeds, on the same data and codecs."""
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from salon.commands.smoke import (
+    apply_profile,
+    clone_environment,
+    clone_folder,
+    make_clone,
+    repro,
+    stops_on_sigterm,
+)
+from salon.errors import SalonError
+from salon.files import read_json, write_json
+from salon.judging.alignment import ALL
+from salon.methods.base import read_config
+from salon.params import Params, load_params
+from salon.paths import Paths
+
+SEED_PROFILE = "training-seed"  # exists in the clone alone
+
+
+def run(paths: Paths, *, profile: str, count: int, methods: Sequence[str] | None = None) -> None:
+    """Write `reports/seeds.json`, anew after each training, and print a table.
+
+    Raises:
+        SalonError: unknown method or profile, too few seeds, or a stage before training failed.
+    """
+    if count < 2:
+        raise SalonError(f"--seeds {count}: two trainings at least show a spread")
+    with stops_on_sigterm(), clone_folder(None) as folder:
+        clone = make_clone(paths, folder)
+        apply_profile(clone, profile)
+        params = load_params(clone.params)
+        names = list(methods or params.methods)
+        seeds = [params.seed + offset for offset in range(count)]
+        repro(clone, *_stages_before_training(params, names))
+        found: dict[str, Any] = {
+            name: {"all_right": [], "verdicts": [], "minutes": [], "diverged": 0} for name in names
+        }
+        for seed in seeds:
+            _set_training_seed(clone, seed)
+            for name in names:
+                _train_once(clone, name, found[name])
+                write_json(paths.seeds, {"profile": profile, "seeds": seeds, "methods": found})
+    print("\n".join(table(found)))
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Mean, spread and range of each method, one line each."""
+    lines = [
+        "",
+        f"{'all right on test':16} {'mean':>7} {'spread':>7} {'lowest':>7} {'highest':>7} minutes diverged",
+    ]
+    for name, figures in found.items():
+        shares, minutes = figures["all_right"], figures["minutes"]
+        numbers = [
+            statistics.mean(shares) if shares else float("nan"),
+            statistics.stdev(shares) if len(shares) > 1 else float("nan"),
+            min(shares, default=float("nan")),
+            max(shares, default=float("nan")),
+        ]
+        mean_minutes = statistics.mean(minutes) if minutes else float("nan")
+        lines.append(
+            f"{name:16} " + " ".join(f"{number:7.1%}" for number in numbers) + f" {mean_minutes:7.2f} "
+            f"{figures['diverged']:8}"
+        )
+    return lines
+
+
+def _stages_before_training(params: Params, names: Sequence[str]) -> list[str]:
+    codecs = {read_config(name, params.method(name))[1].codec for name in names}
+    return ["sentinels", "train_clip", *(f"codec@{codec}" for codec in sorted(codecs & set(params.codecs)))]
+
+
+def _set_training_seed(clone: Paths, seed: int) -> None:
+    profile = clone.profiles / f"{SEED_PROFILE}.yaml"
+    profile.write_text(yaml.safe_dump({"training": {"seed": seed}}), encoding="utf-8")
+    apply_profile(clone, SEED_PROFILE)
+
+
+def _train_once(clone: Paths, name: str, figures: dict[str, Any]) -> None:
+    """Train and judge with the seed that is set; what fails is counted and does not stop the others."""
+    if not _succeeds(clone, "train", name):
+        print(f"{name}: this training failed and counts as diverged", file=sys.stderr)
+        figures["diverged"] += 1
+        return
+    if not _succeeds(clone, "evaluate", name):
+        raise SalonError(f"{name} was trained and could not be judged: see the output above")
+    metrics = read_json(clone.metrics(name))
+    figures["all_right"].append(metrics["test"]["alignment"]["all"]["value"])
+    # prompt by prompt, so that seeds and prompts can be resampled together
+    samples = read_json(clone.samples(name) / "test.json")
+    figures["verdicts"].append("".join(str(int(sample[ALL])) for sample in samples))
+    figures["minutes"].append(
+        round(read_json(clone.method(name) / "training.json")["own"]["train_minutes"], 3)
+    )
+
+
+def _succeeds(clone: Paths, stage: str, name: str) -> bool:
+    command = [sys.executable, "-m", "salon", stage, name]
+    return not subprocess.run(
+        command, cwd=clone.root, env=clone_environment(clone.root), check=False
+    ).returncode

@@ -1,0 +1,104 @@
+"""Serve all champions on one port: a supervisor that listens, and a worker that draws."""
+
+import os
+import socket
+import sys
+import tempfile
+import threading
+
+from salon.errors import SalonError
+from salon.params import Params
+from salon.paths import Paths
+from salon.server.supervisor import end_with_supervisor, listen, supervise, worker_command
+
+TOKEN = "SALON_TOKEN"  # environment variable; an option stands in the list of processes
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+STOP_SECONDS = 30  # for requests that are being answered
+
+
+def run(params: Params, *, host: str, port: int, token: str | None, methods: list[str]) -> None:
+    """Listen, and keep a worker alive until told to stop.
+
+    Raises:
+        SalonError: a host without a token, an unknown method, or an address that is taken.
+    """
+    token = token or os.environ.get(TOKEN)
+    if host not in LOOPBACK and not token:
+        raise SalonError(
+            f"--host {host} lets other machines in: give a token that they must send, in {TOKEN} or --token"
+        )
+    for method in methods:
+        params.method(method)
+    environment = {"TQDM_DISABLE": "1", **os.environ, **({TOKEN: token} if token else {})}
+    with listen(host, port) as listening:
+        port = listening.getsockname()[1]
+        print(f"salon: http://{host}:{port} (/health says when it is ready)", flush=True)
+        status = supervise(
+            lambda descriptor: worker_command(descriptor, methods), listening, environment=environment
+        )
+    sys.exit(status)
+
+
+def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -> None:
+    """Serve on a socket that listens already.
+
+    Raises:
+        SalonError: the registry cannot be used, or nothing in it can be served.
+    """
+    try:
+        tempfile.gettempdir()  # some of what is imported below insists on one
+    except FileNotFoundError:
+        raise SalonError(
+            "no temporary file can be written: is the disk full? Make room, or name another folder in TMPDIR"
+        ) from None
+    from salon.registry.champions import Champions  # imports mlflow, without which the supervisor does
+
+    registry = Champions.of(params, paths, methods)  # says what is wrong before torch is imported
+
+    import uvicorn
+
+    from salon.registry.combined import serving_order
+    from salon.server import gallery
+    from salon.server.app import build_app
+    from salon.server.batching import BatchQueue
+    from salon.server.limits import Limits
+    from salon.server.metrics import ServerMetrics
+    from salon.server.models import ServedModels
+    from salon.server.vote_book import VoteBook
+    from salon.tracking.runs import open_store
+
+    failures: list[SalonError] = []
+
+    def stop() -> None:
+        server.should_exit = True
+
+    def give_up(error: SalonError) -> None:
+        failures.append(error)
+        stop()
+
+    meters = ServerMetrics()
+    engine = BatchQueue(params.serve, meters)
+    votes = VoteBook(lambda: open_store(params, paths))
+    roster = ServedModels(
+        registry,
+        meters,
+        order=[method for method in serving_order(params) if method in registry.methods],
+        poll_seconds=params.serve.poll_seconds,
+        on_failure=give_up,
+    )
+    app = build_app(engine, roster, meters)
+    app.include_router(gallery.build_router(votes, served=roster.versions))
+    public = {"/health", *gallery.PUBLIC_PATHS}
+    limited = Limits(app, params.serve, token=os.environ.get(TOKEN) or None, public=public)
+    server = uvicorn.Server(
+        uvicorn.Config(limited, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS)
+    )
+    threading.Thread(target=end_with_supervisor, args=[stop], daemon=True).start()
+    try:
+        server.run(sockets=[socket.socket(fileno=descriptor)])
+    finally:
+        roster.close()
+        engine.close()
+        votes.close()
+    if failures:
+        raise failures[0]

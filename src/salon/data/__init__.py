@@ -1,0 +1,1 @@
+"""Captioned pictures as rows of one schema: what every stage shares."""

@@ -1,0 +1,1 @@
+"""From sources to shards: read, clean, assign to splits, write."""

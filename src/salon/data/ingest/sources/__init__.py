@@ -1,0 +1,1 @@
+"""Sources of one's own captions and pictures, one module per format."""

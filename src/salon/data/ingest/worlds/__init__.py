@@ -1,0 +1,1 @@
+"""Worlds that are rendered: captioned pictures with exact ground truth."""

@@ -1,1 +1,0 @@
-"""Where captions and pictures come from. Each source yields rows of the design's schema."""

@@ -1,0 +1,185 @@
+"""The expectations asked, and the verdict in words and as JSON."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import great_expectations as gx
+import pandas as pd
+from great_expectations.data_context import EphemeralDataContext
+from great_expectations.data_context.types.base import ProgressBarsConfig
+
+from salon.data.validate.expectations import Check, checks, shown
+from salon.data.validate.frames import MeasuredRows
+from salon.errors import SalonError
+from salon.params import ValidateParams
+
+NAMED_ROWS = 10  # failing rows named per check; the rest are counted
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one check."""
+
+    name: str
+    means: str
+    remedy: str
+    status: str
+    """`passed`, `failed`, `not applicable` or `not run`."""
+    checked: int
+    """Lines of the frame that were asked."""
+    failed: int
+    failing: list[dict[str, Any]] = field(default_factory=list)
+    """The first failing lines: where, and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All results, and what the data look like."""
+
+    results: list[Result]
+    evidence: MeasuredRows
+    settings: ValidateParams
+
+    @property
+    def failures(self) -> list[Result]:
+        return [result for result in self.results if result.status == "failed"]
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    def report(self) -> dict[str, Any]:
+        """Free of times, so that equal data give equal bytes."""
+        evidence = self.evidence
+        return {
+            "verdict": "passed" if self.passed else "failed",
+            "data_sha256": evidence.data_sha256,
+            "checks": [vars(result) for result in self.results],
+            "observed": summarise(evidence),
+            "thresholds": self.settings.model_dump(mode="json"),
+        }
+
+    def complaint(self) -> str:
+        """Which checks failed, on which rows, and what to do about it."""
+        lines = []
+        for result in self.failures:
+            lines.append(f"  {result.name}: {result.failed} of {result.checked} fail")
+            lines.append(f"    Expected: {result.means}")
+            lines += [f"    - {_where(failing)}: {failing['problem']}" for failing in result.failing]
+            if result.failed > len(result.failing):
+                lines.append(f"    - and {result.failed - len(result.failing)} more")
+            lines.append(f"    What to do: {result.remedy}")
+        count = len(self.failures)
+        head = f"the data did not pass validation: {count} of {len(self.results)} checks failed"
+        return "\n".join([head, *lines])
+
+
+def judge(evidence: MeasuredRows, settings: ValidateParams) -> Verdict:
+    """Ask every expectation of the frames."""
+    asked = checks(evidence, settings)
+    failed: dict[str, list[int]] = {}
+    # a file context would rewrite its pages and identifiers on every run
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    for frame in ("shards", "splits", "balance", "rows"):
+        of_frame = [check for check in asked if check.frame == frame]
+        if len(getattr(evidence, frame)):
+            failed |= _failing_lines(context, getattr(evidence, frame), asked=of_frame, name=frame)
+    return Verdict([_result(check, evidence, failed) for check in asked], evidence, settings)
+
+
+def summarise(evidence: MeasuredRows) -> dict[str, Any]:
+    """What the rows look like: counts and ranges."""
+    rows = evidence.rows
+    if rows.empty:
+        return {}
+
+    def spread(column: str) -> list[int] | None:
+        values = rows[column].dropna()
+        return [int(values.min()), int(values.max())] if len(values) else None
+
+    def counted(column: str) -> dict[str, int]:
+        return {str(value): int(count) for value, count in rows[column].value_counts().items()}
+
+    return {
+        "rows": dict(zip(evidence.splits["split"], evidence.splits["rows"], strict=True)),
+        "languages": counted("lang"),
+        "sources": counted("source"),
+        "licences": counted("licence"),
+        "caption_length": spread("caption_length"),
+        "width": spread("real_width"),
+        "height": spread("real_height"),
+        "distinct_captions": int(rows["caption"].nunique()),
+        "distinct_pictures": int(rows["picture"].nunique()),
+        "novel_kinds": evidence.novel_kinds,
+        "training_attributes": evidence.counts,
+        "imbalance": dict(zip(evidence.balance["attribute"], evidence.balance["imbalance"], strict=True))
+        if len(evidence.balance)
+        else {},
+    }
+
+
+def _failing_lines(
+    context: EphemeralDataContext, frame: pd.DataFrame, *, asked: list[Check], name: str
+) -> dict[str, list[int]]:
+    """Check name -> positions of the lines that fail one of its expectations."""
+    asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
+    # Great Expectations hashes what it gets, and pickles it when that fails: only what is asked, and no dicts
+    frame = frame[[column for column in frame if column in _columns(asked)]]
+    if "attributes" in frame:
+        frame = frame.assign(attributes=frame["attributes"].where(frame["attributes"].isna(), ""))
+    batch = asset.add_batch_definition_whole_dataframe(name).get_batch({"dataframe": frame})
+    suite = gx.ExpectationSuite(name=name)
+    for check in asked:
+        for expectation in check.expectations:
+            expectation.meta = {"check": check.name}
+            suite.add_expectation(expectation)
+    outcome = batch.validate(suite, result_format={"result_format": "COMPLETE"})
+    failing: dict[str, set[int]] = {}
+    for result in outcome.results:
+        meta: dict[str, Any] = getattr(result.expectation_config, "meta", None) or {}
+        check_name = meta["check"]
+        if "unexpected_index_list" not in result.result:
+            raise SalonError(f"check {check_name} could not be evaluated: {result.exception_info}")
+        failing.setdefault(check_name, set()).update(result.result["unexpected_index_list"] or [])
+    return {check_name: sorted(lines) for check_name, lines in failing.items()}
+
+
+def _columns(asked: list[Check]) -> set[str]:
+    """The columns that the expectations of these checks name."""
+    return {
+        getattr(expectation, key)
+        for check in asked
+        for expectation in check.expectations
+        for key in ("column", "column_A", "column_B")
+        if hasattr(expectation, key)
+    }
+
+
+def _result(check: Check, evidence: MeasuredRows, failed: dict[str, list[int]]) -> Result:
+    frame: pd.DataFrame = getattr(evidence, check.frame)
+    lines = failed.get(check.name, [])
+    checked = len(frame) if check.applies_to is None else check.applies_to
+    if lines:
+        status = "failed"
+    elif evidence.data_sha256 is None and check.frame != "shards":
+        status = "not run"
+    else:
+        status = "passed" if checked else "not applicable"
+    failing = [_name(check, frame.iloc[line]) for line in lines[:NAMED_ROWS]]
+    return Result(check.name, check.means, check.remedy, status, checked, len(lines), failing)
+
+
+def _name(check: Check, line: pd.Series) -> dict[str, Any]:
+    known = ("shard", "row", "id", "split", "caption", "attribute")
+    where = {column: line[column] for column in known if column in line}
+    return where | {"problem": check.describe(line)}
+
+
+def _where(failing: dict[str, Any]) -> str:
+    if "id" in failing:
+        return (
+            f"{failing['shard']} row {failing['row']} (id {failing['id']}, split {failing['split']}, "
+            f"caption {shown(failing['caption'])})"
+        )
+    return str(failing.get("shard") or failing.get("split") or failing.get("attribute"))

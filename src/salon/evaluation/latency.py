@@ -1,0 +1,123 @@
+"""How long a served picture takes: from the prompt's text to the bytes of a PNG, by the code that serves.
+
+The model is bundled and loaded as MLflow does it, and asked as MLflow asks it. What a network adds is left
+out. Every call has another prompt and another seed, so that nothing is answered from memory.
+"""
+
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from salon.files import read_json, write_json
+from salon.inference.bundle import write_bundle
+from salon.paths import Paths
+from salon.registry.candidate import model_sha256
+
+if TYPE_CHECKING:
+    from mlflow.pyfunc import PythonModel
+
+BATCH = 16
+BATCH_SHARE = 4  # calls with one picture over calls with 16, which vary less and cost more
+WARMUP_CALLS = 2  # the first calls allocate
+CONFIGURED = {"candidates"}  # what is no matter of a request, but of the model that is registered
+
+
+class LatencyMeter:
+    """Times a trained method as it is served."""
+
+    def __init__(self, paths: Paths, name: str, prompts: Sequence[str], *, repeats: int) -> None:
+        """
+        Args:
+            prompts: What is asked in turn.
+            repeats: Timed calls with one picture.
+        """
+        self.paths, self.name, self.prompts, self.repeats = paths, name, prompts, repeats
+        self._asked = 0
+
+    def time_own(self) -> dict[str, float]:
+        """One picture alone and 16 at a time, at the method's own settings."""
+        one = self._time(self._served, 1, {}, calls=self.repeats)
+        many = self._time(self._served, BATCH, {}, calls=max(3, self.repeats // BATCH_SHARE))
+        return {
+            "latency_ms_p50": round(1000 * statistics.median(one), 2),
+            "latency_ms_p95": round(1000 * statistics.quantiles(one, n=20)[-1], 2),
+            "images_per_second_b16": round(BATCH / statistics.median(many), 2),
+        }
+
+    def time_setting(self, knob: str, value: float) -> float:
+        """Median milliseconds of one picture alone where `knob` stands at `value`."""
+        calls = max(3, self.repeats // BATCH_SHARE)
+        if knob in CONFIGURED:
+            seconds = self._time(self._serve({knob: value}), 1, {}, calls=calls)
+        else:
+            seconds = self._time(self._served, 1, {knob: value}, calls=calls)
+        return round(1000 * statistics.median(seconds), 2)
+
+    def _time(
+        self, model: "PythonModel", batch: int, options: Mapping[str, float], *, calls: int
+    ) -> list[float]:
+        """Seconds per call."""
+        import pandas as pd
+
+        durations = []
+        for call in range(WARMUP_CALLS + calls):
+            numbers = [self._asked + i for i in range(batch)]
+            self._asked += batch
+            asked = [self.prompts[number % len(self.prompts)] for number in numbers]
+            rows = pd.DataFrame({"prompt": asked, "seed": numbers})
+            started = time.perf_counter()
+            answer = model.predict(None, rows, dict(options))  # ends with bytes, so that a GPU has finished
+            if call >= WARMUP_CALLS:
+                durations.append(time.perf_counter() - started)
+            assert len(answer) == batch
+        return durations
+
+    @cached_property
+    def _served(self) -> "PythonModel":
+        return self._serve({})
+
+    def _serve(self, overrides: Mapping[str, float]) -> "PythonModel":
+        """The model that would be registered, its config changed by `overrides`."""
+        from mlflow.pyfunc import PythonModelContext  # seconds, which whoever does not measure does without
+
+        from salon.inference.mlflow_model import ServedModel
+
+        method = self.paths.method(self.name)
+        config = read_json(method / "config.json")
+        digest = model_sha256(self.paths, self.name)
+        with tempfile.TemporaryDirectory() as temporary:
+            changed = Path(temporary) / "method"
+            shutil.copytree(method, changed)
+            write_json(changed / "config.json", {**config, "config": {**config["config"], **overrides}})
+            bundle = Path(temporary) / "bundle"
+            write_bundle(
+                bundle,
+                method=changed,
+                clip=self.paths.clip,
+                codec=self.paths.codec(config["config"]["codec"]),
+                card="",
+                description={
+                    "method": self.name,
+                    "family": config["family"],
+                    "model_sha256": digest,
+                    "data_sha256": digest,  # of no picture that is kept
+                },
+            )
+            model = ServedModel()
+            model.load_context(PythonModelContext({"bundle": str(bundle)}, {}))
+        return model
+
+
+def describe_machine() -> dict[str, str | int]:
+    """What the seconds were measured on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    device = f"cuda: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "cpu"
+    return {"device": device, "cpu_cores": cores}

@@ -1,0 +1,159 @@
+"""The one folder that a registered model carries: weights, card, and a manifest that proves them whole.
+
+A bundle holds one method, or all champions. Parts that several of these share are stored once: every part
+(a method's own weights, a codec, the towers) is a folder named after its content.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from salon.errors import SalonError
+from salon.files import read_json, write_json
+
+MANIFEST = "manifest.json"
+CARD = "card.md"
+METHOD = "method"
+CLIP = "clip"
+CODEC = "codec"
+PARTS = (METHOD, CLIP, CODEC)
+PROBES_FILE = "probes.json"
+SUFFIXES = {".json", ".md", ".safetensors", ".txt"}  # data that cannot run; a pickle can
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """One method of a bundle: where its parts lie, and what is known of it."""
+
+    name: str
+    description: Mapping[str, Any]
+    folders: Mapping[str, Path]
+    digests: Mapping[str, str]
+    """What each part holds: equal digests are equal files."""
+    probes: Path | None
+    """Pictures that it drew when it was registered; None in a bundle from before there were any."""
+
+
+def write_bundle(
+    folder: Path, *, method: Path, clip: Path, codec: Path, card: str, description: Mapping[str, Any]
+) -> None:
+    """Copy the weights of a method, its codec and the towers, and write card and manifest."""
+    shutil.copytree(method, folder / METHOD)
+    shutil.copytree(clip, folder / CLIP)
+    shutil.copytree(codec, folder / CODEC)
+    (folder / CARD).write_text(card, encoding="utf-8")
+    write_manifest(folder, description)
+
+
+def write_manifest(folder: Path, description: Mapping[str, Any]) -> None:
+    """Write the manifest, or write it again after files were added."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    write_json(folder / MANIFEST, {**description, "files": file_digests(folder)})
+
+
+def merge_bundles(folder: Path, bundles: Sequence[Path], *, versions: Mapping[str, str], card: str) -> None:
+    """One bundle of several that hold one method each, in this order.
+
+    Args:
+        versions: The registered version of each method.
+    """
+    methods: dict[str, Any] = {}
+    for bundle in bundles:
+        ((name, exhibit),) = read_models(bundle).items()
+        parts = {}
+        for part, source in exhibit.folders.items():
+            parts[part] = f"{part}-{exhibit.digests[part][:16]}"
+            if not (folder / parts[part]).exists():
+                shutil.copytree(source, folder / parts[part])
+        if exhibit.probes is not None:
+            parts["probes"] = f"probes-{name}.json"
+            shutil.copyfile(exhibit.probes, folder / parts["probes"])
+        methods[name] = {**exhibit.description, "version": versions[name], "parts": parts}
+    (folder / CARD).write_text(card, encoding="utf-8")
+    write_manifest(folder, {"methods": methods, "order": list(methods)})
+
+
+def read_bundle(folder: Path) -> dict[str, Any]:
+    """The manifest, after every file was found to be what it says.
+
+    Raises:
+        SalonError: a file is missing, added or changed.
+    """
+    try:
+        manifest = read_json(folder / MANIFEST)
+        expected = manifest["files"]
+    except (OSError, ValueError, KeyError):
+        raise SalonError(f"the model has no readable {MANIFEST}: register it again") from None
+    found = {name: digest for name, digest in file_digests(folder).items() if name != MANIFEST}
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong:
+        raise SalonError(
+            f"the model is damaged: {', '.join(wrong[:3])} differ from {MANIFEST}; register it again"
+        )
+    foreign = sorted(name for name in found if Path(name).suffix not in SUFFIXES)
+    if foreign:
+        raise SalonError(
+            f"the model holds {', '.join(foreign[:3])}: only safetensors and plain text are loaded, since "
+            "anything else may run code; register it again"
+        )
+    return manifest
+
+
+def read_models(folder: Path) -> dict[str, PackagedModel]:
+    """The methods of a bundle by name, in the order in which they are to be named.
+
+    Raises:
+        SalonError: a file is not what the manifest says.
+    """
+    manifest = read_bundle(folder)
+    if "methods" not in manifest:
+        own = {part: part for part in PARTS} | (
+            {"probes": PROBES_FILE} if (folder / PROBES_FILE).is_file() else {}
+        )
+        described = {key: value for key, value in manifest.items() if key != "files"}
+        return {manifest["method"]: _exhibit(folder, manifest["method"], described, own, manifest["files"])}
+    return {
+        name: _exhibit(
+            folder, name, manifest["methods"][name], manifest["methods"][name]["parts"], manifest["files"]
+        )
+        for name in manifest["order"]
+    }
+
+
+def _exhibit(
+    folder: Path,
+    name: str,
+    description: Mapping[str, Any],
+    parts: Mapping[str, str],
+    files: Mapping[str, str],
+) -> PackagedModel:
+    return PackagedModel(
+        name=name,
+        description={key: value for key, value in description.items() if key != "parts"},
+        folders={part: folder / parts[part] for part in PARTS},
+        digests={part: _part_digest(files, parts[part]) for part in PARTS},
+        probes=folder / parts["probes"] if "probes" in parts else None,
+    )
+
+
+def _part_digest(files: Mapping[str, str], part: str) -> str:
+    prefix = f"{part}/"
+    lines = [f"{name.removeprefix(prefix)} {sha}" for name, sha in files.items() if name.startswith(prefix)]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """sha256 of every file below `folder`, by its relative path."""
+    return {
+        path.relative_to(folder).as_posix(): file_sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

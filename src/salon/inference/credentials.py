@@ -1,0 +1,216 @@
+"""Content Credentials (C2PA 2): a signed statement inside the PNG that a trained model made it.
+
+An extra: `pip install .[c2pa]`. The variable SALON_C2PA says who signs: a folder with `certificate.pem` (the
+chain, the signer's first) and `key.pem`, or `development` for a certificate made in this process, which
+proves that a picture was not changed, but not who signed it. Every manifest has an identifier of its own, so
+that two signed files of one picture differ in bytes, though not in pixels and text.
+"""
+
+import datetime
+import io
+import json
+import os
+import threading
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import salon
+from salon.errors import SalonError
+from salon.inference.provenance import DIGITAL_SOURCE_TYPE, PNG_SIGNATURE, Provenance
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+VARIABLE = "SALON_C2PA"
+DEVELOPMENT = "development"
+DEVELOPMENT_DAYS = 365
+MANIFEST_CHUNK = b"caBX"  # where a PNG keeps its manifest, C2PA 2.2, sec. A.3.4
+SETTINGS = {"verify": {"verify_after_sign": False}, "builder": {"thumbnail": {"enabled": False}}}
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What the signature in a picture proves."""
+
+    state: str
+    """`trusted`; `valid`, by a signer whom this machine has no reason to trust; `invalid`, it was changed."""
+    signer: str | None
+    reasons: list[str]
+    """What failed, in C2PA's own words."""
+
+
+class Signer:
+    """Adds Content Credentials to pictures; threads may share it."""
+
+    def __init__(self, certificates: bytes, key: bytes) -> None:
+        """Take a PEM chain and the PEM key of its first certificate.
+
+        Raises:
+            SalonError: they do not fit, or C2PA does not admit them.
+        """
+        import c2pa
+
+        try:
+            info = c2pa.C2paSignerInfo(_algorithm(key), certificates, key, None)
+            self._context = c2pa.Context.from_dict(SETTINGS, c2pa.Signer.from_info(info))
+        except (c2pa.C2paError, ValueError, TypeError) as error:
+            raise SalonError(f"{VARIABLE}: C2PA does not admit this certificate or key: {error}") from None
+        self._lock = threading.Lock()
+
+    def sign(self, png: bytes, provenance: Provenance) -> bytes:
+        """The same picture with a manifest in front of its text."""
+        import c2pa
+
+        agent = {"name": f"salon-{provenance.method}", "version": provenance.model_version}
+        action = {
+            "action": "c2pa.created",
+            "digitalSourceType": DIGITAL_SOURCE_TYPE,
+            "softwareAgent": agent,
+        }
+        manifest = {
+            "claim_generator_info": [{"name": "salon", "version": salon.__version__}],
+            "assertions": [{"label": "c2pa.actions", "data": {"actions": [action]}}],
+        }
+        signed = io.BytesIO()
+        with self._lock, c2pa.Builder(manifest, self._context) as builder:
+            builder.sign("image/png", io.BytesIO(png), signed)
+        return signed.getvalue()
+
+
+@cache
+def configured_signer() -> Signer | None:
+    """Who signs in this process, by SALON_C2PA; None where nobody does.
+
+    Raises:
+        SalonError: the extra is not installed, or certificate and key cannot be used.
+    """
+    chosen = os.environ.get(VARIABLE)
+    if not chosen:
+        return None
+    _require_library()
+    if chosen == DEVELOPMENT:
+        return Signer(*development_identity())
+    try:
+        return Signer(
+            (Path(chosen) / "certificate.pem").read_bytes(), (Path(chosen) / "key.pem").read_bytes()
+        )
+    except OSError as error:
+        raise SalonError(
+            f"{VARIABLE}={chosen}: {error.filename} cannot be read ({error.strerror}); name a folder with "
+            f"certificate.pem and key.pem, or {DEVELOPMENT}"
+        ) from None
+
+
+def has_credentials(png: bytes) -> bool:
+    """Whether the file carries a manifest, whatever it is worth."""
+    position = len(PNG_SIGNATURE)
+    while position + 8 <= len(png):
+        length = int.from_bytes(png[position : position + 4], "big")
+        if png[position + 4 : position + 8] == MANIFEST_CHUNK:
+            return True
+        position += 12 + length
+    return False
+
+
+def read_credentials(png: bytes) -> Credentials:
+    """Check the signature of a picture that has one.
+
+    Raises:
+        SalonError: the extra is not installed.
+    """
+    _require_library()
+    import c2pa
+
+    try:
+        with c2pa.Reader("image/png", io.BytesIO(png)) as reader:
+            report: dict[str, Any] = json.loads(reader.json())
+    except c2pa.C2paError as error:
+        return Credentials("invalid", None, [str(error)])
+    manifest = report["manifests"][report["active_manifest"]]
+    reasons = [status["code"] for status in report.get("validation_status", [])]
+    signer = manifest.get("signature_info", {})
+    named = ", ".join(signer[key] for key in ("common_name", "issuer") if signer.get(key))
+    return Credentials(report["validation_state"].lower(), named or None, reasons)
+
+
+def development_identity() -> tuple[bytes, bytes]:
+    """A new chain of two certificates and the key of the first, in PEM. C2PA refuses a chain of one."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority, signer = "Salon development authority", "Salon development signer"
+    chain = [
+        _certificate(signer, key.public_key(), issuer=authority, issuer_key=authority_key),
+        _certificate(authority, authority_key.public_key(), issuer=authority, issuer_key=authority_key),
+    ]
+    pem = b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in chain)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return pem, private
+
+
+def _certificate(subject: str, public_key: Any, *, issuer: str, issuer_key: Any) -> "Certificate":
+    """As C2PA asks for it (2.2, sec. 14.5): version 3, key usage marked critical, a purpose it knows."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    def name(common: str) -> x509.Name:
+        organisation = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Salon, for development only")
+        return x509.Name([organisation, x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+    authority = subject == issuer
+    usage = {
+        "digital_signature": not authority,
+        "key_cert_sign": authority,
+        "crl_sign": authority,
+        **dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment"), False),
+        **dict.fromkeys(("key_agreement", "encipher_only", "decipher_only"), False),
+    }
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(name(issuer))
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))  # clocks differ
+        .not_valid_after(now + datetime.timedelta(days=DEVELOPMENT_DAYS))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.KeyUsage(**usage), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
+        )
+    )
+    if not authority:
+        purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
+        builder = builder.add_extension(purpose, critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+def _algorithm(key: bytes) -> str:
+    """The name by which C2PA calls the signature that this key makes."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+    private = serialization.load_pem_private_key(key, password=None)
+    if isinstance(private, ed25519.Ed25519PrivateKey):
+        return "ed25519"
+    if isinstance(private, rsa.RSAPrivateKey):
+        return "ps256"
+    curves = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
+    if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in curves:
+        return curves[private.curve.name]
+    raise ValueError("the key must be Ed25519, RSA, or on the curve P-256, P-384 or P-521")
+
+
+def _require_library() -> None:
+    try:
+        import c2pa  # noqa: F401
+    except ImportError:
+        raise SalonError("Content Credentials need an extra: pip install '.[c2pa]'") from None

@@ -1,0 +1,77 @@
+"""The served model, as MLflow runs it: one method, or all champions and a choice by `method`."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from salon.inference.bundle import PackagedModel, read_models
+from salon.inference.model import DrawnImage, LoadedModel, ModelCache
+from salon.inference.request import read_requests
+
+
+class ServedModel(PythonModel):
+    """Prompts in, PNG pictures out. The weights of a method are read when it is first asked for."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Check all files; where there is one method, read its weights too.
+
+        Raises:
+            SalonError: the files are not those that were registered, or of other code.
+        """
+        bundle = Path(context.artifacts["bundle"])
+        self.exhibits = read_models(bundle)
+        registered = _registered_version(bundle)
+        self.versions = {name: _version(exhibit, registered) for name, exhibit in self.exhibits.items()}
+        self._loader = ModelCache()
+        self._champions: dict[str, LoadedModel] = {}
+        self._locks = {name: threading.Lock() for name in self.exhibits}
+        if len(self.exhibits) == 1:
+            self.champion(next(iter(self.exhibits)))
+
+    def champion(self, name: str) -> LoadedModel:
+        """The loaded method; of threads that ask at once, one loads it."""
+        with self._locks[name]:
+            if name not in self._champions:
+                self._champions[name] = self._loader.load(self.exhibits[name], version=self.versions[name])
+            return self._champions[name]
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Draw one picture per row, or `num_images` of them, by each method that is asked.
+
+        Raises:
+            RequestError: the request cannot be met.
+        """
+        requests = read_requests(model_input, params, methods=list(self.exhibits))
+        groups: dict[Any, list[int]] = defaultdict(list)
+        for i, request in enumerate(requests):
+            groups[request.method, request.num_inference_steps, request.guidance_scale].append(i)
+        pictures: dict[int, DrawnImage] = {}
+        for (name, *_), members in groups.items():
+            champion = self.champion(name)
+            for start in range(0, len(members), champion.max_batch):
+                batch = members[start : start + champion.max_batch]
+                drawn = champion.draw([requests[i] for i in batch])
+                pictures |= dict(zip(batch, drawn, strict=True))
+        return pd.DataFrame([pictures[i].row() for i in range(len(requests))])
+
+
+def _version(exhibit: PackagedModel, registered: str | None) -> str:
+    """What a bundle of several noted; else what MLflow noted; else, loaded from a folder, the weights."""
+    description: Mapping[str, Any] = exhibit.description
+    return description.get("version") or registered or description["model_sha256"][:12]
+
+
+def _registered_version(bundle: Path) -> str | None:
+    """The version that MLflow notes beside a model which it fetched from the registry."""
+    note = bundle.parents[1] / "registered_model_meta"
+    if not note.is_file():
+        return None
+    return str(yaml.safe_load(note.read_text(encoding="utf-8"))["model_version"])

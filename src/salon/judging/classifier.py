@@ -1,0 +1,148 @@
+"""The independent scorer: which concept, which style, which background does a picture show?
+
+A plain convolutional classifier with one head per attribute, trained on real pictures with its own seed. It
+shares neither architecture nor weights nor training code with the towers that methods see, and nothing that
+a method optimises depends on it. Unlike the methods it knows the novel combinations: half of the `novel`
+pictures train it, the other half tests it. A judge must know what it judges.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from salon.data.dataset import CaptionedImages
+from salon.errors import SalonError
+from salon.images import to_float
+
+MAX_NOISE = 0.15  # std of the noise that training adds, so that small flaws of a generator do not confuse it
+MAX_BLUR = 0.6  # largest share of a 3x3 mean mixed in, likewise
+
+
+class AttributeScorer(nn.Module):
+    """Strided convolutions with batch norm, average pooling, and one linear head per attribute."""
+
+    def __init__(self, labels: Mapping[str, Sequence[str]], *, width: int, cells: int = 1) -> None:
+        """`labels` lists the values of each attribute; features are averaged in `cells` x `cells` parts."""
+        super().__init__()
+        self.cells = cells
+        self.labels = {name: list(values) for name, values in labels.items()}
+        self.width = width
+        widths = [width, 2 * width, 4 * width]
+        layers: list[nn.Module] = []
+        before = 3
+        for after in widths:
+            layers += [
+                nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(0.1),
+                nn.Conv2d(after, after, 3, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(0.1),
+            ]
+            before = after
+        self.trunk = nn.Sequential(*layers)
+        # a list, since an attribute may have any name, that of a module's own attribute too
+        self.heads = nn.ModuleList(
+            nn.Linear(before * cells**2, len(values)) for values in self.labels.values()
+        )
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, "b k"]]:
+        """Logits per attribute of pictures in [-1, 1]."""
+        h = self.trunk(images)  # (b, 4*width, h/8, w/8)
+        features = h.mean(dim=(2, 3)) if self.cells == 1 else F.adaptive_avg_pool2d(h, self.cells).flatten(1)
+        return {name: head(features) for name, head in zip(self.labels, self.heads, strict=True)}
+
+    def targets(self, attributes: Sequence[Mapping[str, str]]) -> dict[str, Int[Tensor, "b"]]:
+        """Class numbers of the true attributes."""
+        return {
+            name: torch.tensor([values.index(row[name]) for row in attributes])
+            for name, values in self.labels.items()
+        }
+
+    def loss(
+        self, images: Float[Tensor, "b 3 h w"], targets: Mapping[str, Int[Tensor, "b"]]
+    ) -> Float[Tensor, ""]:
+        """Sum of the cross-entropies of all attributes."""
+        logits = self(images)
+        return torch.stack(
+            [F.cross_entropy(logits[name], targets[name], label_smoothing=0.05) for name in self.labels]
+        ).sum()
+
+    @torch.inference_mode()
+    def judge(self, images: UInt8[Tensor, "b 3 h w"], *, batch_size: int = 256) -> list[dict[str, str]]:
+        """The attributes that each picture shows. Pictures are uint8, as a user would see them."""
+        device = next(self.parameters()).device
+        verdicts: list[dict[str, str]] = []
+        for part in images.split(batch_size):
+            chosen = {
+                name: logits.argmax(dim=1).tolist()
+                for name, logits in self(to_float(part).to(device)).items()
+            }
+            verdicts += [
+                {name: self.labels[name][chosen[name][i]] for name in self.labels} for i in range(len(part))
+            ]
+        return verdicts
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.state_dict(), folder / "model.safetensors")
+        description = {"labels": self.labels, "width": self.width, "cells": self.cells}
+        (folder / "config.json").write_text(
+            json.dumps(description, indent=2, ensure_ascii=False), encoding="utf-8"
+        )
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> "AttributeScorer":
+        """Read what `save_pretrained` wrote.
+
+        Raises:
+            SalonError: the folder holds no scorer.
+        """
+        if not (folder / "config.json").is_file():
+            raise SalonError(f"{folder} holds no scorer: run the scorer stage first")
+        scorer = cls(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        scorer.load_state_dict(load_file(folder / "model.safetensors"))
+        return scorer.eval().requires_grad_(False)
+
+
+def degrade(images: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> Float[Tensor, "b 3 h w"]:
+    """Blur and noise of random strength, the flaws of generated pictures that change no attribute."""
+    b, device = images.shape[0], generator.device
+    blur = torch.rand(b, 1, 1, 1, generator=generator, device=device) * MAX_BLUR
+    noise = torch.rand(b, 1, 1, 1, generator=generator, device=device) * MAX_NOISE
+    smooth = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return images.lerp(smooth, blur) + noise * torch.randn(images.shape, generator=generator, device=device)
+
+
+def is_for_training(row_id: str) -> bool:
+    """Whether a `novel` picture trains the scorer (else it tests it); fixed by the id's last digit."""
+    return int(row_id[-1], 16) % 2 == 0
+
+
+def select(data: CaptionedImages, keep: Sequence[bool]) -> CaptionedImages:
+    """The rows of `data` marked in `keep`."""
+    rows = [i for i, kept in enumerate(keep) if kept]
+    return CaptionedImages(
+        ids=[data.ids[i] for i in rows],
+        images=data.images[rows],
+        captions=[data.captions[i] for i in rows],
+        langs=[data.langs[i] for i in rows],
+        attributes=[data.attributes[i] for i in rows],
+    )
+
+
+def accuracy(verdicts: Sequence[Mapping[str, str]], truth: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Share of pictures with each attribute right, and with `all` of them right."""
+    names = list(verdicts[0])
+    right = [
+        [verdict[name] == row[name] for name in names] for verdict, row in zip(verdicts, truth, strict=True)
+    ]
+    shares = {name: sum(row[i] for row in right) / len(right) for i, name in enumerate(names)}
+    return {**shares, "all": sum(all(row) for row in right) / len(right)}

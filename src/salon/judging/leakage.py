@@ -1,0 +1,56 @@
+"""The leakage firewall: no network that a method was trained with or steered by may judge it.
+
+A method that optimises its judge gets a score worth nothing (GALIP's CLIP score, measured with the network it
+was guided by). A method sees no more than what the stages before it made, and its ledger lists those: the
+towers whose text states it reads and whose similarity it may climb, the codec whose latents it draws.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from salon.errors import SalonError
+from salon.judging.features import NETWORK as FEATURE_NETWORK
+
+JUDGES = {
+    "alignment": "scorer",
+    "r_precision": "retrieval",
+    "kid": FEATURE_NETWORK,
+    "precision": FEATURE_NETWORK,
+    "recall": FEATURE_NETWORK,
+    "density": FEATURE_NETWORK,
+    "coverage": FEATURE_NETWORK,
+    "diversity": FEATURE_NETWORK,
+}
+"""Metric -> the network that gives it. The copy test has none."""
+
+
+def networks_seen(ledger: Mapping[str, Any], *, method: str) -> set[str]:
+    """The networks that took part in a method's training, by its ledger: `shared` and, if named, `optimized`.
+
+    Raises:
+        SalonError: the ledger does not say.
+    """
+    if "shared" not in ledger:
+        raise SalonError(
+            f"the ledger of {method} does not say which networks it was trained with, and no judge is known "
+            f"to be independent of it: run `dvc repro --force train@{method}`"
+        )
+    return {*ledger["shared"], *ledger.get("optimized", ())}
+
+
+def refuse_leaks(ledger: Mapping[str, Any], *, method: str, judges: Mapping[str, str] = JUDGES) -> None:
+    """Let no score stand that comes from a network which the method optimized.
+
+    Raises:
+        SalonError: a judge took part in the training; the message names it and the metrics it gives.
+    """
+    leaked = networks_seen(ledger, method=method) & set(judges.values())
+    if leaked:
+        parts = [
+            f"{network} ({', '.join(metric for metric, judge in judges.items() if judge == network)})"
+            for network in sorted(leaked)
+        ]
+        raise SalonError(
+            f"{method} was trained with networks that would judge it: {'; '.join(parts)}. Train it without "
+            "them, or judge these metrics by another network"
+        )

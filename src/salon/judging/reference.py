@@ -1,0 +1,80 @@
+"""What real pictures are to the jury, worked out once: fidelity's reference, and the copy test's null.
+
+Every method is judged against the same of it, in a process of its own. It is therefore kept in the
+workspace's scratch folder, under a digest of the rows, the settings and the code that it follows from.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from salon.data.dataset import load_split
+from salon.errors import SalonError
+from salon.fingerprint import fingerprint
+from salon.judging.features import FeatureExtractor
+from salon.judging.memorisation import FALSE_ALARMS, CopyTest, distinct_rows
+from salon.params import EvaluateParams
+from salon.paths import Paths
+
+REFERENCE = 1000  # real pictures that fidelity compares with; their features cost 5 ms each
+SOURCES = (
+    "data/dataset.py",
+    "images.py",
+    "judging/reference.py",
+    "judging/features.py",
+    "judging/memorisation.py",
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Held-out real pictures that are no prompts, as fidelity and the copy test need them."""
+
+    reference: Float[Tensor, "m d"]
+    """Their features."""
+    copies: CopyTest
+
+    @classmethod
+    def open(cls, paths: Paths, settings: EvaluateParams, *, eye: FeatureExtractor) -> "Reference":
+        """Read what an earlier process worked out, or work it out.
+
+        Raises:
+            SalonError: too few pictures are held out beside the prompts.
+        """
+        device = next(eye.parameters()).device.type  # another rounds features otherwise
+        key = fingerprint([settings.pictures, settings.seed, device], files=[paths.interim], sources=SOURCES)
+        file = paths.scratch / "bench" / f"{key}.safetensors"
+        if file.is_file():
+            tensors = load_file(file)
+            return cls(tensors.pop("reference"), CopyTest.from_tensors(tensors))
+        bench = cls._work_out(paths, settings, eye=eye)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _save_whole({"reference": bench.reference, **bench.copies.to_tensors()}, file)
+        for stale in set(file.parent.glob("*.safetensors")) - {file}:  # of other rows or other code
+            stale.unlink(missing_ok=True)
+        return bench
+
+    @classmethod
+    def _work_out(cls, paths: Paths, settings: EvaluateParams, *, eye: FeatureExtractor) -> "Reference":
+        test, val = load_split(paths.interim, "test"), load_split(paths.interim, "val")
+        # with several captions a picture stands in several rows, prompts and others
+        prompts, others = test.images[: settings.pictures], torch.cat([test.images, val.images])
+        held_out = others[distinct_rows(others, without=prompts)]
+        if len(held_out) < 1 / FALSE_ALARMS:
+            raise SalonError(
+                f"{len(held_out)} real pictures of val and test are no prompts, {1 / FALSE_ALARMS:.0f} are "
+                "needed to know what is no copy: lower evaluate.pictures or hold out more pictures"
+            )
+        training = load_split(paths.interim, "train").images
+        return cls(eye.extract(held_out[:REFERENCE]), CopyTest(training, held_out, seed=settings.seed))
+
+
+def _save_whole(tensors: dict[str, Tensor], file: Path) -> None:
+    temporary = file.with_suffix(f".{os.getpid()}.part")  # two methods may be judged at once
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+    temporary.replace(file)

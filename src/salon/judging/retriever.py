@@ -1,0 +1,136 @@
+"""The independent image-text scorer: does a picture find its own caption among others?
+
+R-precision as in AttnGAN (Xu 2018, sec. 4.1): each picture ranks its caption and 99 captions of other things,
+and is right when its own comes first. It needs no attributes, so that it judges any captioned pictures.
+
+Captions are bags of hashed words and word pairs (fastText, Joulin 2017), pictures go through plain
+convolutions; pairs that belong together are told from those that do not, each by itself (SigLIP, Zhai 2023,
+alg. 1). Neither tokenizer, architecture, loss nor seed is shared with the towers that methods see. Like the
+scorer it knows half of the `novel` pictures.
+"""
+
+import zlib
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from salon.data.dataset import CaptionedImages
+from salon.errors import SalonError
+from salon.files import read_json, write_json
+from salon.images import to_float
+from salon.towers.tokenizer import words
+
+CANDIDATES = 100  # captions that a picture chooses from, its own included (Xu 2018)
+BUCKETS = 2**14  # of hashed words and word pairs
+INITIAL_SCALE, INITIAL_BIAS = 10.0, -10.0  # Zhai 2023, sec. 3.2
+CELLS = 4  # each way: the picture's layout reaches the embedding
+
+
+class Retriever(nn.Module):
+    """Pictures and captions to unit vectors."""
+
+    def __init__(self, *, width: int) -> None:
+        super().__init__()
+        self.width = width
+        dim = 4 * width
+        layers: list[nn.Module] = []
+        before = 3
+        for after in (width, 2 * width, 4 * width):
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.GroupNorm(8, after), nn.GELU()]
+            before = after
+        self.image = nn.Sequential(
+            *layers, nn.AdaptiveAvgPool2d(CELLS), nn.Flatten(), nn.Linear(before * CELLS**2, dim)
+        )
+        self.bag = nn.EmbeddingBag(BUCKETS, dim, mode="mean")
+        self.text = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
+        self.log_scale = nn.Parameter(torch.tensor(INITIAL_SCALE).log())
+        self.bias = nn.Parameter(torch.tensor(INITIAL_BIAS))
+
+    def encode_images(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+        """Of pictures in [-1, 1]."""
+        return F.normalize(self.image(images), dim=-1)
+
+    def encode_text(self, captions: Sequence[str]) -> Float[Tensor, "b e"]:
+        bags = [hash_words(caption) for caption in captions]
+        lengths = torch.tensor([0, *(len(bag) for bag in bags[:-1])]).cumsum(0)
+        numbers = torch.tensor([number for bag in bags for number in bag])
+        device = self.log_scale.device
+        return F.normalize(self.text(self.bag(numbers.to(device), lengths.to(device))), dim=-1)
+
+    def loss(
+        self, images: Float[Tensor, "b 3 h w"], captions: Sequence[str], same: Bool[Tensor, "b b"]
+    ) -> Float[Tensor, ""]:
+        """Mean over pictures of the loss of all their pairs; `same[i, j]`: caption j fits picture i."""
+        similarity = self.encode_images(images) @ self.encode_text(captions).T
+        logits = self.log_scale.exp() * similarity + self.bias
+        signs = same.to(logits.device).float() * 2 - 1
+        return -F.logsigmoid(signs * logits).sum(dim=1).mean()
+
+    @torch.inference_mode()
+    def choose(
+        self, images: UInt8[Tensor, "n 3 h w"], captions: Sequence[str], candidates: Int[Tensor, "n c"]
+    ) -> list[int]:
+        """For each picture the candidate, a row of `captions`, that fits it best."""
+        device = self.log_scale.device
+        pictures = torch.cat([self.encode_images(to_float(part).to(device)) for part in images.split(256)])
+        texts = self.encode_text(captions)[candidates.to(device)]  # (n, c, e)
+        best = torch.einsum("ne,nce->nc", pictures, texts).argmax(dim=1).cpu()
+        return candidates[torch.arange(len(best)), best].tolist()
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.state_dict(), folder / "model.safetensors")
+        write_json(folder / "config.json", {"width": self.width})
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> "Retriever":
+        """Read what `save_pretrained` wrote.
+
+        Raises:
+            SalonError: the folder holds no retriever.
+        """
+        if not (folder / "config.json").is_file():
+            raise SalonError(f"{folder} holds no image-text scorer: run the scorer stage first")
+        retriever = cls(**read_json(folder / "config.json"))
+        retriever.load_state_dict(load_file(folder / "model.safetensors"))
+        return retriever.eval().requires_grad_(False)
+
+
+def hash_words(caption: str) -> list[int]:
+    """Buckets of the words and of the pairs of neighbouring words; never empty."""
+    found = words(caption) or [""]
+    pairs = [" ".join(pair) for pair in pairwise(found)]
+    return [zlib.crc32(term.encode()) % BUCKETS for term in (*found, *pairs)]
+
+
+def describe(data: CaptionedImages) -> list[tuple[tuple[str, str], ...]]:
+    """What each caption says, so that two ways to say it are the same: its attributes, or else its words."""
+    return [
+        tuple(sorted(row.items())) or (("caption", caption),)
+        for row, caption in zip(data.attributes, data.captions, strict=True)
+    ]
+
+
+def draw_candidates(descriptions: Sequence[object], *, seed: int) -> Int[Tensor, "n c"]:
+    """For each prompt its own row, and up to 99 rows that describe something else.
+
+    Raises:
+        ValueError: there is nothing to confuse a picture with.
+    """
+    numbers = {description: i for i, description in enumerate(dict.fromkeys(descriptions))}
+    kinds = np.array([numbers[description] for description in descriptions])
+    rng = np.random.default_rng(seed)
+    others = [np.flatnonzero(kinds != kind) for kind in kinds]
+    count = min(CANDIDATES - 1, *(len(rows) for rows in others))
+    if not count:
+        raise ValueError("all captions describe the same")
+    drawn = [[row, *rng.choice(rows, count, replace=False)] for row, rows in enumerate(others)]
+    return torch.from_numpy(np.array(drawn, dtype=np.int64))

@@ -1,0 +1,193 @@
+"""VQ-VAE with a masked-token prior: all codes of a picture at once, in a few passes.
+
+MaskGIT (Chang 2022): a share cos(pi u / 2), u uniform, of a picture's codes is masked, and a bidirectional
+transformer predicts them from the rest (eq. 1); captions condition it as in Muse (Chang 2023). Sampling
+begins with everything masked. Pass i of S draws all masked codes and masks again the n cos(pi i / 2S) least
+certain (sec. 3.2), by log p + tau (1 - i / S) g with Gumbel noise g. Guidance is on the logits (Muse,
+sec. 2.7), and in the later passes alone, which keep most of the codes: Muse has it grow from none, and an
+interval that begins late (Kynkaanniemi 2024, who ends it early, too) saves a network pass before it.
+
+Departures: the mean of the caption's words (`salon.towers.cca`) is added at every cell together with a layout
+painted from it, in place of cross-attention. Codes enter and leave through their codebook entries
+(`salon.nn.code_prediction`).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Complex, Float, Int
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from salon.codecs.base import need_codes
+from salon.errors import SalonError
+from salon.methods.base import DataShape, FrozenNets, Losses, Method, MethodConfig
+from salon.nn.code_prediction import (
+    CaptionGrid,
+    CodeMaps,
+    as_codes,
+    draw,
+    guide,
+    gumbel,
+)
+from salon.nn.distributed import weight
+from salon.nn.guidance import MAX_GUIDANCE_SCALE, check_guidance
+from salon.nn.transformer import Transformer, rope_2d
+from salon.params import Fraction
+from salon.towers.states import TextStates
+
+KNOWN = -100  # in place of a code that need not be predicted
+
+
+class VqVaePriorConfig(MethodConfig):
+    """Settings of the masked-token prior."""
+
+    codec: str = "vqvae"
+    """Codec whose codes are predicted; it must be discrete."""
+    batch_size: int = Field(16, ge=1)
+    """Pictures per optimizer step, over all devices."""
+    lr: float = Field(3e-3, gt=0)
+    """Peak learning rate; a small network with normalised queries and keys bears a high one."""
+    width: int = Field(128, ge=16, multiple_of=16)
+    """Width of the residual stream."""
+    layers: int = Field(4, ge=1)
+    """Transformer blocks."""
+    head_width: int = Field(32, ge=4, multiple_of=4)
+    """Width of an attention head; it must divide `width`."""
+    caption_dropout: Fraction = 0.1
+    """Share of captions replaced by the null caption, for classifier-free guidance."""
+    temperature: float = Field(0.8, gt=0)
+    """Divides the logits when drawing codes; lower is cleaner and less varied."""
+    choice_temperature: float = Field(1.0, ge=0)
+    """tau: randomness in which codes are kept; 0 keeps the most certain, which makes pictures more alike."""
+    num_inference_steps: int = Field(8, ge=1)
+    """Default number of passes; at most one per code."""
+    guidance_scale: float = Field(1.5, ge=1, le=MAX_GUIDANCE_SCALE)
+    """Default strength of guidance; 1 is none; more than the default makes pictures less like real ones."""
+    guidance_start: float = Field(0.625, ge=0, lt=1)
+    """Share of the passes that are not guided, the first ones. 0 guides all: 16 forwards, not 11, in 8."""
+
+
+class VqVaePrior(Method):
+    """Masked-token transformer over the codec's codes."""
+
+    config_class: ClassVar[type[MethodConfig]] = VqVaePriorConfig
+    replayable: ClassVar[bool] = True
+    config: VqVaePriorConfig
+    rotation: Complex[Tensor, "n 1 1 half"]
+
+    def __init__(self, config: VqVaePriorConfig, shape: DataShape, frozen: FrozenNets) -> None:
+        super().__init__(config, shape, frozen)
+        codec = need_codes(self.codec, "vqvae")
+        side = codec.grid_side(shape.image_size)
+        self.cells, self.codebook_size = side**2, codec.codebook_size
+        self.mask_code = self.codebook_size  # one more than the codes
+        self.caption = CaptionGrid(shape.words_width, config.width, self.cells)
+        self.code = CodeMaps(codec.codebook, config.width, extra=1)
+        self.transformer = Transformer(width=config.width, layers=config.layers, head_width=config.head_width)
+        self.register_buffer("rotation", rope_2d(side, config.head_width), persistent=False)
+
+    @property
+    def codebook(self) -> Float[Tensor, "k z"]:
+        """The codec's entries."""
+        return need_codes(self.codec, "vqvae").codebook
+
+    def hidden(
+        self,
+        codes: Int[Tensor, "b n"],
+        caption: Float[Tensor, "b n d"],
+        vectors_in: Float[Tensor, "k_extra d"],
+        wanted: Int[Tensor, "b m"] | None = None,
+    ) -> Tensor:
+        """What the transformer makes of the known codes: (b, n, d), or (b, m, d) at the `wanted` cells."""
+        return self.transformer(F.embedding(codes, vectors_in) + caption, self.rotation, wanted=wanted)
+
+    def logits(
+        self, hidden: Float[Tensor, "... d"], vectors_out: Float[Tensor, "k d"]
+    ) -> Float[Tensor, "... k"]:
+        """Logits of every code."""
+        return F.linear(hidden, vectors_out, self.code.bias_out)
+
+    def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
+        """The picture's codes."""
+        return self.codec.encode(images)
+
+    def losses(
+        self,
+        images: Float[Tensor, "b 3 h w"],
+        text: TextStates,
+        *,
+        prepared: Tensor | None,
+        objective: str,
+        step: int,
+        generator: torch.Generator,
+    ) -> Losses:
+        """Cross-entropy of the masked codes, in nats per code."""
+        codes = as_codes(prepared)
+        masked = random_mask(codes.shape, generator).to(codes.device)
+        caption = self.caption(self.caption.drop(text.words, self.config.caption_dropout, generator))
+        vectors_in, vectors_out = self.code.vectors_in(self.codebook), self.code.vectors_out(self.codebook)
+        hidden = self.hidden(codes.masked_fill(masked, self.mask_code), caption, vectors_in)
+        # of the known cells too: picking out the others would have a GPU wait for their number
+        logits = self.logits(hidden, vectors_out)
+        targets = codes.masked_fill(~masked, KNOWN)
+        nll = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=KNOWN)
+        loss = nll * weight(masked.sum())
+        return Losses(total=loss, terms={"nll": loss.detach()})
+
+    def generate(
+        self,
+        text: TextStates,
+        *,
+        generators: Sequence[torch.Generator],
+        guidance_scale: float | None,
+        num_inference_steps: int | None,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Draw all masked codes and mask the least certain again, until none is."""
+        config = self.config
+        scale = check_guidance(config.guidance_scale if guidance_scale is None else guidance_scale)
+        steps = (
+            min(config.num_inference_steps, self.cells)
+            if num_inference_steps is None
+            else num_inference_steps
+        )
+        if not 1 <= steps <= self.cells:
+            raise SalonError(f"num_inference_steps {steps} is out of range: 1 to {self.cells}")
+        b = len(text)
+        captions = self.caption.with_null(text.words, scale)  # (b or 2b, n, d)
+        vectors_in, vectors_out = self.code.vectors_in(self.codebook), self.code.vectors_out(self.codebook)
+        codes = torch.full((b, self.cells), self.mask_code, device=captions.device)
+        masked = torch.arange(self.cells, device=captions.device).expand(b, -1)  # (b, m): the cells to draw
+        for i in range(1, steps + 1):
+            scale_now = scale if i / steps > config.guidance_start else 1.0
+            times = 1 if scale_now == 1 else 2
+            both = codes.repeat(times, 1)
+            hidden = self.hidden(both, captions[: len(both)], vectors_in, masked.repeat(times, 1))
+            logits = guide(self.logits(hidden, vectors_out), scale_now) / config.temperature  # (b, m, k)
+            drawn, certainty = draw(logits, generators)
+            codes = codes.scatter(1, masked, drawn)
+            if i < steps:
+                tau = config.choice_temperature * (1 - i / steps)
+                noise = gumbel((masked.shape[1],), generators, device=certainty.device)
+                certainty = certainty + tau * noise
+                again = certainty.topk(num_masked(i / steps, self.cells), largest=False).indices
+                masked = masked.gather(1, again.sort(dim=1).values)  # what is kept once is kept
+                codes = codes.scatter(1, masked, self.mask_code)
+        return self.codec.decode(codes).clamp(-1, 1)
+
+
+def num_masked(progress: float, cells: int) -> int:
+    """Codes that are masked after this share of the passes: the cosine schedule (Chang 2022, sec. 3.3)."""
+    return max(1, math.floor(cells * math.cos(math.pi / 2 * progress)))
+
+
+def random_mask(shape: torch.Size, generator: torch.Generator) -> Bool[Tensor, "b n"]:
+    """At least one cell of each row; how many follows the cosine schedule at a uniform progress."""
+    b, n = shape
+    progress = torch.rand(b, 1, generator=generator, device=generator.device)
+    count = (n * torch.cos(math.pi / 2 * progress)).ceil().clamp(min=1)
+    order = torch.rand(b, n, generator=generator, device=generator.device).argsort(dim=1).argsort(dim=1)
+    return order < count

@@ -1,0 +1,1 @@
+"""Networks and formulas that several methods use as they are."""

@@ -1,0 +1,226 @@
+"""The registry: one version per set of weights, and the aliases that say which of them serves.
+
+`champion` serves; `previous` is whom it replaced; `challenger` is the last that was not good enough. Aliases
+are moved one by one, and each intermediate state has exactly one champion. Who reads and moves them does so
+alone (`salon.registry.lock`), so that of two versions that come at once one is compared with the other.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from salon.errors import SalonError
+from salon.params import Params, RegisterParams
+from salon.paths import Paths
+from salon.registry.candidate import Candidate, registered_name
+from salon.registry.lock import registry_lock
+from salon.registry.promotion import Decision, PromotionEvidence, broken_guardrails, comparable, decide
+from salon.registry.versions import (
+    create_version,
+    download_bundle,
+    find_version,
+    has_files,
+    log_judgement,
+    read_evidence,
+    run_to_log_into,
+)
+from salon.tracking.runs import Store
+
+CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
+
+JudgeAgain = Callable[[ModelVersion], Mapping[str, float]]
+"""Scores of a registered version on today's validation prompts, by today's judge."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where a method stands in the registry."""
+
+    method: str
+    name: str
+    version: str
+    alias: str | None
+    promoted: bool
+    reason: str
+    model_sha256: str
+    run_id: str
+
+
+def register(
+    store: Store,
+    params: Params,
+    paths: Paths,
+    submission: Candidate,
+    *,
+    commit: str | None,
+    judge_again: JudgeAgain,
+    promote: bool = False,
+) -> Registration:
+    """Log, register and judge; doing it again with the same weights creates nothing.
+
+    With `promote` the comparison with the champion is left out; the guardrails still hold.
+    """
+    create_model(store.client, submission.name)
+    with registry_lock(store, paths, name=submission.name):
+        version = find_version(store, submission.name, submission.model_sha256)
+        if version is None:
+            run_id = run_to_log_into(store, params, paths, submission)
+            log_judgement(store, run_id, submission)
+            version = create_version(store, run_id, submission, commit=commit)
+        elif version.tags.get("judgement_sha256") != submission.judgement_sha256:
+            log_judgement(store, str(version.run_id), submission)
+            _tag(store, version, {"judgement_sha256": submission.judgement_sha256})
+        return decide_alias(store, version, submission, params.register_, judge_again, promote=promote)
+
+
+def alias_of(store: Store, version: ModelVersion) -> str | None:
+    """Its most telling alias."""
+    aliases = store.client.get_model_version(version.name, version.version).aliases
+    return next((alias for alias in (CHAMPION, PREVIOUS, CHALLENGER) if alias in aliases), None)
+
+
+def rollback(store: Store, paths: Paths, method: str) -> tuple[str, str]:
+    """Swap champion and previous; returns the versions now in these places.
+
+    Raises:
+        SalonError: there is no champion, or none before it.
+    """
+    name = registered_name(method)
+    with registry_lock(store, paths, name=name):
+        champion = version_at(store.client, name, CHAMPION)
+        previous = version_at(store.client, name, PREVIOUS)
+        if champion is None:
+            raise SalonError(f"{name} has no champion: run `salon register {method}` first")
+        if previous is None or str(previous.version) == str(champion.version):
+            raise SalonError(
+                f"{name} has no previous champion to go back to; version {champion.version} stays"
+            )
+        if not has_files(store.client, previous):
+            raise SalonError(
+                f"the files of {name} version {previous.version} are gone: it cannot serve again"
+            )
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                download_bundle(store, previous, Path(folder))
+        except SalonError as error:
+            raise SalonError(f"{name} version {previous.version} cannot serve again: {error}") from None
+        store.client.set_registered_model_alias(name, CHAMPION, str(previous.version))
+        store.client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
+        return str(previous.version), str(champion.version)
+
+
+def decide_alias(
+    store: Store,
+    version: ModelVersion,
+    submission: Candidate,
+    rule: RegisterParams,
+    judge_again: JudgeAgain,
+    *,
+    promote: bool,
+) -> Registration:
+    alias = alias_of(store, version)
+    settled = "promotion_reason" in version.tags
+    # champion and previous keep their places: registering again neither demotes nor undoes a rollback
+    if alias in (CHAMPION, PREVIOUS) and settled and not promote:
+        reason = version.tags["promotion_reason"]
+    elif alias == CHAMPION:
+        # killed between alias and tag, or asked to promote what already serves
+        reason = version.tags.get("promotion_reason", "promoted")
+    else:
+        champion = version_at(store.client, submission.name, CHAMPION)
+        decision = _decide(store, submission.evidence, champion, rule, judge_again, promote=promote)
+        _move_aliases(store.client, version, champion, decision)
+        reason = decision.reason
+    alias = alias_of(store, version)
+    tags = {"promotion_reason": reason, "promoted": str(alias == CHAMPION).lower()}
+    if any(version.tags.get(key) != value for key, value in tags.items()):
+        _tag(store, version, tags)
+    return Registration(
+        method=submission.method,
+        name=submission.name,
+        version=str(version.version),
+        alias=alias,
+        promoted=alias == CHAMPION,
+        reason=reason,
+        model_sha256=submission.model_sha256,
+        run_id=str(version.run_id),
+    )
+
+
+def _decide(
+    store: Store,
+    challenger: PromotionEvidence,
+    champion: ModelVersion | None,
+    rule: RegisterParams,
+    judge_again: JudgeAgain,
+    *,
+    promote: bool,
+) -> Decision:
+    broken = broken_guardrails(challenger, rule)
+    if promote:
+        return Decision(not broken, "; ".join(broken) or "promoted by hand")
+    if champion is None or broken:
+        return decide(challenger, None, rule)
+    if not has_files(store.client, champion):
+        decision = decide(challenger, None, rule)
+        lost = f"the files of version {champion.version} are gone"
+        return Decision(decision.promote, f"{lost}; {decision.reason}")
+    evidence = read_evidence(store.client, champion)
+    if evidence is not None and comparable(challenger, evidence):
+        return decide(challenger, evidence, rule)
+    try:
+        # of a champion, only the scores are compared
+        evidence = replace(challenger, scores=judge_again(champion))
+    except SalonError as error:
+        return Decision(
+            False,
+            f"not comparable: version {champion.version} was judged on other prompts or by another judge, "
+            f"and cannot be judged again: {error}",
+        )
+    decision = decide(challenger, evidence, rule)
+    return Decision(decision.promote, f"{decision.reason}; version {champion.version} was judged again")
+
+
+def _move_aliases(
+    client: MlflowClient, version: ModelVersion, champion: ModelVersion | None, decision: Decision
+) -> None:
+    name, number = version.name, str(version.version)
+    if not decision.promote:
+        client.set_registered_model_alias(name, CHALLENGER, number)
+        return
+    if champion is not None:
+        client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
+    client.set_registered_model_alias(name, CHAMPION, number)  # one atomic move: never none, never two
+    challenger = version_at(client, name, CHALLENGER)
+    if challenger is not None and str(challenger.version) == number:
+        client.delete_registered_model_alias(name, CHALLENGER)
+
+
+def create_model(client: MlflowClient, name: str) -> None:
+    """Make room for versions of `name`, unless there is."""
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def version_at(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+    """The version that `alias` points to, or None."""
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        # an unknown alias of a known model is INVALID_PARAMETER_VALUE
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def _tag(store: Store, version: ModelVersion, tags: dict[str, str]) -> None:
+    for key, value in tags.items():
+        store.client.set_model_version_tag(version.name, str(version.version), key, value)

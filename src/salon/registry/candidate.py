@@ -1,0 +1,210 @@
+"""What a method hands in to be registered: weights, ledger, verdicts, and digests of all of them."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from salon.data.shards import shard_paths
+from salon.errors import SalonError
+from salon.files import read_json
+from salon.inference.bundle import file_digests
+from salon.paths import Paths
+from salon.registry.promotion import PromotionEvidence
+
+SELECTION_SPLIT = "val"  # selection looks at val, the report at test
+ALIGNMENT = "alignment"
+EXAMPLES_PER_LANGUAGE = 2  # chips under the prompt, two rows of them
+MAX_EXAMPLE_LENGTH = 100  # characters; a line on a page
+MODEL_FILES = ("model.safetensors", "config.json")  # what determines a picture; the ledger does not
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One trained and judged method, read from the workspace."""
+
+    method: str
+    method_folder: Path
+    clip_folder: Path
+    codec_folder: Path
+    grids: list[Path]
+    config: Mapping[str, Any]
+    ledger: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    """The judgement, without metrics that misplace a sentinel on these data."""
+    evidence: PromotionEvidence
+    licences: list[str]
+    examples: list[str]
+    """A few captions of the training pictures, in every language that they have."""
+    model_sha256: str
+    data_sha256: str
+
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+        return registered_name(self.method)
+
+    @property
+    def steps(self) -> int:
+        return int(self.ledger["own"]["steps"])
+
+    @property
+    def judgement_sha256(self) -> str:
+        """Changes when the same weights are judged again with another result."""
+        return _digest(
+            [json.dumps(self.metrics, sort_keys=True), json.dumps(vars(self.evidence), sort_keys=True)]
+        )
+
+    def flat_metrics(self) -> dict[str, float]:
+        """The judgement as `split/term`, interval ends as `_low` and `_high`; of each phrasing one figure."""
+        return {
+            name: value
+            for name, value in _flat_metrics(self.metrics, [])
+            if "/phrasing/" not in name or name.endswith("/all")
+        }
+
+
+def registered_name(method: str) -> str:
+    """Name of a method in the registry."""
+    return f"salon-{method}"
+
+
+def read_candidate(paths: Paths, method: str) -> Candidate:
+    """Read what training, evaluation and validation wrote.
+
+    Raises:
+        SalonError: a stage before registration has not run, or its files belong to another version of Salon.
+    """
+    folder = paths.method(method)
+    config = _read(folder / "config.json", stage="train")
+    ledger = _read(folder / "training.json", stage="train")
+    verdicts = _read(paths.samples(method) / f"{SELECTION_SPLIT}.json", stage="evaluate")
+    validation = _read(paths.validation, stage="validate")
+    sentinels = _read(paths.sentinels, stage="sentinels")
+    judged = _read(paths.metrics(method), stage="evaluate")
+    metrics = _without(judged, sentinels.get("withheld", {}))
+    if not paths.scorer.is_dir():
+        raise SalonError(f"{paths.scorer} does not exist: run the scorer stage first")
+    judge = file_digests(paths.scorer) or file_digests(paths.retriever)  # of attributes, or of captions
+    try:
+        evidence = PromotionEvidence(
+            scores={verdict["id"]: int(verdict["all"]) for verdict in verdicts},
+            latency_ms_p50=float(metrics["cost"]["latency_ms_p50"]),
+            copy_rate=float(metrics["memorisation"]["copy_rate"]["value"]),
+            parameters=int(metrics["cost"]["parameters"]),
+            data_valid=validation["verdict"] == "passed",
+            sentinels_passed=sentinels["passed"] is True,
+            evaluation_set=_digest([*sorted(verdict["id"] for verdict in verdicts), *judge.values()]),
+        )
+        return Candidate(
+            method=method,
+            method_folder=folder,
+            clip_folder=paths.clip,
+            codec_folder=paths.codec(config["config"]["codec"]),
+            grids=sorted(paths.samples(method).glob("*.png")),
+            config=config,
+            ledger=ledger,
+            metrics=metrics,
+            evidence=evidence,
+            licences=_licences(paths),
+            examples=_examples(paths),
+            model_sha256=model_sha256(paths, method),
+            data_sha256=validation["data_sha256"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SalonError(
+            f"{method}: the reports lack or spoil {error}: run `dvc repro` again for this version of Salon"
+        ) from None
+
+
+def model_sha256(paths: Paths, method: str) -> str:
+    """Digest of everything that determines a picture: the method, its codec and the towers.
+
+    Raises:
+        SalonError: the method, its codec or the towers were not trained.
+    """
+    folder = paths.method(method)
+    for file in MODEL_FILES:
+        if not (folder / file).is_file():
+            raise SalonError(f"{folder} holds no trained method: run its train stage first")
+    codec = paths.codec(read_json(folder / "config.json")["config"]["codec"])
+    if not (codec / "config.json").is_file():
+        raise SalonError(f"{codec} holds no codec: run its codec stage first")
+    if not paths.clip.is_dir():
+        raise SalonError(f"{paths.clip} does not exist: run the train_clip stage first")
+    method_files, codec_files = file_digests(folder), file_digests(codec)
+    return _digest(
+        [f"method/{file} {method_files[file]}" for file in MODEL_FILES]
+        + [f"codec/{file} {codec_files[file]}" for file in MODEL_FILES if file in codec_files]
+        + [f"clip/{file} {digest}" for file, digest in file_digests(paths.clip).items()]
+    )
+
+
+def _read(path: Path, *, stage: str) -> Any:
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        raise SalonError(f"{path} does not exist: run the {stage} stage first") from None
+    except ValueError:
+        raise SalonError(f"{path} is damaged: run the {stage} stage again") from None
+
+
+def _licences(paths: Paths) -> list[str]:
+    """Every licence of the training pictures with whom to name."""
+    found: set[tuple[str, str]] = set()
+    for shard in shard_paths(paths.interim, "train"):
+        table = pq.read_table(shard, columns=["licence", "attribution"])
+        found |= set(zip(table["licence"].to_pylist(), table["attribution"].to_pylist(), strict=True))
+    return [f"{attribution} ({licence})" for licence, attribution in sorted(found)]
+
+
+def _examples(paths: Paths) -> list[str]:
+    """Captions from all over the alphabet, the languages in turn."""
+    found: dict[str, set[str]] = {}
+    for shard in shard_paths(paths.interim, "train"):
+        table = pq.read_table(shard, columns=["caption", "lang"])
+        for caption, lang in zip(table["caption"].to_pylist(), table["lang"].to_pylist(), strict=True):
+            if len(caption) <= MAX_EXAMPLE_LENGTH:
+                found.setdefault(lang, set()).add(caption)
+    chosen = []
+    for lang in sorted(found):
+        captions = sorted(found[lang])
+        count = min(EXAMPLES_PER_LANGUAGE, len(captions))
+        chosen.append([captions[(2 * i + 1) * len(captions) // (2 * count)] for i in range(count)])
+    return [caption for turn in zip_longest(*chosen) for caption in turn if caption is not None]
+
+
+def _without(metrics: Mapping[str, Any], withheld: Iterable[str]) -> dict[str, Any]:
+    """All but the terms `split/term` of `withheld`."""
+    return {
+        split: {term: value for term, value in figures.items() if f"{split}/{term}" not in withheld}
+        for split, figures in metrics.items()
+    }
+
+
+def _flat_metrics(value: Any, parts: list[str]) -> Iterable[tuple[str, float]]:
+    if isinstance(value, Mapping) and "value" in value:
+        group, term = parts[-2:]
+        # one term a figure, though alignment has several
+        name = "/".join(
+            [*parts[:-2], f"{group}_{term}" if group.startswith(ALIGNMENT) else f"{group}/{term}"]
+        )
+        yield name, value["value"]
+        for end in ("low", "high"):
+            if end in value:
+                yield f"{name}_{end}", value[end]
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat_metrics(inner, [*parts, re.sub(r"[^\w.-]", "_", str(key))])
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield "/".join(parts), float(value)
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

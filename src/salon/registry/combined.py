@@ -1,0 +1,126 @@
+"""`salon@champion`: all champions in one registered model, for servers that hold one model at a time.
+
+It is derived: who is champion is decided for each method by itself (`salon.registry.aliases`), and this one
+follows. A combination that was there before, as after a rollback, is served from the version that it had.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.entities.model_registry import ModelVersion
+
+from salon.inference.bundle import merge_bundles
+from salon.params import Params
+from salon.paths import Paths
+from salon.registry.aliases import CHAMPION, PREVIOUS, create_model, version_at
+from salon.registry.champions import Champions, Entry
+from salon.registry.lock import registry_lock
+from salon.registry.versions import has_files, log_version
+from salon.tracking.runs import Store, find_or_start_run, finish_run
+
+COMBINED = "salon"
+COMPOSITION = "composition_sha256"  # tag: which versions, in which order
+
+
+@dataclass(frozen=True)
+class CombinedModel:
+    """Which version serves all champions."""
+
+    version: str
+    members: Mapping[str, str]
+    """Version of each method."""
+    is_new: bool
+
+
+def follow_champions(store: Store, params: Params, paths: Paths) -> CombinedModel | None:
+    """Make `salon@champion` hold whoever is champion now; None where nobody is.
+
+    Raises:
+        SalonError: the files of a champion are gone or damaged; the alias stays where it was.
+    """
+    create_model(store.client, COMBINED)
+    with registry_lock(store, paths, name=COMBINED):
+        champions = Champions(store, serving_order(params))
+        entries = champions.now()
+        if not entries:
+            return None
+        digest = _digest(entries)
+        members = {method: entry.version for method, entry in entries.items()}
+        serving = version_at(store.client, COMBINED, CHAMPION)
+        if serving is not None and _is(store, serving, digest):
+            return CombinedModel(str(serving.version), members, is_new=False)
+        version = _find(store, digest)
+        is_new = version is None
+        if version is None:
+            version = _create(store, champions, entries, digest)
+        if serving is not None:
+            store.client.set_registered_model_alias(COMBINED, PREVIOUS, str(serving.version))
+        store.client.set_registered_model_alias(COMBINED, CHAMPION, str(version.version))
+        return CombinedModel(str(version.version), members, is_new=is_new)
+
+
+def exists(store: Store) -> bool:
+    """Whether there is a `salon@champion`."""
+    return version_at(store.client, COMBINED, CHAMPION) is not None
+
+
+def serving_order(params: Params) -> list[str]:
+    """The methods as servers name them; the first answers requests that name none."""
+    return sorted(params.methods, key=lambda method: method != params.serve.default_method)
+
+
+def _is(store: Store, version: ModelVersion, digest: str) -> bool:
+    return version.tags.get(COMPOSITION) == digest and has_files(store.client, version)
+
+
+def _find(store: Store, digest: str) -> ModelVersion | None:
+    found = store.client.search_model_versions(f"name = '{COMBINED}' and tags.{COMPOSITION} = '{digest}'")
+    usable = [version for version in found if has_files(store.client, version)]
+    return max(usable, key=lambda version: int(version.version), default=None)
+
+
+def _create(store: Store, champions: Champions, entries: Mapping[str, Entry], digest: str) -> ModelVersion:
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as fetched:
+        bundle = Path(temporary) / "bundle"
+        bundles = [fetched.enter_context(champions.files(entry)) for entry in entries.values()]
+        versions = {method: entry.version for method, entry in entries.items()}
+        card = _card(versions)
+        merge_bundles(bundle, bundles, versions=versions, card=card)
+        run_id = find_or_start_run(store, name=COMBINED, stage="register")
+        try:
+            return log_version(
+                store,
+                run_id,
+                name=COMBINED,
+                bundle=bundle,
+                card=card,
+                metadata={"methods": versions},
+                tags={COMPOSITION: digest},
+            )
+        finally:
+            finish_run(store, run_id)
+
+
+def _digest(entries: Mapping[str, Entry]) -> str:
+    lines = [f"{entry.name} {entry.version}" for entry in entries.values()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _card(versions: Mapping[str, str]) -> str:
+    lines = [
+        f"# {COMBINED}",
+        "",
+        "All champions in one model; a row chooses by `method`, and `all` asks each of them.",
+        "",
+        *(f"- `{method}`: salon-{method} version {version}" for method, version in versions.items()),
+        "",
+        f"`mlflow models serve -m models:/{COMBINED}@champion --env-manager local`, then POST to "
+        '`/invocations`: `{"dataframe_records": [{"prompt": "…", "method": "all", "seed": 7}]}`. '
+        f"Rows that name no method are answered by `{next(iter(versions))}`. What each champion is and how "
+        "good it is stands on its own card.",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,267 @@
+"""One version of a registered model: logged once per set of weights, with all that is known of it."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+from salon.errors import SalonError
+from salon.inference.bundle import read_bundle, write_bundle
+from salon.params import Params
+from salon.paths import Paths
+from salon.registry.candidate import Candidate
+from salon.registry.card import model_card
+from salon.registry.promotion import PromotionEvidence
+from salon.tracking import runs
+from salon.tracking.parent_run import log_headlines, pipeline_tags
+from salon.tracking.runs import Store
+
+MAX_DESCRIPTION_LENGTH = 5000  # of a version, in the schema of MLflow's databases
+EXAMPLE = {"prompt": ["a rocket", "ракета"], "seed": [7, 8]}  # a column each
+SERVED_PACKAGES = (
+    "mlflow",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "diffusers",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "pillow",
+    "pydantic",
+    "jaxtyping",
+    "pyyaml",
+)
+"""What the served model imports. Not salon itself, which is on no index: the card says how to install it."""
+
+
+def find_version(store: Store, name: str, model_sha256: str) -> ModelVersion | None:
+    """The newest version of `name` with these weights whose files are still there."""
+    found = store.client.search_model_versions(f"name = '{name}' and tags.model_sha256 = '{model_sha256}'")
+    usable = [version for version in found if has_files(store.client, version)]
+    return max(usable, key=lambda version: int(version.version), default=None)
+
+
+def run_to_log_into(store: Store, params: Params, paths: Paths, submission: Candidate) -> str:
+    """The training's own run, or a new one where this store does not know it (weights from a cache)."""
+    run_id = submission.ledger.get("run_id")
+    if run_id and runs.knows_run(store, run_id):
+        return str(run_id)
+    run_id = runs.find_or_start_run(
+        store,
+        name=submission.method,
+        stage="train",
+        tags={
+            "salon.method": submission.method,
+            "salon.family": submission.config["family"],
+            "salon.restored": "true",
+            **runs.provenance_tags(paths),
+            **pipeline_tags(store, params, paths),
+        },
+    )
+    settings = {
+        "seed": params.training_seed,
+        "budget": params.budget.model_dump(),
+        "method": submission.config["config"],
+        "total_steps": submission.steps,
+    }
+    runs.log_params(store, run_id, runs.flatten(settings))
+    ledger = runs.flatten(submission.ledger)
+    costs = {key: value for key, value in ledger.items() if isinstance(value, int | float)}
+    runs.log_metrics(
+        store, run_id, {f"cost/{key}": value for key, value in costs.items()}, step=submission.steps
+    )
+    runs.log_dataset(store, run_id, paths)
+    runs.finish_run(store, run_id)
+    return run_id
+
+
+def log_judgement(store: Store, run_id: str, submission: Candidate) -> None:
+    """Write metrics, grids, and the evidence that a later challenger is compared with."""
+    figures = submission.flat_metrics()
+    runs.log_metrics(store, run_id, figures, step=submission.steps)
+    log_headlines(store, run_id, submission.method, figures, step=submission.steps)
+    for path in submission.grids:
+        key = "evaluate_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in path.stem.lower())
+        with Image.open(path) as image:
+            runs.log_grid(store, run_id, key, image.convert("RGB"), step=submission.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder) / _evidence_file(submission.model_sha256)
+        record.write_text(json.dumps(vars(submission.evidence)), encoding="utf-8")
+        store.client.log_artifact(run_id, str(record))
+
+
+def create_version(store: Store, run_id: str, submission: Candidate, *, commit: str | None) -> ModelVersion:
+    """Log the model into `run_id` and register it, without any alias."""
+    from salon.inference.model import add_golden_samples  # imports torch, which `sync` does without
+
+    card = model_card(
+        method=submission.method,
+        family=submission.config["family"],
+        image_size=submission.config["shape"]["image_size"],
+        metrics=submission.metrics,
+        ledger=submission.ledger,
+        licences=submission.licences,
+        data_sha256=submission.data_sha256,
+        model_sha256=submission.model_sha256,
+        commit=commit,
+    )
+    description = {
+        "method": submission.method,
+        "family": submission.config["family"],
+        "model_sha256": submission.model_sha256,
+        "data_sha256": submission.data_sha256,
+        **({"git_commit": commit} if commit else {}),
+    }
+    tags = {
+        "model_sha256": submission.model_sha256,
+        "data_sha256": submission.data_sha256,
+        "judgement_sha256": submission.judgement_sha256,
+        **({"git_commit": commit} if commit else {}),
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        bundle = Path(temporary) / "bundle"
+        write_bundle(
+            bundle,
+            method=submission.method_folder,
+            clip=submission.clip_folder,
+            codec=submission.codec_folder,
+            card=card,
+            description={**description, "examples": submission.examples},
+        )
+        add_golden_samples(bundle)
+        return log_version(
+            store,
+            run_id,
+            name=submission.name,
+            bundle=bundle,
+            card=card,
+            metadata=description,
+            tags=tags,
+            step=submission.steps,
+        )
+
+
+def log_version(
+    store: Store,
+    run_id: str,
+    *,
+    name: str,
+    bundle: Path,
+    card: str,
+    metadata: Mapping[str, Any],
+    tags: Mapping[str, str],
+    step: int = 0,
+) -> ModelVersion:
+    """Log a bundle as a model and register it as a version of `name`."""
+    import mlflow.pyfunc  # imports the serving stack, which `sync` does without
+    import pandas as pd
+    from mlflow.models import Model
+
+    import salon.inference
+    from salon.inference.signature import SIGNATURE
+
+    with _as_default(store):
+        # what mlflow.pyfunc.log_model calls; that one cannot name a run without setting it running again,
+        # which would move the end of the training
+        logged = Model.log(
+            None,
+            name=name,
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
+            step=step,
+            registered_model_name=name,
+            tags=dict(tags),
+            python_model=str(Path(salon.inference.__path__[0]) / "model_code.py"),
+            artifacts={"bundle": str(bundle)},
+            signature=SIGNATURE,
+            input_example=pd.DataFrame(EXAMPLE),  # a dict with a prompt is a chat to MLflow
+            pip_requirements=pinned_requirements(),
+            metadata=dict(metadata),
+        )
+    number = str(logged.registered_model_version)
+    store.client.update_model_version(name, number, card[:MAX_DESCRIPTION_LENGTH])
+    return store.client.get_model_version(name, number)
+
+
+def pinned_requirements() -> list[str]:
+    """The installed versions of what the served model imports."""
+    # a local label such as +cpu is on no index
+    return [f"{package}=={installed_version(package).partition('+')[0]}" for package in SERVED_PACKAGES]
+
+
+def _evidence_file(model_sha256: str) -> str:
+    return f"evidence-{model_sha256[:12]}.json"
+
+
+def read_evidence(client: MlflowClient, version: ModelVersion) -> PromotionEvidence | None:
+    """What `version` was judged by, or None where no record is left."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            name = _evidence_file(version.tags["model_sha256"])
+            path = client.download_artifacts(str(version.run_id), name, folder)
+            return PromotionEvidence(**json.loads(Path(path).read_text(encoding="utf-8")))
+        except (MlflowException, OSError, KeyError, TypeError, ValueError):
+            return None  # a deleted run, or a version made by other means
+
+
+def download_bundle(store: Store, version: ModelVersion, folder: Path) -> Path:
+    """Fetch the weights of a version into `folder`.
+
+    Raises:
+        SalonError: they are not whole.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    uri = f"models:/{version.name}/{version.version}"
+    try:
+        with _as_default(store):
+            model = download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=store.uri)
+    except (MlflowException, OSError) as error:
+        raise SalonError(f"its files cannot be fetched: {error}") from None
+    bundle = Path(model) / "artifacts" / "bundle"
+    read_bundle(bundle)
+    return bundle
+
+
+def has_files(client: MlflowClient, version: ModelVersion) -> bool:
+    """False where the files lay on this machine and are gone; a server answers for its own."""
+    location = client.get_model_version_download_uri(version.name, str(version.version))
+    if location.startswith("models:/"):
+        location = client.get_logged_model(location.removeprefix("models:/")).artifact_location
+    parsed = urlparse(location)
+    if parsed.scheme not in ("", "file"):
+        return True
+    return (Path(unquote(parsed.path)) / "MLmodel").is_file()
+
+
+@contextmanager
+def _as_default(store: Store) -> Iterator[None]:
+    """MLflow's model logging knows no explicit store, only the process's own."""
+    wanted = {
+        "MLFLOW_TRACKING_URI": store.uri,
+        "MLFLOW_EXPERIMENT_ID": store.experiment_id,
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,1 @@
+"""Pages and sentences about figures that others measured."""

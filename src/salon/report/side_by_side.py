@@ -1,0 +1,111 @@
+"""Pictures of the same prompts side by side, cut out of the methods' sheets by CSS."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from salon.errors import SalonError
+from salon.report.figures import SHEET_COLUMNS, MethodFigures, ReportData, Sheet
+
+REAL = "real"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a sheet, and what the scorer says it shows."""
+
+    sheet: str
+    """CSS class that holds the sheet."""
+    method: str
+    x_percent: float
+    y_percent: float
+    zoom_percent: float
+    """Width of the sheet over the width of one picture."""
+    wrong: dict[str, str]
+    """Attribute -> what is seen instead."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One prompt with the picture of each method."""
+
+    caption: str
+    lang: str
+    tiles: list[Tile]
+
+
+def collect_sheets(evidence: ReportData, methods: Sequence[MethodFigures]) -> dict[str, Sheet]:
+    """CSS class -> the sheet that it holds."""
+    sheets = {
+        sheet_class(method.name, split, evidence): method.splits[split].sheet
+        for method in methods
+        for split in evidence.splits
+    }
+    sheets |= {worst_class(method.name): method.worst_sheet for method in methods if method.worst_sheet}
+    return sheets | {sheet_class(REAL, split, evidence): evidence.real[split] for split in evidence.splits}
+
+
+def build_wall(split: str, evidence: ReportData, methods: Sequence[MethodFigures]) -> list[Card]:
+    """The prompts whose pictures every method's sheet shows, in their order, the real ones last."""
+    figures = [method.splits[split] for method in methods]
+    shared = min(min(f.sheet.capacity, len(f.samples)) for f in figures)
+    real = evidence.real[split]
+    cards = []
+    for place in range(shared):
+        samples = [f.samples[place] for f in figures]
+        if len({sample["id"] for sample in samples}) > 1:
+            raise SalonError(
+                f"the methods were judged on different prompts of {split}: run `dvc repro --force` on their "
+                "evaluate stages"
+            )
+        tiles = [_method_tile(method, split, place, evidence) for method in methods]
+        tiles.append(_cut(real, sheet_class(REAL, split, evidence), REAL, place, {}))
+        cards.append(Card(caption=samples[0]["caption"], lang=samples[0]["lang"], tiles=tiles))
+    return cards
+
+
+def show_worst(method: MethodFigures) -> list[Card]:
+    """Of all judged pictures those with the most attributes wrong, each with its caption."""
+    if method.worst_sheet is None:
+        return []
+    return [
+        Card(
+            sample["caption"],
+            sample["lang"],
+            [_cut(method.worst_sheet, worst_class(method.name), method.name, place, _wrong(sample))],
+        )
+        for place, sample in enumerate(method.worst)
+    ]
+
+
+def worst_class(name: str) -> str:
+    """The CSS class of one method's worst pictures."""
+    return f"worst-{name}"
+
+
+def sheet_class(name: str, split: str, evidence: ReportData) -> str:
+    """The CSS class of one method's sheet of one split."""
+    # splits are named after the data's attributes, which may hold anything: number them
+    return f"sheet-{name}-{evidence.splits.index(split)}"
+
+
+def _method_tile(method: MethodFigures, split: str, place: int, evidence: ReportData) -> Tile:
+    figures = method.splits[split]
+    wrong = _wrong(figures.samples[place])
+    return _cut(figures.sheet, sheet_class(method.name, split, evidence), method.name, place, wrong)
+
+
+def _wrong(sample: Mapping[str, Any]) -> dict[str, str]:
+    return {name: sample["seen"][name] for name, right in sample["right"].items() if not right}
+
+
+def _cut(sheet: Sheet, css_class: str, name: str, place: int, wrong: dict[str, str]) -> Tile:
+    row, column = divmod(place, SHEET_COLUMNS)
+    return Tile(
+        sheet=css_class,
+        method=name,
+        x_percent=round(100 * column / (SHEET_COLUMNS - 1), 3),
+        y_percent=round(100 * row / max(1, sheet.rows - 1), 3),
+        zoom_percent=round(100 * sheet.width / sheet.tile, 3),
+        wrong=wrong,
+    )

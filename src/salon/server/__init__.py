@@ -1,0 +1,1 @@
+"""The HTTP server: requests in, batches drawn, limits kept."""

@@ -1,0 +1,196 @@
+"""Requests that arrive together are drawn together.
+
+One thread draws: it takes the oldest picture that waits and all others like it (same model, steps and
+guidance) up to a batch, waiting a moment for more where nothing else is to do. The queue is bounded; what
+does not fit is turned away at once. A job whose time is up or whose client is gone is not begun, and a batch
+of which nobody wants a picture any more ends within a step.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from salon.inference.model import DrawnImage, LoadedModel
+from salon.inference.request import PictureRequest
+from salon.params.serve import ServeParams
+from salon.server.metrics import ServerMetrics
+
+logger = logging.getLogger(__name__)
+
+SECONDS_PER_PICTURE = 0.05  # guessed before one was drawn
+
+
+class QueueFull(Exception):
+    """No room for these pictures now."""
+
+    def __init__(self, retry_seconds: int) -> None:
+        super().__init__(f"the queue is full: try again in {retry_seconds} s")
+        self.retry_seconds = retry_seconds
+
+
+class OutOfTime(Exception):
+    """The pictures were not drawn within the time limit."""
+
+
+class _Stopped(Exception):
+    """Nobody waits for this batch any more."""
+
+
+@dataclass(eq=False)
+class Job:
+    """The pictures of one request."""
+
+    deadline: float
+    """On the monotonic clock."""
+    missing: int
+    future: "Future[list[DrawnImage]]" = field(default_factory=Future)
+    pictures: dict[int, DrawnImage] = field(default_factory=dict)
+
+    def is_wanted(self) -> bool:
+        """False once it is answered, cancelled or late; a late one is told so."""
+        if self.future.done():
+            return False
+        if time.monotonic() < self.deadline:
+            return True
+        self.fail(OutOfTime())
+        return False
+
+    def add(self, index: int, picture: DrawnImage) -> None:
+        self.pictures[index] = picture
+        self.missing -= 1
+        if self.missing == 0 and self._is_open():
+            self.future.set_result([self.pictures[i] for i in sorted(self.pictures)])
+
+    def fail(self, error: Exception) -> None:
+        if self._is_open():
+            self.future.set_exception(error)
+
+    def _is_open(self) -> bool:
+        """Whether nobody has answered or cancelled it; from then on it cannot be cancelled."""
+        return not self.future.done() and self.future.set_running_or_notify_cancel()
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """One picture that waits."""
+
+    job: Job
+    index: int
+    champion: LoadedModel
+    request: PictureRequest
+    arrived: float
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Equal for pictures that can be drawn together."""
+        return id(self.champion), self.request.num_inference_steps, self.request.guidance_scale
+
+
+class BatchQueue:
+    """The queue and the thread that draws. Champions come with the request, so that they may be exchanged."""
+
+    def __init__(self, settings: ServeParams, meters: ServerMetrics) -> None:
+        self._settings = settings
+        self._meters = meters
+        self._queue: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._pace = SECONDS_PER_PICTURE
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Pictures that wait."""
+        return len(self._queue)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def submit(self, champions: Sequence[LoadedModel], requests: Sequence[PictureRequest]) -> Job:
+        """Queue one picture per request, each to be drawn by the champion at its place.
+
+        Raises:
+            QueueFull: there is no room; nothing was queued.
+        """
+        now = time.monotonic()
+        job = Job(now + self._settings.time_limit_seconds, len(requests))
+        with self._changed:
+            if self._closed or len(self._queue) + len(requests) > self._settings.queue_pictures:
+                self._meters.turned_away.inc()
+                raise QueueFull(max(1, math.ceil(len(self._queue) * self._pace)))
+            for i, (champion, request) in enumerate(zip(champions, requests, strict=True)):
+                self._queue.append(_Waiting(job, i, champion, request, now))
+            self._meters.waiting.set(len(self._queue))
+            self._changed.notify()
+        return job
+
+    def close(self) -> None:
+        """Draw what is queued, then end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(self._settings.time_limit_seconds)
+
+    def _work(self) -> None:
+        while True:
+            batch = self._next_batch()
+            if batch is None:
+                return
+            if batch:
+                self._draw(batch)
+
+    def _next_batch(self) -> list[_Waiting] | None:
+        """None at the end."""
+        with self._changed:
+            while not self._queue:
+                if self._closed:
+                    return None
+                self._changed.wait()
+            first = self._queue[0]
+            limit = first.champion.max_batch
+            ready = first.arrived + self._settings.batch_wait_ms / 1000
+            while len(self._queue) < limit and not self._closed and (wait := ready - time.monotonic()) > 0:
+                self._changed.wait(wait)
+            batch: list[_Waiting] = []
+            others: list[_Waiting] = []
+            kind = None
+            for ticket in self._queue:
+                if not ticket.job.is_wanted():
+                    continue
+                kind = kind or ticket.kind
+                alike = ticket.kind == kind and len(batch) < ticket.champion.max_batch
+                (batch if alike else others).append(ticket)
+            self._queue = deque(others)
+            self._meters.waiting.set(len(self._queue))
+            return batch
+
+    def _draw(self, batch: Sequence[_Waiting]) -> None:
+        def check() -> None:
+            if not any(ticket.job.is_wanted() for ticket in batch):
+                raise _Stopped
+
+        champion = batch[0].champion
+        started = time.monotonic()
+        try:
+            pictures = champion.draw([ticket.request for ticket in batch], check=check)
+        except _Stopped:
+            self._meters.stopped.inc(len(batch))
+            return
+        except Exception as error:
+            for ticket in batch:
+                ticket.job.fail(error)
+            return
+        seconds = time.monotonic() - started
+        self._pace += 0.1 * (seconds / len(batch) - self._pace)
+        self._meters.batch_size.observe(len(batch))
+        self._meters.pictures.labels(champion.name).inc(len(batch))
+        for ticket, picture in zip(batch, pictures, strict=True):
+            ticket.job.add(ticket.index, picture)

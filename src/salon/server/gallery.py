@@ -1,0 +1,130 @@
+"""The gallery: one page on which a visitor asks all champions, and votes without knowing who drew what.
+
+The page is plain HTML with one style sheet and one script, all from here: it loads nothing from elsewhere and
+needs no network but this server. It speaks to the server as any client does (`POST /invocations`,
+`GET /models`); what is here is the page, its files and the ballot box.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib.resources import files
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import ValidationError
+
+from salon.inference.request import MAX_PROMPT_LENGTH, MAX_SEED
+from salon.server.votes import Ballot, BallotBox
+
+MAX_BALLOT_BYTES = 16_384
+STATIC = {
+    "gallery.css": "text/css; charset=utf-8",
+    "gallery.js": "text/javascript; charset=utf-8",
+    "link.js": "text/javascript; charset=utf-8",
+    "server.js": "text/javascript; charset=utf-8",
+    "wall.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+# blob: the pictures arrive as base64 in JSON and are shown from memory
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # asked again each time, answered with 304
+}
+PUBLIC_PATHS = frozenset({"/", *(f"/static/{name}" for name in STATIC)})
+"""What a browser must be able to load before it can send a token; nothing of it is secret."""
+
+
+def build_router(votes: BallotBox, *, served: Callable[[], Mapping[str, str]]) -> APIRouter:
+    """The page, its files and `POST /votes`.
+
+    Args:
+        served: The version of each method that serves now; a ballot on another is refused.
+    """
+    router = APIRouter(include_in_schema=False)
+    page = _Resource(_render_page().encode(), "text/html; charset=utf-8")
+    folder = files("salon.server") / "static"
+    static = {name: _Resource((folder / name).read_bytes(), kind) for name, kind in STATIC.items()}
+
+    @router.get("/")
+    async def gallery(request: Request) -> Response:
+        return page.answer(request)
+
+    @router.get("/static/{name}")
+    async def file(name: str, request: Request) -> Response:
+        if name not in static:
+            return _refuse(404, "RESOURCE_DOES_NOT_EXIST", "there is no such file")
+        return static[name].answer(request)
+
+    @router.post("/votes")
+    async def vote(request: Request) -> Response:
+        # a page of another site cannot send this type without asking, and is told no
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            return _refuse(415, "INVALID_PARAMETER_VALUE", "a ballot must come as application/json")
+        body = await _read_at_most(request, MAX_BALLOT_BYTES)
+        if body is None:
+            return _refuse(413, "INVALID_PARAMETER_VALUE", f"a ballot has at most {MAX_BALLOT_BYTES} bytes")
+        try:
+            ballot = Ballot.model_validate_json(body)
+        except ValidationError as error:
+            reason = error.errors(include_input=False, include_url=False, include_context=False)[0]["msg"]
+            return _refuse(400, "INVALID_PARAMETER_VALUE", f"this is no ballot: {reason}")
+        current = served()
+        gone = sorted(method for method, version in ballot.versions.items() if current.get(method) != version)
+        if gone:
+            return _refuse(
+                409,
+                "RESOURCE_CONFLICT",
+                f"no longer served, so the vote is not counted: {', '.join(gone)}",
+            )
+        return JSONResponse({"scores": [asdict(score) for score in votes.cast(ballot)]})
+
+    return router
+
+
+class _Resource:
+    """Bytes that do not change while the server runs."""
+
+    def __init__(self, content: bytes, media_type: str) -> None:
+        self.content = content
+        self.media_type = media_type
+        self.etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+    def answer(self, request: Request) -> Response:
+        headers = {**HEADERS, "ETag": self.etag}
+        if request.headers.get("if-none-match") == self.etag:
+            return Response(status_code=304, headers=headers)
+        return Response(self.content, media_type=self.media_type, headers=headers)
+
+
+def _render_page() -> str:
+    environment = Environment(
+        loader=PackageLoader("salon.server"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("gallery.html")
+    return template.render(max_prompt_length=MAX_PROMPT_LENGTH, max_seed=MAX_SEED)
+
+
+async def _read_at_most(request: Request, limit: int) -> bytes | None:
+    """The body, or None as soon as it is longer than `limit` bytes."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            return None
+    return bytes(body)
+
+
+def _refuse(status: int, code: str, sentence: str) -> JSONResponse:
+    return JSONResponse({"error_code": code, "message": sentence}, status_code=status)

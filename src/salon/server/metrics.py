@@ -1,0 +1,39 @@
+"""What Prometheus is told of a running server."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SIZES = (1, 2, 4, 8, 16, 32)
+
+
+class ServerMetrics:
+    """The meters of one server; each has its own registry, so that two in one process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "salon_requests", "Scoring requests by HTTP status", ["status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "salon_request_seconds", "Time to answer a request", buckets=SECONDS, registry=self.registry
+        )
+        self.pictures = Counter("salon_pictures", "Pictures drawn", ["method"], registry=self.registry)
+        self.batch_size = Histogram(
+            "salon_batch_pictures", "Pictures drawn together", buckets=SIZES, registry=self.registry
+        )
+        self.waiting = Gauge("salon_waiting_pictures", "Pictures in the queue", registry=self.registry)
+        self.turned_away = Counter(
+            "salon_turned_away", "Requests refused by a full queue", registry=self.registry
+        )
+        self.stopped = Counter(
+            "salon_stopped_pictures", "Pictures given up while drawn", registry=self.registry
+        )
+        self.changes = Counter(
+            "salon_champion_changes", "Champions taken over from the registry", registry=self.registry
+        )
+        self.ready = Gauge("salon_ready", "1 when pictures can be drawn", registry=self.registry)
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,169 @@
+"""The champions that serve, kept in step with the registry while requests go on.
+
+A new champion is loaded beside the old one and takes its place in one assignment; requests that came before
+keep the one that they came to. What cannot be loaded does not serve, and says why; the old one goes on.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from salon.errors import SalonError
+from salon.inference.bundle import read_models
+from salon.inference.model import LoadedModel, ModelCache
+from salon.server.metrics import ServerMetrics
+
+logger = logging.getLogger(__name__)
+
+
+class Entry(Protocol):
+    """A champion as the registry names it."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Registry(Protocol[E]):
+    """Where champions come from (`salon.registry.champions`)."""
+
+    def now(self) -> Mapping[str, E]: ...
+
+    def files(self, entry: E) -> AbstractContextManager[Path]: ...
+
+
+class ServedModels:
+    """Who serves. Reading is safe from any thread; one thread of its own writes."""
+
+    def __init__(
+        self,
+        registry: Registry[Any],
+        meters: ServerMetrics,
+        *,
+        order: Sequence[str],
+        poll_seconds: float,
+        on_failure: Callable[[SalonError], None],
+    ) -> None:
+        """
+        Args:
+            order: Methods as they are to be named; the first that serves answers those who name none.
+            on_failure: Told when nothing could be loaded at the start.
+        """
+        self._registry = registry
+        self._meters = meters
+        self._order = order
+        self._poll_seconds = poll_seconds
+        self._on_failure = on_failure
+        self._loader = ModelCache()
+        self.champions: Mapping[str, LoadedModel] = {}
+        self.loading: list[str] = []
+        self.problems: Mapping[str, str] = {}
+        """What is wrong with a method, or with the `registry`; the broken version is not tried again."""
+        self.has_begun = False
+        self._refused: dict[str, str] = {}  # method -> version that cannot be loaded
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="roster", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the first load is over and somebody serves."""
+        return self.has_begun and bool(self.champions)
+
+    def versions(self) -> dict[str, str]:
+        """The version of each method that serves."""
+        return {name: champion.version for name, champion in self.champions.items()}
+
+    def close(self) -> None:
+        """Follow the registry no longer."""
+        self._closing.set()
+
+    def _watch(self) -> None:
+        try:
+            self.synchronise()
+            if not self.champions:
+                problems = "; ".join(self.problems.values()) or (
+                    "the registry has no champion: run `salon sync`, or `make repro` first"
+                )
+                self._on_failure(SalonError(f"nothing can be served: {problems}"))
+        except Exception as error:
+            logger.exception("the champions could not be loaded")
+            self._on_failure(SalonError(f"the champions could not be loaded: {error}"))
+        self.has_begun = True
+        self._meters.ready.set(bool(self.champions))
+        while not self._closing.wait(self._poll_seconds):
+            try:
+                self.synchronise()
+            except Exception:
+                logger.exception("the registry could not be followed")
+
+    def synchronise(self) -> None:
+        """Take over what changed in the registry since the last time."""
+        try:
+            entries = self._registry.now()
+        except SalonError as error:
+            self._note("registry", str(error))
+            return
+        self._note("registry", None)
+        changed = {
+            method: entry
+            for method, entry in entries.items()
+            if entry.version not in (self._version(method), self._refused.get(method))
+        }
+        for method in entries.keys() - changed.keys():
+            if entries[method].version == self._version(method):
+                self._refused.pop(method, None)
+                self._note(method, None)  # a broken version was taken back
+        for method in self.champions.keys() - entries.keys():
+            logger.warning("%s has no champion any more and is not served", method)
+            self._replace(method, None)
+        self.loading = [method for method in self._order if method in changed]
+        for method in list(self.loading):
+            self._take(changed[method])
+            self.loading = [other for other in self.loading if other != method]
+
+    def _version(self, method: str) -> str | None:
+        champion = self.champions.get(method)
+        return champion.version if champion else None
+
+    def _take(self, entry: Entry) -> None:
+        try:
+            with self._registry.files(entry) as bundle:
+                champion = self._loader.load(read_models(bundle)[entry.method], version=entry.version)
+        except (SalonError, OSError, KeyError) as error:
+            self._refused[entry.method] = entry.version
+            reason = f"salon-{entry.method} version {entry.version} cannot serve: {error}"
+            if serving := self._version(entry.method):
+                reason += f"; version {serving} goes on"
+            self._note(entry.method, reason)
+            return
+        self._refused.pop(entry.method, None)
+        self._note(entry.method, None)
+        before = self._version(entry.method)
+        self._replace(entry.method, champion)
+        if before is not None:
+            self._meters.changes.inc()
+        logger.info(
+            "salon-%s version %s serves%s", entry.method, entry.version, f", after {before}" if before else ""
+        )
+
+    def _replace(self, method: str, champion: LoadedModel | None) -> None:
+        champions = {**self.champions, method: champion}
+        self.champions = {name: found for name in self._order if (found := champions.get(name)) is not None}
+
+    def _note(self, subject: str, problem: str | None) -> None:
+        if problem == self.problems.get(subject):
+            return
+        if problem is None:
+            self.problems = {name: text for name, text in self.problems.items() if name != subject}
+        else:
+            logger.error("%s", problem)
+            self.problems = {**self.problems, subject: problem}

@@ -1,0 +1,64 @@
+"""Search by text: the pictures whose embeddings are nearest to the query's."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from salon.images import to_float
+from salon.towers.tower import ClipTower
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One picture that a search found."""
+
+    row: int
+    """Its row in the split."""
+    similarity: float
+    """Cosine of picture and query, -1 to 1."""
+
+
+def nearest(embeddings: Float[Tensor, "n e"], query: Float[Tensor, "e"], *, top: int) -> list[Hit]:
+    """The `top` best rows, best first. All vectors are of unit length."""
+    similarity, rows = (embeddings @ query).topk(min(top, len(embeddings)))
+    return [Hit(row, value) for row, value in zip(rows.tolist(), similarity.tolist(), strict=True)]
+
+
+def embed_pictures(
+    tower: ClipTower, images: UInt8[Tensor, "n 3 h w"], *, batch_size: int = 256
+) -> Float[Tensor, "n e"]:
+    """Embeddings of all pictures, batch by batch."""
+    return torch.cat([tower.encode_images(to_float(part)).cpu() for part in images.split(batch_size)])
+
+
+@dataclass(frozen=True)
+class EmbeddingCache:
+    """Embeddings on disk under a name that changes with the towers and with the data."""
+
+    path: Path
+
+    @classmethod
+    def locate(cls, folder: Path, split: str, *, inputs: Iterable[Path]) -> "EmbeddingCache":
+        """The cache that belongs to the bytes of `inputs`."""
+        digest = hashlib.sha256()
+        for path in inputs:
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return cls(folder / f"{split}-{digest.hexdigest()[:16]}.safetensors")
+
+    def load(self) -> Float[Tensor, "n e"] | None:
+        """What was saved, or `None`."""
+        return load_file(self.path)["embeddings"] if self.path.is_file() else None
+
+    def save(self, embeddings: Float[Tensor, "n e"]) -> None:
+        """Written whole or not at all."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".part")
+        save_file({"embeddings": embeddings.contiguous()}, temporary)
+        temporary.replace(self.path)

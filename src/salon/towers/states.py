@@ -1,0 +1,89 @@
+"""What the frozen text tower says of a caption, and its cache on disk."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from salon.errors import SalonError
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """A batch of encoded captions."""
+
+    tokens: Float[Tensor, "b n d"]
+    """Last hidden states of the text tower."""
+    mask: Bool[Tensor, "b n"]
+    """True where a token is real, False where it pads."""
+    pooled: Float[Tensor, "b e"]
+    """Projected embedding in the shared image-text space, of unit length."""
+    words: Float[Tensor, "b w"]
+    """Mean of the words' embeddings, turned to what pictures show (`salon.towers.cca`)."""
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
+
+    def __getitem__(self, index: slice | Tensor) -> "TextStates":
+        return TextStates(self.tokens[index], self.mask[index], self.pooled[index], self.words[index])
+
+    def to(self, device: torch.device | str) -> "TextStates":
+        return TextStates(
+            self.tokens.to(device), self.mask.to(device), self.pooled.to(device), self.words.to(device)
+        )
+
+    def concat(self, other: "TextStates") -> "TextStates":
+        """Both batches, one after the other. Both must be padded to the same number of tokens."""
+        return TextStates(
+            torch.cat([self.tokens, other.tokens]),
+            torch.cat([self.mask, other.mask]),
+            torch.cat([self.pooled, other.pooled]),
+            torch.cat([self.words, other.words]),
+        )
+
+
+class TextStateCache:
+    """The states of every distinct caption, encoded once: `states.safetensors` and `captions.json`."""
+
+    def __init__(self, captions: Sequence[str], states: TextStates) -> None:
+        self.captions = list(captions)
+        self.states = states
+        self._index = {caption: i for i, caption in enumerate(self.captions)}
+
+    def indices(self, captions: Sequence[str]) -> Tensor:
+        """Rows of `states` that hold `captions`.
+
+        Raises:
+            SalonError: a caption was never encoded.
+        """
+        try:
+            return torch.tensor([self._index[caption] for caption in captions], dtype=torch.long)
+        except KeyError as error:
+            raise SalonError(
+                f"caption {error.args[0]!r} is not in the cached text states: run the train_clip stage again"
+            ) from None
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(vars(self.states), folder / "states.safetensors")
+        (folder / "captions.json").write_text(
+            json.dumps(self.captions, ensure_ascii=False, indent=0), encoding="utf-8"
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> "TextStateCache":
+        """Read the cache.
+
+        Raises:
+            SalonError: there is none.
+        """
+        if not (folder / "states.safetensors").is_file():
+            raise SalonError(f"{folder} holds no text states: run the train_clip stage first")
+        tensors = load_file(folder / "states.safetensors")
+        captions = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
+        return cls(captions, TextStates(**tensors))

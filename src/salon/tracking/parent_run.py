@@ -1,0 +1,64 @@
+"""The parent of all runs of one pipeline run: the same rows, settings and code, whichever method and stage.
+
+DVC runs every stage in a process of its own and tells none of them that they belong together. What they have
+in common does: its digest finds the parent again, after a kill as well.
+"""
+
+from collections.abc import Mapping
+
+from filelock import FileLock
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from salon.files import read_json
+from salon.fingerprint import fingerprint
+from salon.params import Params
+from salon.paths import Paths
+from salon.tracking import runs
+from salon.tracking.runs import Store
+
+PIPELINE = "salon.pipeline"  # tag of the parent: the digest
+SOURCES = ("codecs", "data", "images.py", "judging", "methods", "nn", "seeding.py", "towers", "training")
+HEADLINES = ("alignment_all", "kid", "copy_rate", "latency_ms_p50", "train_minutes")
+"""Terms of a method's judgement that its parent shows beside those of the other methods."""
+
+
+def pipeline_tags(store: Store, params: Params, paths: Paths) -> dict[str, str]:
+    """What makes a run a child of this pipeline run; the parent is created where there is none."""
+    lock = paths.scratch / "pipeline.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):  # trainings may start at once
+        return {MLFLOW_PARENT_RUN_ID: _find_parent(store, params, paths)}
+
+
+def log_headlines(store: Store, run_id: str, method: str, figures: Mapping[str, float], *, step: int) -> None:
+    """Write a method's most telling figures into the parent of its run, as `<method>/<split>/<term>`."""
+    parent = store.client.get_run(run_id).data.tags.get(MLFLOW_PARENT_RUN_ID)
+    if parent is None or not runs.knows_run(store, parent):
+        return
+    telling = {
+        f"{method}/{name}": value
+        for name, value in figures.items()
+        if name.rpartition("/")[2] in HEADLINES and not name.startswith("val/")
+    }
+    runs.log_metrics(store, parent, telling, step=step)
+    runs.finish_run(store, parent)
+
+
+def _find_parent(store: Store, params: Params, paths: Paths) -> str:
+    settings = params.model_dump(mode="json", by_alias=True)
+    rows = read_json(paths.validation)["data_sha256"] if paths.validation.is_file() else ""
+    key = fingerprint([settings, rows], sources=SOURCES)
+    found = store.client.search_runs(
+        [store.experiment_id], filter_string=f"tags.`{PIPELINE}` = '{key}'", max_results=1
+    )
+    if found:
+        return str(found[0].info.run_id)
+    parent = runs.find_or_start_run(
+        store, name=f"pipeline {key[:6]}", stage="pipeline", tags=runs.provenance_tags(paths)
+    )
+    runs.log_params(store, parent, runs.flatten(settings))
+    if paths.validation.is_file():
+        runs.log_dataset(store, parent, paths)
+    runs.finish_run(store, parent)  # it does nothing itself; its end moves with that of its children
+    runs.log_tags(store, parent, {PIPELINE: key})  # last: half a parent is never found
+    return parent

@@ -1,0 +1,216 @@
+"""The verdict: plain words that follow from the figures, and no more than the figures carry."""
+
+from pathlib import Path
+
+import pytest
+
+from comparison_workspace import forget_attributes, make_workspace, memorisation, samples
+from salon.errors import SalonError
+from salon.files import read_json, write_json
+from salon.judging.sentinels import NAMES
+from salon.judging.statistics import Estimate
+from salon.params import Params
+from salon.paths import Paths
+from salon.report.figures import SENTINELS
+from salon.report.load import load_report_data
+from salon.report.summary import stand, unbeaten, verdict
+from salon.report.wording import decimal, dial_title, enumerate_words, points, split_title
+from salon.stages import compare as stage
+
+
+def words(params: Params, paths: Paths) -> str:
+    evidence = load_report_data(params, paths)
+    return " ".join(sentence for part in verdict(evidence, bootstrap_samples=2000) for sentence in part)
+
+
+def set_cost(paths: Paths, name: str, **cost: float) -> None:
+    metrics = read_json(paths.metrics(name))
+    metrics["cost"] |= cost
+    write_json(paths.metrics(name), metrics)
+
+
+def test_a_clear_lead_is_paired(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
+    rows = samples()
+    for row in rows[::3]:
+        row["all"] = False
+    write_json(paths.samples("gan") / "test.json", rows)
+    text = words(params, paths)
+    assert "At equal budgets diffusion follows captions best: asked for" in text
+    assert "all as the caption says in 95.1\xa0% of 200 pictures (95\xa0% interval 93.0 to 97.0\xa0%)" in text
+    assert "with probability 1.00" in text
+    # of the ten rows made wrong for gan, five were wrong for both
+    assert "It leads gan by 16.7 points (" in text
+    assert "cannot tell them apart" not in text
+    standing = stand(load_report_data(params, paths).methods, "test", bootstrap_samples=500)
+    assert standing.behind["gan"].difference.value == pytest.approx(5 / 30)
+    assert (standing.best.name, standing.tied, [m.name for m in standing.worse]) == ("diffusion", [], ["gan"])
+
+
+def test_a_tie_says_how_many_more_prompts_would_tell(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.94, diffusion=0.9512)
+    rows = samples()
+    rows[1]["all"] = False
+    write_json(paths.samples("gan") / "test.json", rows)
+    text = words(params, paths)
+    # one of 30 prompts apart: ((1.96 + 0.8416) * 0.1795 * 30)² = 228 prompts in all, 198 more
+    assert "no method follows captions measurably better than another" in text
+    assert "(of 200 pictures diffusion 95.1\xa0% (93.0 to 97.0\xa0%) and gan 94.0\xa0% (" in text
+    assert "diffusion could be told from gan by about 198 more prompts, if" in text
+    assert "ahead" not in text
+
+
+def test_equal_methods_need_no_further_prompts(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.9512, diffusion=0.9512)
+    text = words(params, paths)
+    assert "no method follows captions measurably better than another" in text
+    assert "more prompts" not in text
+
+
+def test_several_that_tie_lead_the_rest_together(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, clip=0.9512, diffusion=0.9512)
+    rows = samples()
+    for row in rows[::3]:
+        row["all"] = False
+    write_json(paths.samples("gan") / "test.json", rows)
+    text = words(params, paths)
+    assert "clip and diffusion follow captions best, and these 200 prompts cannot tell them apart" in text
+    assert "clip leads gan by 16.7 points (" in text
+
+
+def test_one_method_is_described_alone(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, diffusion=0.9512)
+    text = words(params, paths)
+    assert "Asked for combinations known from training, diffusion draws" in text
+    assert "this concept and style together, everything is right in 18.3\xa0%" in text
+    assert "One picture takes 31 ms (median, alone) after 5.4 minutes of training." in text
+    assert "fastest" not in text
+
+
+def test_pictures_without_attributes_are_judged_by_their_captions(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, diffusion=0.9512)
+    forget_attributes(paths, "diffusion")
+    text = words(params, paths)
+    assert "Asked for captions held out of training, diffusion draws what finds its own caption" in text
+    assert "among others in 95.1\xa0% of 200" in text
+    assert "On held-out captions diffusion follows" in text
+    assert "ombinations" not in text
+
+
+def test_novel_combinations_have_their_own_best(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
+    metrics = read_json(paths.metrics("gan"))
+    metrics["novel"]["concept_x_style"]["alignment"]["all"]["value"] = 0.4321
+    write_json(paths.metrics("gan"), metrics)
+    rows = samples()
+    for row in rows[::3]:
+        row["all"] = False
+    write_json(paths.samples("diffusion") / "novel-concept_x_style.json", rows)
+    text = words(params, paths)
+    assert "this concept and style together, gan is best with 43.2\xa0%" in text
+    assert "background together, diffusion (94.1\xa0%) and gan (79.0\xa0%) cannot be told apart;" in text
+
+
+def test_speed_and_what_nothing_beats(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, vqvae=0.7, diffusion=0.9512)
+    set_cost(paths, "gan", latency_ms_p50=6.2)
+    set_cost(paths, "vqvae", latency_ms_p50=20.0)
+    text = words(params, paths)
+    assert "The fastest is gan: one picture takes 6 ms (median, alone), before vqvae with 20 ms" in text
+    assert "; diffusion takes 31 ms." in text
+    # vqvae is slower and worse than gan
+    assert [m.name for m in unbeaten(load_report_data(params, paths).methods)] == ["gan", "diffusion"]
+    assert "neither time nor right pictures are gained by taking any other than gan and diffusion." in text
+
+    set_cost(paths, "vqvae", latency_ms_p50=5.0)
+    assert "No method gains time over another, or right pictures, without losing the other." in words(
+        params, paths
+    )
+
+
+def test_what_is_slower_and_only_as_often_right_is_beaten(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.9512, diffusion=0.9512)
+    set_cost(paths, "gan", latency_ms_p50=6.2)
+    assert [m.name for m in unbeaten(load_report_data(params, paths).methods)] == ["gan"]
+    set_cost(paths, "gan", latency_ms_p50=read_json(paths.metrics("diffusion"))["cost"]["latency_ms_p50"])
+    assert len(unbeaten(load_report_data(params, paths).methods)) == 2
+
+
+def test_copies_are_told_when_they_are_more_than_chance(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
+    found = "No copies of training pictures were found among the pictures of any method"
+    assert f"{found}. The test would find a share of 1.5\xa0% in four of five cases." in words(params, paths)
+    metrics = read_json(paths.metrics("gan"))
+    metrics["memorisation"] = memorisation(0.0521, low=0.0312)
+    write_json(paths.metrics("gan"), metrics)
+    copied = "Training pictures are copied by gan in 5.2\xa0% of its pictures (3.1 to 6.5\xa0%); the others"
+    assert copied in words(params, paths)
+
+
+def test_fidelity_names_whose_intervals_touch(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, clip=0.7, diffusion=0.9512)
+    for name, kid in (("gan", 0.031), ("clip", 0.5)):
+        metrics = read_json(paths.metrics(name))
+        metrics["test"]["kid"] = {"value": kid, "low": kid - 0.01, "high": kid + 0.03, "n": 200}
+        write_json(paths.metrics(name), metrics)
+    text = words(params, paths)
+    assert "The pictures of gan lie nearest to real ones (KID 0.031, 0.021 to 0.061; held-out" in text
+    assert "; the intervals of diffusion reach its." in text
+
+
+def test_warnings_of_a_training_are_not_hidden(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
+    path = paths.method("gan") / "training.json"
+    ledger = read_json(path)
+    ledger["own"]["warnings"] = ["the pictures of a batch are all alike"]
+    write_json(path, ledger)
+    assert "The training of gan gave warnings, below." in words(params, paths)
+    stage.run(params, paths)
+    page = (paths.compare / "index.html").read_text(encoding="utf-8")
+    assert "gan in training: the pictures of a batch are all alike" in page
+
+
+def test_a_closed_gate_leaves_no_verdict(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
+    broken = "1 of 23 rules for the sentinels are broken: test/kid: real 3 must be below noise 2"
+    write_json(paths.sentinels, {"passed": False, "broken": broken, "rules": []})
+    text = words(params, paths)
+    assert text == f"There is no verdict, for the jury itself is broken. {broken}."
+    stage.run(params, paths)
+    page = (paths.compare / "index.html").read_text(encoding="utf-8")
+    assert page.count(broken) >= 2
+    assert "follows captions best" not in page
+    assert "rules hold" not in page
+
+
+def test_different_prompts_are_refused(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
+    rows = samples()
+    rows[4]["id"], rows[5]["id"] = rows[5]["id"], rows[4]["id"]
+    write_json(paths.samples("gan") / "test.json", rows)
+    with pytest.raises(SalonError, match="judged on different prompts of test"):
+        stage.run(params, paths)
+
+
+def test_the_page_explains_every_sentinel() -> None:
+    assert tuple(SENTINELS) == NAMES
+
+
+def test_words() -> None:
+    assert enumerate_words(["a"]) == "a"
+    assert enumerate_words(["a", "b", "c"]) == "a, b and c"
+    assert split_title("novel/concept_x_style") == "Never seen together: concept and style"
+    assert (
+        split_title("novel/concept_x_background+concept_x_style")
+        == "Never seen together: concept and background; concept and style"
+    )
+    assert [decimal(value) for value in (0.01234, -0.0002, -0.0146, 2.4716, 14.8014, 373.66)] == [
+        "0.012",
+        "0.000",
+        "−0.015",
+        "2.47",
+        "14.8",
+        "374",
+    ]
+    assert points(Estimate(0.0324, -0.0104, 0.0544, 500)) == "3.2 points (−1.0 to 5.4)"
+    assert (dial_title("candidates", setting=1), dial_title("num_inference_steps")) == ("candidate", "steps")

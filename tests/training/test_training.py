@@ -1,0 +1,224 @@
+"""Budget, schedule, averaged weights, checkpoints: the parts that every method trusts."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from salon.codecs.pixels import PixelCodec
+from salon.data.dataset import load_split
+from salon.errors import SalonError
+from salon.images import image_grid, to_float
+from salon.methods.base import DataShape, FrozenNets, read_config
+from salon.paths import Paths
+from salon.seeding import seeded_generators
+from salon.towers.states import TextStateCache, TextStates
+from salon.training.batches import BatchSource
+from salon.training.budget import count_step_flops, steps_within
+from salon.training.fit import _finite, fit
+from salon.training.module import MethodModule
+from salon.training.resume import resume_folder
+from salon.training.schedule import warmup_hold_decay
+
+
+def test_flops_of_a_linear_layer_by_hand() -> None:
+    """Forward 2*b*i*o; backward the same for the weight and, where asked for, for the input."""
+    layer = nn.Linear(30, 50, bias=False)
+    x = torch.randn(8, 30)
+    forward = 2 * 8 * 30 * 50
+    assert count_step_flops(layer, lambda twin: twin(x).sum()) == 2 * forward
+    x.requires_grad_()
+    assert count_step_flops(layer, lambda twin: twin(x).sum()) == 3 * forward
+
+
+def test_flops_of_attention_by_hand() -> None:
+    """Two products of n x n x d per head, forward once and backward twice."""
+    q = torch.randn(2, 3, 5, 8, requires_grad=True)
+    forward = 2 * (2 * 2 * 3 * 5 * 5 * 8)
+
+    class Attention(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.scaled_dot_product_attention(x, x, x)
+
+    assert count_step_flops(Attention(), lambda twin: twin(q).sum()) == 3 * forward
+
+
+def test_counting_flops_changes_neither_weights_nor_randomness() -> None:
+    layer = nn.Sequential(nn.Linear(4, 4), nn.Dropout())
+    weight = layer[0].weight.clone()
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    count_step_flops(layer, lambda twin: twin(torch.randn(2, 4)).sum())
+    assert torch.equal(torch.rand(2), expected)
+    assert torch.equal(layer[0].weight, weight)
+    assert layer[0].weight.grad is None
+
+
+def test_the_budget_pays_the_shared_stages_first() -> None:
+    assert steps_within(1000, shared_flops=100, step_flops=90, name="gan") == 10
+    with pytest.raises(SalonError, match=r"method 'gan': budget\.train_flops = 100 does not cover"):
+        steps_within(100, shared_flops=90, step_flops=20, name="gan")
+
+
+def test_learning_rate_rises_holds_and_falls_to_zero() -> None:
+    factors = [
+        warmup_hold_decay(step, total_steps=100, warmup_fraction=0.1, decay_fraction=0.4)
+        for step in range(100)
+    ]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9:60] == [1.0] * 51
+    assert factors[80] == pytest.approx(0.5)
+    assert 0 < factors[99] < 0.03
+    assert warmup_hold_decay(100, total_steps=100, warmup_fraction=0.1, decay_fraction=0.4) == 0
+
+
+def test_fit_minimises_and_reports() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(1, 1)
+    x = torch.linspace(-1, 1, 32)[:, None]
+    report = fit(
+        layer,
+        lambda module, step: (module(x) - 3 * x).square().mean(),
+        name="line",
+        total_steps=300,
+        lr=0.05,
+        weight_decay=0,
+    )
+    assert report.loss < 1e-3
+    assert layer.weight.item() == pytest.approx(3, abs=0.05)
+    assert not layer.training
+
+
+def test_fit_stops_at_a_loss_that_is_not_finite() -> None:
+    layer = nn.Linear(1, 1)
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):
+        fit(layer, lambda module, step: module.weight.sum() * float("nan"), name="x", total_steps=2, lr=1)
+
+
+def test_fit_names_the_step_of_a_loss_that_was_looked_at_later() -> None:
+    losses = [torch.tensor(value) for value in (1.0, float("inf"), 1.0)]
+    with pytest.raises(FloatingPointError, match="x: the loss is inf at step 6; lower its lr"):
+        _finite(losses, before=8, name="x")
+    assert _finite(losses[:1], before=6, name="x") == [1.0]
+
+
+def test_seeded_generators_do_not_depend_on_the_batch() -> None:
+    together = [torch.rand(1, generator=g).item() for g in seeded_generators(7, 5)]
+    alone = [torch.rand(1, generator=seeded_generators(7, 1, first=i)[0]).item() for i in range(5)]
+    assert together == alone
+    assert len(set(together)) == 5
+
+
+def test_grid_places_pictures_row_by_row() -> None:
+    images = torch.linspace(-1, 1, 3)[:, None, None, None].expand(3, 3, 2, 2)
+    grid = image_grid(images, columns=2, gap=1, zoom=2)
+    assert grid.size == (9, 9)
+    assert grid.getpixel((0, 0)) == (0, 0, 0)
+    assert grid.getpixel((5, 0)) == (128, 128, 128)
+    assert grid.getpixel((0, 5)) == (255, 255, 255)
+    assert grid.getpixel((4, 0)) == (255, 255, 255)  # the gap
+
+
+def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path) -> None:
+    paths = Paths(tmp_path)
+    (tmp_path / "input.json").write_text("1")
+    arguments = {"settings": {"lr": 1}, "inputs": [tmp_path / "input.json"]}
+    first = resume_folder(paths, "diffusion", **arguments)
+    assert resume_folder(paths, "diffusion", **arguments) == first
+    assert resume_folder(paths, "diffusion", **{**arguments, "settings": {"lr": 2}}) != first
+    (tmp_path / "input.json").write_text("2")
+    assert resume_folder(paths, "diffusion", **arguments) != first
+
+    assert (first.start_step(), first.run_id, first.checkpoint) == (0, None, None)
+    first.remember_run("abc")
+    assert first.run_id == "abc"
+    first.discard()
+    assert first.run_id is None
+
+
+@pytest.fixture
+def module(ingested_world: Path) -> MethodModule:
+    """A small diffusion model before its first step."""
+    data = load_split(ingested_world / "data/interim", "val")
+    captions = sorted(set(data.captions))
+    n = len(captions)
+    cache = TextStateCache(
+        captions,
+        TextStates(
+            torch.randn(n, 2, 8), torch.ones(n, 2, dtype=torch.bool), torch.randn(n, 8), torch.randn(n, 8)
+        ),
+    )
+    method_class, config = read_config("diffusion", {"ema_decay": 0.9})
+    shape = DataShape(image_size=32, text_width=8, pooled_width=8, words_width=8)
+    method = method_class(config, shape, FrozenNets(PixelCodec(), nn.Identity()))
+    return MethodModule(method, data, cache, total_steps=3, seed=0)
+
+
+def test_losses_that_were_not_looked_at_are_found_with_their_step(module: MethodModule) -> None:
+    unseen = {step: torch.tensor(value) for step, value in {5: 1.0, 6: float("inf"), 7: 1.0}.items()}
+    module._unchecked["model"] |= unseen
+    with pytest.raises(FloatingPointError, match="model: the loss is inf at step 6: lower the method's lr"):
+        module.on_save_checkpoint({})
+    module.on_save_checkpoint({})  # each is looked at once
+
+
+def test_gradients_are_clipped(module: MethodModule) -> None:
+    optimizer = torch.optim.SGD(module.method.parameters(), lr=1.0)
+    for parameter in module.method.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    module.on_before_optimizer_step(optimizer)
+    norm = torch.stack([p.grad.norm() for p in module.method.parameters()]).norm()
+    assert norm.item() == pytest.approx(module.method.config.grad_clip_norm, rel=1e-3)
+
+
+def test_weights_are_averaged_as_torch_averages_them(module: MethodModule) -> None:
+    """Buffers, too, and one that is another tensor in every step."""
+    module.method.register_buffer("mean", torch.zeros(2))
+    module.averaged.register_buffer("mean", torch.zeros(2))
+    theirs = copy.deepcopy(module.ema)
+    module.on_train_start()
+    for module.step in range(3):
+        with torch.no_grad():
+            for parameter in module.method.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        module.method.mean = module.method.mean + 1
+        module._average()
+        theirs.update_parameters(module.method)
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(module.ema.state_dict()[name], value), name
+
+
+def test_a_batch_is_the_same_wherever_the_training_set_lies(module: MethodModule, monkeypatch) -> None:
+    data, cache = module._data, module._cache
+    prepared = torch.arange(len(data))
+    rows = torch.tensor([7, 0, 7])
+    resident = BatchSource(data, cache, prepared, device=torch.device("cpu"))
+    monkeypatch.setattr("salon.training.batches.RESIDENT_SHARE", 0.0)
+    beside = BatchSource(data, cache, prepared, device=torch.device("cpu"))
+    assert (resident.is_resident, beside.is_resident) == (True, False)
+    for batch in (resident.batch(rows), beside.batch(rows)):
+        assert torch.equal(batch.prepared, rows)
+        assert torch.equal(batch.images, to_float(data.images[rows]))
+        assert torch.equal(batch.text.pooled[1], cache.states.pooled[cache.captions.index(data.captions[0])])
+
+
+def test_averaged_weights_follow_the_decay(module: MethodModule) -> None:
+    """One step from theta0 to theta1 leaves the average at decay * theta0 + (1 - decay) * theta1."""
+    method = module.method
+    name, parameter = next(iter(method.named_parameters()))
+    averaged = dict(module.averaged.named_parameters())[name]
+    module.on_train_start()
+    module._average()  # after the first step the weights are taken as they are
+    module.step = 1
+    start = parameter.detach().clone()
+    with torch.no_grad():
+        parameter.add_(1.0)
+    module._average()
+    assert torch.allclose(averaged, start + 0.1, atol=1e-6)
+    assert module.averaged.codec is method.codec, "the frozen codec is shared, not copied"
+    assert not any(p.requires_grad for p in module.ema.parameters())
+    with pytest.raises(RuntimeError, match="the loader is at step 2, the weights at step 1"):
+        module.training_step((2, torch.arange(4)), 2)
