@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from salon.files import file_digests, file_sha256, lines_sha256
+
 PACKAGE = Path(__file__).parent
 KEY_DIGITS = 16
 
@@ -34,12 +36,5 @@ def _digest_code(path: Path) -> str:
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in found:
-        if "__pycache__" in file.parts:
-            continue
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        digest.update(f"{path.name}/{file.relative_to(path)} {content}\n".encode())
-    return digest.hexdigest()
+    digests = {"": file_sha256(path)} if path.is_file() else file_digests(path)
+    return lines_sha256(f"{path.name}/{name} {digest}" for name, digest in digests.items())

@@ -23,7 +23,9 @@ EVERYWHERE = (
     "salon.fingerprint",
     "salon.params",
     "salon.paths",
+    "salon.templates",
     "salon.tracking",
+    "salon.weights",
 )
 # Of the rows' form nothing changes but by ingesting them anew.
 ROWS = ("salon.data.schema", "salon.data.shards")

@@ -17,7 +17,6 @@ from salon.codecs.token_file import (
     HEADER,
     MAGIC,
     TokenPicture,
-    codec_sha256,
     pack,
     pack_bits,
     tokenize,
@@ -28,7 +27,7 @@ from salon.codecs.vqvae import VqVaeConfig
 from salon.commands import compress as compress_stage
 from salon.data.dataset import CaptionedImages, load_split
 from salon.errors import GateError, SalonError
-from salon.files import read_json, write_json
+from salon.files import file_sha256, read_json, write_json
 from salon.images import to_float
 from salon.judging.classifier import AttributeScorer
 from salon.judging.reconstruction import psnr, rate_distortion
@@ -36,6 +35,7 @@ from salon.params import Params
 from salon.paths import Paths
 from salon.stages import codec as codec_stage
 from salon.training.codec import train_codec
+from salon.weights import WEIGHTS
 from tiny import REPOSITORY
 
 SMALL = {"channels": [16, 16], "codebook_size": 20, "code_width": 4, "batch_size": 8}
@@ -332,7 +332,7 @@ def test_codes_beyond_the_codebook_are_refused(workspace: Paths, tmp_path: Path)
     codec = load_codec(workspace.codec("vqvae"))
     assert isinstance(codec, VqVae)
     picture = TokenPicture("a.png", 4, 4, torch.tensor([[31]]))  # five bits, but only 20 entries
-    data = pack([picture], codec=codec, digest=codec_sha256(workspace.codec("vqvae")))
+    data = pack([picture], codec=codec, digest=file_sha256(workspace.codec("vqvae") / WEIGHTS))
     (tmp_path / "in.tokens").write_bytes(data)
     with pytest.raises(SalonError, match=r"a\.png has codes that the codec does not know"):
         compress_stage.decompress(workspace, tmp_path / "in.tokens", out=tmp_path / "back")

@@ -1,18 +1,16 @@
 """Codecs by name."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
-from salon.codecs.base import CONFIG, WEIGHTS, Codec, CodecConfig, CodecTask, DiscreteCodec
+from salon.codecs.base import Codec, CodecConfig, CodecTask, DiscreteCodec
 from salon.codecs.pixels import PixelCodec
 from salon.codecs.vqgan import VqGan
 from salon.codecs.vqvae import VqVae
 from salon.errors import SalonError
 from salon.params import parse_section
+from salon.weights import CONFIG, load_weights, read_network_config
 
 __all__ = [
     "Codec",
@@ -37,15 +35,13 @@ def load_codec(folder: Path) -> Codec:
     Raises:
         SalonError: the folder holds no codec.
     """
-    if not (folder / CONFIG).is_file():
-        raise SalonError(f"{folder} holds no codec: run `python -m salon codec {folder.name}` first")
-    description = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    stage = f"`python -m salon codec {folder.name}`"
+    description = read_network_config(folder, what="codec", stage=stage)
     if description["family"] == BUILTIN:
         return PixelCodec().eval().requires_grad_(False)
     family = find_family(description["family"])
-    codec = family(parse_section(family.config_class, description["config"], where=str(folder / CONFIG)))
-    codec.load_state_dict(load_file(folder / WEIGHTS))
-    return codec.eval().requires_grad_(False)
+    config = parse_section(family.config_class, description["config"], where=str(folder / CONFIG))
+    return load_weights(family(config), folder)
 
 
 def find_family(name: str) -> type[DiscreteCodec]:

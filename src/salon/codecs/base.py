@@ -4,7 +4,6 @@ A picture becomes a latent and comes back. A codec with weights lives in a folde
 `model.safetensors` and `config.json`.
 """
 
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,14 +14,11 @@ from typing import ClassVar, Self
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from salon.errors import SalonError
 from salon.params import Fraction, Section
-
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
+from salon.weights import save_network
 
 
 class CodecConfig(Section):
@@ -144,13 +140,11 @@ class DiscreteCodec(Codec):
 
     def save_pretrained(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS)
         description = {
             "family": type(self).__module__.rpartition(".")[2],
             "config": self.config.model_dump(mode="json"),
         }
-        (folder / CONFIG).write_text(json.dumps(description, indent=2), encoding="utf-8")
+        save_network(folder, self, description)
 
 
 def need_codes(codec: Codec, family: str) -> DiscreteCodec:

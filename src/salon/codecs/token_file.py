@@ -11,7 +11,6 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from salon.codecs.base import WEIGHTS, DiscreteCodec
+from salon.codecs.base import DiscreteCodec
 from salon.errors import SalonError
 
 MAGIC = b"SALONTOK"
@@ -48,12 +47,6 @@ class TokenFile:
     pictures: list[TokenPicture]
 
 
-def codec_sha256(folder: Path) -> str:
-    """The digest by which a token file knows the codec in `folder`."""
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-
-
-@torch.no_grad()
 def tokenize(codec: DiscreteCodec, image: Float[Tensor, "3 h w"], *, name: str) -> TokenPicture:
     """Codes of one picture; its right and lower edges are repeated until it divides into codes.
 

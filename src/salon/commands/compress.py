@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 
 from salon.codecs import DiscreteCodec, load_codec
-from salon.codecs.base import WEIGHTS
-from salon.codecs.token_file import codec_sha256, detokenize, pack, tokenize, unpack
+from salon.codecs.token_file import detokenize, pack, tokenize, unpack
 from salon.errors import SalonError
+from salon.files import file_sha256, whole_file
 from salon.images import to_float, to_uint8
 from salon.judging.reconstruction import psnr
 from salon.paths import Paths
+from salon.weights import WEIGHTS
 
 
 def compress(paths: Paths, pictures: Sequence[Path], *, out: Path, codec_name: str) -> None:
@@ -32,11 +33,9 @@ def compress(paths: Paths, pictures: Sequence[Path], *, out: Path, codec_name: s
         tokens.append(token)
         ratios.append(psnr(decoded[None], image[None]).item())
         pixels += token.width * token.height
-    data = pack(tokens, codec=codec, digest=codec_sha256(folder))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.part")
-    temporary.write_bytes(data)
-    temporary.replace(out)
+    data = pack(tokens, codec=codec, digest=file_sha256(folder / WEIGHTS))
+    with whole_file(out) as part:
+        part.write_bytes(data)
     before = sum(path.stat().st_size for path in pictures)
     print(
         f"{len(tokens)} pictures, {before} bytes -> {len(data)} bytes ({8 * len(data) / pixels:.2f} bits per "
@@ -85,7 +84,7 @@ def _discrete(folder: Path) -> DiscreteCodec:
 def _codec_of(paths: Paths, digest: str, *, source: Path) -> DiscreteCodec:
     folders = sorted(path.parent for path in paths.codecs.glob(f"*/{WEIGHTS}"))
     for folder in folders:
-        if codec_sha256(folder) == digest:
+        if file_sha256(folder / WEIGHTS) == digest:
             return _discrete(folder)
     raise SalonError(
         f"{source} was made with another codec (weights sha256 {digest[:16]}...); here are "

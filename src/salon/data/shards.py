@@ -1,16 +1,18 @@
 """Parquet shards: written whole or not at all, read back as rows or as Arrow tables."""
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from salon.data.schema import QUARANTINE_SCHEMA, STORED_SCHEMA, Row
 from salon.errors import SalonError
+from salon.files import whole_folder
 from salon.paths import SPLITS
 
 # tells Hugging Face `datasets` that the struct column holds pictures; it infers the other columns itself
@@ -31,34 +33,28 @@ class ShardWriter:
         self.counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
         self.reasons: Counter[str] = Counter()
         """Reason -> rows in quarantine."""
-        self._temporary = folder.with_name(f".{folder.name}.part")
+        self._whole = whole_folder(folder)
         self._rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
         self._tables: dict[str, list[pa.Table]] = {split: [] for split in SPLITS}
         self._shards: dict[str, int] = dict.fromkeys(SPLITS, 0)
         self._quarantine: pq.ParquetWriter | None = None
 
     def __enter__(self) -> "ShardWriter":
-        shutil.rmtree(self._temporary, ignore_errors=True)
-        self._temporary.mkdir(parents=True)
+        self._temporary = self._whole.__enter__()
         self._quarantine = pq.ParquetWriter(self._temporary / "quarantine.parquet", QUARANTINE_SCHEMA)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         assert self._quarantine is not None
         self._quarantine.close()
-        if kind is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        if error[0] is not None:
+            self._whole.__exit__(*error)
             return
-        for split in SPLITS:
-            if self._rows[split] or self._tables[split] or not self._shards[split]:
-                self._flush(split)
-        # two renames: a kill cannot leave a folder that is half deleted
-        replaced = self.folder.with_name(f".{self.folder.name}.old")
-        shutil.rmtree(replaced, ignore_errors=True)
-        if self.folder.exists():
-            self.folder.rename(replaced)
-        self._temporary.rename(self.folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        with ExitStack() as stack:
+            stack.push(self._whole)  # what fails from here on leaves the folder as it was, too
+            for split in SPLITS:
+                if self._rows[split] or self._tables[split] or not self._shards[split]:
+                    self._flush(split)
 
     @property
     def quarantined(self) -> int:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxtyping import UInt8
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from salon.files import read_json, write_json
 from salon.fingerprint import KEY_DIGITS
+from salon.weights import load_tensors, save_tensors
 
 
 class ResultsCache:
@@ -35,12 +35,9 @@ class ResultsCache:
         """What `draw` drew the first time."""
         file = self.folder / f"{name}.safetensors"
         if file.is_file():
-            return load_file(file)["pictures"]
+            return load_tensors(file)["pictures"]
         pictures = draw()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".part")
-        save_file({"pictures": pictures.contiguous()}, temporary)
-        temporary.replace(file)
+        save_tensors(file, {"pictures": pictures})
         return pictures
 
     def discard(self) -> None:

@@ -4,7 +4,6 @@ A bundle holds one method, or all champions. Parts that several of these share a
 (a method's own weights, a codec, the towers) is a folder named after its content.
 """
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from salon.errors import SalonError
-from salon.files import read_json, write_json
+from salon.files import file_digests, lines_sha256, read_json, write_json
 
 MANIFEST = "manifest.json"
 CARD = "card.md"
@@ -142,18 +141,4 @@ def _exhibit(
 def _part_digest(files: Mapping[str, str], part: str) -> str:
     prefix = f"{part}/"
     lines = [f"{name.removeprefix(prefix)} {sha}" for name, sha in files.items() if name.startswith(prefix)]
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
-
-
-def file_digests(folder: Path) -> dict[str, str]:
-    """sha256 of every file below `folder`, by its relative path."""
-    return {
-        path.relative_to(folder).as_posix(): file_sha256(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return lines_sha256(sorted(lines))

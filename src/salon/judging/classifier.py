@@ -6,19 +6,17 @@ a method optimises depends on it. Unlike the methods it knows the novel combinat
 pictures train it, the other half tests it. A judge must know what it judges.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int, UInt8
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salon.data.dataset import CaptionedImages
-from salon.errors import SalonError
 from salon.images import to_float
+from salon.weights import load_weights, read_network_config, save_network
 
 MAX_NOISE = 0.15  # std of the noise that training adds, so that small flaws of a generator do not confuse it
 MAX_BLUR = 0.6  # largest share of a 3x3 mean mixed in, likewise
@@ -91,12 +89,7 @@ class AttributeScorer(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.state_dict(), folder / "model.safetensors")
-        description = {"labels": self.labels, "width": self.width, "cells": self.cells}
-        (folder / "config.json").write_text(
-            json.dumps(description, indent=2, ensure_ascii=False), encoding="utf-8"
-        )
+        save_network(folder, self, {"labels": self.labels, "width": self.width, "cells": self.cells})
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> "AttributeScorer":
@@ -105,11 +98,8 @@ class AttributeScorer(nn.Module):
         Raises:
             SalonError: the folder holds no scorer.
         """
-        if not (folder / "config.json").is_file():
-            raise SalonError(f"{folder} holds no scorer: run the scorer stage first")
-        scorer = cls(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        scorer.load_state_dict(load_file(folder / "model.safetensors"))
-        return scorer.eval().requires_grad_(False)
+        config = read_network_config(folder, what="scorer", stage="the scorer stage")
+        return load_weights(cls(**config), folder)
 
 
 def degrade(images: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> Float[Tensor, "b 3 h w"]:

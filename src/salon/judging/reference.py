@@ -4,13 +4,10 @@ Every method is judged against the same of it, in a process of its own. It is th
 workspace's scratch folder, under a digest of the rows, the settings and the code that it follows from.
 """
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from salon.data.dataset import load_split
@@ -20,6 +17,7 @@ from salon.judging.features import FeatureExtractor
 from salon.judging.memorisation import FALSE_ALARMS, CopyTest, distinct_rows
 from salon.params import EvaluateParams
 from salon.paths import Paths
+from salon.weights import load_tensors, save_tensors
 
 REFERENCE = 1000  # real pictures that fidelity compares with; their features cost 5 ms each
 SOURCES = (
@@ -50,11 +48,10 @@ class Reference:
         key = fingerprint([settings.pictures, settings.seed, device], files=[paths.interim], sources=SOURCES)
         file = paths.scratch / "bench" / f"{key}.safetensors"
         if file.is_file():
-            tensors = load_file(file)
+            tensors = load_tensors(file)
             return cls(tensors.pop("reference"), CopyTest.from_tensors(tensors))
         bench = cls._work_out(paths, settings, eye=eye)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _save_whole({"reference": bench.reference, **bench.copies.to_tensors()}, file)
+        save_tensors(file, {"reference": bench.reference, **bench.copies.to_tensors()})
         for stale in set(file.parent.glob("*.safetensors")) - {file}:  # of other rows or other code
             stale.unlink(missing_ok=True)
         return bench
@@ -72,9 +69,3 @@ class Reference:
             )
         training = load_split(paths.interim, "train").images
         return cls(eye.extract(held_out[:REFERENCE]), CopyTest(training, held_out, seed=settings.seed))
-
-
-def _save_whole(tensors: dict[str, Tensor], file: Path) -> None:
-    temporary = file.with_suffix(f".{os.getpid()}.part")  # two methods may be judged at once
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-    temporary.replace(file)

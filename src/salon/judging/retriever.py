@@ -17,15 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salon.data.dataset import CaptionedImages
-from salon.errors import SalonError
-from salon.files import read_json, write_json
 from salon.images import to_float
 from salon.towers.tokenizer import words
+from salon.weights import load_weights, read_network_config, save_network
 
 CANDIDATES = 100  # captions that a picture chooses from, its own included (Xu 2018)
 BUCKETS = 2**14  # of hashed words and word pairs
@@ -86,9 +84,7 @@ class Retriever(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.state_dict(), folder / "model.safetensors")
-        write_json(folder / "config.json", {"width": self.width})
+        save_network(folder, self, {"width": self.width})
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> "Retriever":
@@ -97,11 +93,8 @@ class Retriever(nn.Module):
         Raises:
             SalonError: the folder holds no retriever.
         """
-        if not (folder / "config.json").is_file():
-            raise SalonError(f"{folder} holds no image-text scorer: run the scorer stage first")
-        retriever = cls(**read_json(folder / "config.json"))
-        retriever.load_state_dict(load_file(folder / "model.safetensors"))
-        return retriever.eval().requires_grad_(False)
+        config = read_network_config(folder, what="image-text scorer", stage="the scorer stage")
+        return load_weights(cls(**config), folder)
 
 
 def hash_words(caption: str) -> list[int]:

@@ -6,7 +6,6 @@ package, found by its name; adding one is adding a file.
 
 import importlib
 import inspect
-import json
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import salon.methods
@@ -26,6 +24,7 @@ from salon.errors import SalonError
 from salon.params import Fraction, Section, parse_section
 from salon.towers.states import TextStates
 from salon.towers.tower import ClipTower, TwoTowers
+from salon.weights import CONFIG, load_weights, read_network_config, save_network
 
 Tradeoff = Literal["num_inference_steps", "candidates"]
 Generators = torch.Generator | Sequence[torch.Generator]
@@ -227,14 +226,12 @@ class Method(nn.Module, ABC):
 
     def save_pretrained(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
         description = {
             "family": family_of(type(self)),
             "config": self.config.model_dump(mode="json"),
             "shape": asdict(self.shape),
         }
-        (folder / "config.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
+        save_network(folder, self, description)
 
 
 def families() -> list[str]:
@@ -287,13 +284,7 @@ def load_method(folder: Path, frozen: FrozenNets) -> Method:
     Raises:
         SalonError: the folder holds no method.
     """
-    if not (folder / "config.json").is_file():
-        raise SalonError(f"{folder} holds no trained method: run its train stage first")
-    description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    description = read_network_config(folder, what="trained method", stage="its train stage")
     method_class = find_method(description["family"])
-    config = parse_section(
-        method_class.config_class, description["config"], where=str(folder / "config.json")
-    )
-    method = method_class(config, DataShape(**description["shape"]), frozen)
-    method.load_state_dict(load_file(folder / "model.safetensors"))
-    return method.eval().requires_grad_(False)
+    config = parse_section(method_class.config_class, description["config"], where=str(folder / CONFIG))
+    return load_weights(method_class(config, DataShape(**description["shape"]), frozen), folder)

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from salon.errors import SalonError
+from salon.files import write_text
 from salon.params import Params, load_params, parse_section
 from salon.paths import Paths
 
@@ -51,9 +52,7 @@ def lay_over(paths: Paths, name: str) -> tuple[str, Params]:
 
 def write_params(paths: Paths, text: str) -> None:
     """Replace `params.yaml`, whole or not at all."""
-    temporary = paths.params.with_name(f".{paths.params.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(paths.params)
+    write_text(paths.params, text)
 
 
 def _merge(base: Any, changes: Mapping[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """What a method hands in to be registered: weights, ledger, verdicts, and digests of all of them."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -13,8 +12,7 @@ import pyarrow.parquet as pq
 
 from salon.data.shards import shard_paths
 from salon.errors import SalonError
-from salon.files import read_json
-from salon.inference.bundle import file_digests
+from salon.files import file_digests, lines_sha256, read_json
 from salon.paths import Paths
 from salon.registry.promotion import PromotionEvidence
 
@@ -57,7 +55,7 @@ class Candidate:
     @property
     def judgement_sha256(self) -> str:
         """Changes when the same weights are judged again with another result."""
-        return _digest(
+        return lines_sha256(
             [json.dumps(self.metrics, sort_keys=True), json.dumps(vars(self.evidence), sort_keys=True)]
         )
 
@@ -100,7 +98,7 @@ def read_candidate(paths: Paths, method: str) -> Candidate:
             parameters=int(metrics["cost"]["parameters"]),
             data_valid=validation["verdict"] == "passed",
             sentinels_passed=sentinels["passed"] is True,
-            evaluation_set=_digest([*sorted(verdict["id"] for verdict in verdicts), *judge.values()]),
+            evaluation_set=lines_sha256([*sorted(verdict["id"] for verdict in verdicts), *judge.values()]),
         )
         return Candidate(
             method=method,
@@ -139,7 +137,7 @@ def model_sha256(paths: Paths, method: str) -> str:
     if not paths.clip.is_dir():
         raise SalonError(f"{paths.clip} does not exist: run the train_clip stage first")
     method_files, codec_files = file_digests(folder), file_digests(codec)
-    return _digest(
+    return lines_sha256(
         [f"method/{file} {method_files[file]}" for file in MODEL_FILES]
         + [f"codec/{file} {codec_files[file]}" for file in MODEL_FILES if file in codec_files]
         + [f"clip/{file} {digest}" for file, digest in file_digests(paths.clip).items()]
@@ -204,7 +202,3 @@ def _flat_metrics(value: Any, parts: list[str]) -> Iterable[tuple[str, float]]:
             yield from _flat_metrics(inner, [*parts, re.sub(r"[^\w.-]", "_", str(key))])
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield "/".join(parts), float(value)
-
-
-def _digest(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

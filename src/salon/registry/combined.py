@@ -4,7 +4,6 @@ It is derived: who is champion is decided for each method by itself (`salon.regi
 follows. A combination that was there before, as after a rollback, is served from the version that it had.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 
+from salon.files import lines_sha256
 from salon.inference.bundle import merge_bundles
 from salon.params import Params
 from salon.paths import Paths
@@ -107,7 +107,7 @@ def _create(store: Store, champions: Champions, entries: Mapping[str, Entry], di
 
 def _digest(entries: Mapping[str, Entry]) -> str:
     lines = [f"{entry.name} {entry.version}" for entry in entries.values()]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return lines_sha256(lines)
 
 
 def _card(versions: Mapping[str, str]) -> str:

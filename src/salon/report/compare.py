@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from salon.data.ingest.worlds.phrasings import wording_of
 from salon.errors import SalonError
+from salon.files import write_text
 from salon.judging.alignment import ALL
 from salon.params import Params
 from salon.report.figures import FIDELITY, SENTINELS, InlineImage, MethodFigures, ReportData
@@ -30,6 +29,7 @@ from salon.report.wording import (
     split_note,
     split_title,
 )
+from salon.templates import page_environment
 
 WALL_OPEN = 8  # prompts shown at once; the others unfold
 MISTAKES = 5  # confusions listed per attribute
@@ -41,11 +41,9 @@ def write_comparison(folder: Path, evidence: ReportData, params: Params) -> Path
     Raises:
         SalonError: the methods spent unequal budgets, or were judged on different prompts.
     """
-    text = render_comparison(evidence, params)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / ".index.html.part"
-    temporary.write_text(text, encoding="utf-8")
-    return temporary.replace(folder / "index.html")
+    page = folder / "index.html"
+    write_text(page, render_comparison(evidence, params))
+    return page
 
 
 def render_comparison(evidence: ReportData, params: Params) -> str:
@@ -53,13 +51,7 @@ def render_comparison(evidence: ReportData, params: Params) -> str:
     check_budgets(evidence.methods, tolerance=params.budget.tolerance)
     ranked = rank(evidence.methods)
     samples = params.evaluate.bootstrap_samples
-    environment = Environment(
-        loader=PackageLoader("salon.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("salon.report")
     environment.filters |= {
         "percent": percent,
         "interval": interval,

@@ -4,25 +4,20 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from salon.data.validate.measure import SampleImage
 from salon.data.validate.results import Verdict
+from salon.files import write_text
+from salon.templates import page_environment
 
 
 def write_data_docs(folder: Path, verdict: Verdict) -> None:
     """Write `index.html` into `folder`, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / ".index.html.part"
-    temporary.write_text(render_data_docs(verdict), encoding="utf-8")
-    temporary.replace(folder / "index.html")
+    write_text(folder / "index.html", render_data_docs(verdict))
 
 
 def render_data_docs(verdict: Verdict) -> str:
     """The page as HTML. Captions and ids are the users' text: everything is escaped."""
-    environment = Environment(
-        loader=PackageLoader("salon.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    environment = page_environment("salon.report")
     pictures: dict[str, list[dict[str, str]]] = {}
     for picture in verdict.evidence.pictures:
         pictures.setdefault(picture.split, []).append(_inline(picture))

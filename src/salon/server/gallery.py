@@ -12,11 +12,11 @@ from importlib.resources import files
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import ValidationError
 
 from salon.inference.request import MAX_PROMPT_LENGTH, MAX_SEED
 from salon.server.votes import Ballot, BallotBox
+from salon.templates import page_environment
 
 MAX_BALLOT_BYTES = 16_384
 STATIC = {
@@ -105,14 +105,7 @@ class _Resource:
 
 
 def _render_page() -> str:
-    environment = Environment(
-        loader=PackageLoader("salon.server"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("gallery.html")
+    template = page_environment("salon.server").get_template("gallery.html")
     return template.render(max_prompt_length=MAX_PROMPT_LENGTH, max_seed=MAX_SEED)
 
 

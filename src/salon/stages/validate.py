@@ -13,7 +13,7 @@ from salon.data.validate.drift import Drift, compare_profiles, profile_data, rea
 from salon.data.validate.frames import MeasuredRows, gather
 from salon.data.validate.results import Verdict, judge
 from salon.errors import DriftError, GateError, SalonError
-from salon.files import read_json, write_json
+from salon.files import read_json, write_json, write_text
 from salon.params import Params, parse_section
 from salon.paths import SPLITS, Paths
 from salon.report.data_docs import write_data_docs
@@ -127,10 +127,7 @@ def _compare(evidence: MeasuredRows, verdict: Verdict, params: Params, paths: Pa
 def _summarise(verdict: Verdict, drift: Sequence[Drift] | None, path: Path | None, *, source: str) -> str:
     text = write_summary(verdict, drift, source=source)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.part")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_text(path, text)
     if summary := os.environ.get(STEP_SUMMARY):
         append_to(Path(summary), text)
     return text

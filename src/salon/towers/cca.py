@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from salon.weights import load_tensors, save_tensors
 
 RIDGE = 1e-5  # share of the largest variance that is added to each: no direction without variance is inverted
 FEWEST = 8  # directions that are kept at least
@@ -103,12 +104,12 @@ class CanonicalProjection:
             "image_mean": self.image_mean,
             "image_directions": self.image_directions,
         }
-        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, path)
+        save_tensors(path, tensors)
 
     @classmethod
     def load(cls, path: Path, *, table: Float[Tensor, "v d"]) -> "CanonicalProjection":
         """Read what `save` wrote."""
-        tensors = load_file(path)
+        tensors = load_tensors(path)
         return cls(
             table=table.detach(),
             mean=tensors["mean"],

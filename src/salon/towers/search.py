@@ -1,17 +1,17 @@
 """Search by text: the pictures whose embeddings are nearest to the query's."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from salon.fingerprint import fingerprint
 from salon.images import to_float
 from salon.towers.tower import ClipTower
+from salon.weights import load_tensors, save_tensors
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,13 @@ class EmbeddingCache:
     @classmethod
     def locate(cls, folder: Path, split: str, *, inputs: Iterable[Path]) -> "EmbeddingCache":
         """The cache that belongs to the bytes of `inputs`."""
-        digest = hashlib.sha256()
-        for path in inputs:
-            with path.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-        return cls(folder / f"{split}-{digest.hexdigest()[:16]}.safetensors")
+        key = fingerprint(split, files=inputs)
+        return cls(folder / f"{split}-{key}.safetensors")
 
     def load(self) -> Float[Tensor, "n e"] | None:
         """What was saved, or `None`."""
-        return load_file(self.path)["embeddings"] if self.path.is_file() else None
+        return load_tensors(self.path)["embeddings"] if self.path.is_file() else None
 
     def save(self, embeddings: Float[Tensor, "n e"]) -> None:
         """Written whole or not at all."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".part")
-        save_file({"embeddings": embeddings.contiguous()}, temporary)
-        temporary.replace(self.path)
+        save_tensors(self.path, {"embeddings": embeddings})

@@ -1,16 +1,16 @@
 """What the frozen text tower says of a caption, and its cache on disk."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from salon.errors import SalonError
+from salon.files import read_json, write_json
+from salon.weights import load_tensors, save_tensors
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,8 @@ class TextStateCache:
             ) from None
 
     def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(vars(self.states), folder / "states.safetensors")
-        (folder / "captions.json").write_text(
-            json.dumps(self.captions, ensure_ascii=False, indent=0), encoding="utf-8"
-        )
+        save_tensors(folder / "states.safetensors", vars(self.states))
+        write_json(folder / "captions.json", self.captions)
 
     @classmethod
     def load(cls, folder: Path) -> "TextStateCache":
@@ -84,6 +81,5 @@ class TextStateCache:
         """
         if not (folder / "states.safetensors").is_file():
             raise SalonError(f"{folder} holds no text states: run the train_clip stage first")
-        tensors = load_file(folder / "states.safetensors")
-        captions = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
-        return cls(captions, TextStates(**tensors))
+        tensors = load_tensors(folder / "states.safetensors")
+        return cls(read_json(folder / "captions.json"), TextStates(**tensors))

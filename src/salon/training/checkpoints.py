@@ -10,6 +10,8 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
+from salon.files import whole_file
+
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Writes beside the target, then renames.
@@ -21,14 +23,10 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
-        with part.open("wb") as stream:
+        with whole_file(Path(path)) as part, part.open("wb") as stream:
             torch.save(checkpoint, stream)
             stream.flush()
             os.fsync(stream.fileno())  # or a power cut could keep the rename and lose the bytes
-        part.replace(target)
 
 
 class TimedCheckpoints(Callback):

@@ -4,8 +4,6 @@ The folder is undeclared and git-ignored (DVC deletes declared outs when a stage
 everything that determines the result, so that a checkpoint of other settings, code or data is never resumed.
 """
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 import torch
 
 from salon.files import read_json, write_json
+from salon.fingerprint import fingerprint
 from salon.paths import Paths
 
 CHECKPOINT = "last"
@@ -64,27 +63,9 @@ class ResumeFolder:
 
 def resume_folder(paths: Paths, name: str, *, settings: Any, inputs: Iterable[Path]) -> ResumeFolder:
     """The folder for this method with these settings, inputs and sources of Salon."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for path in inputs:
-        digest.update(_digest(path))
-    package = Path(__file__).parents[1]
-    for source in sorted(package.rglob("*.py")):
-        if source.relative_to(package).parts[0] in TRAINING_SOURCES:
-            digest.update(source.read_bytes())
-    return ResumeFolder(paths.scratch / "checkpoints" / f"{name}-{digest.hexdigest()[:16]}")
+    key = fingerprint(settings, files=inputs, sources=TRAINING_SOURCES)
+    return ResumeFolder(paths.scratch / "checkpoints" / f"{name}-{key}")
 
 
 # sources that can change what a training computes
-TRAINING_SOURCES = frozenset(
-    {"codecs", "data", "images.py", "methods", "nn", "seeding.py", "towers", "training"}
-)
-
-
-def _digest(path: Path) -> bytes:
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(path)).encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.digest()
+TRAINING_SOURCES = ("codecs", "data", "images.py", "methods", "nn", "seeding.py", "towers", "training")

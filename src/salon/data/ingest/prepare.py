@@ -19,6 +19,7 @@ from salon.data.ingest.images import EncodedImage, perceptual_hashes, prepare_pi
 from salon.data.ingest.quarantine import Reason, Rejection, shown
 from salon.data.ingest.sources.base import SPLIT_NAMES, Found
 from salon.data.schema import STORED_SCHEMA, row_id
+from salon.files import whole_file
 from salon.params.sources import CaptionedParams
 
 CHUNK_SCHEMA = pa.schema(
@@ -133,9 +134,10 @@ class Preparation:
         }
 
     def _write(self, chunk: Chunk, records: list[dict[str, Any]]) -> None:
-        path = chunk.path(self.folder)
-        temporary = path.with_suffix(".part")
         table = pa.Table.from_pylist(records, schema=CHUNK_SCHEMA)
-        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, CHUNK_SCHEMA) as writer:
+        with (
+            whole_file(chunk.path(self.folder)) as part,
+            pa.OSFile(str(part), "wb") as file,
+            pa.ipc.new_file(file, CHUNK_SCHEMA) as writer,
+        ):
             writer.write_table(table)
-        temporary.replace(path)
