@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from salon.data.dataset import load_split
+from salon.data.dataset import Dataset
 from salon.images import image_grid, to_float, to_uint8
 from salon.judging.classifier import AttributeScorer, accuracy
 from salon.paths import Paths
@@ -61,7 +61,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     paths = Paths(arguments.root)
-    test = load_split(paths.interim, "test")
+    test = Dataset(paths.interim)["test"]
     tower = ClipTower.load(paths.clip)
     scorer = AttributeScorer.from_pretrained(paths.scorer)
     n = arguments.pictures

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from pages import REPOSITORY, Step, commands, pages, steps
 from pipeline_clone import Clone
 from reader import Reader
-from salon.data.dataset import load_split
+from salon.data.dataset import Dataset
 from salon.files import read_json, write_json
 from salon.images import image_grid, to_float
 from salon.params import load_params
@@ -48,7 +48,7 @@ def workspace(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
         registration = read_json(paths.registration("diffusion"))
         register.run(params, paths, "diffusion", promote=True)
         write_json(paths.registration("diffusion"), registration)
-    for number, picture in enumerate(to_float(load_split(paths.interim, "val").images[:3])):
+    for number, picture in enumerate(to_float(Dataset(paths.interim)["val"].images[:3])):
         image_grid(picture[None], columns=1, zoom=1).save(root / f"picture{number}.png")
     Reader(root).type("git add --all && git commit --quiet --message 'Results'")
     return root

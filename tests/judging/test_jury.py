@@ -5,20 +5,21 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from salon.data.dataset import CaptionedImages, load_split
+from salon.data.dataset import CaptionedImages, Dataset
 from salon.errors import GateError, SalonError
 from salon.evaluation.prompts import select_first
 from salon.judging import jury as jury_module
-from salon.judging import reference as bench
 from salon.judging.classifier import AttributeScorer
 from salon.judging.jury import Jury
 from salon.judging.retriever import Retriever
 from salon.params import Params, load_params
 from salon.paths import Paths
-from salon.stages import evaluate, ingest, scorer, sentinels
+from salon.stages import ingest, scorer, sentinels
 from tiny import write_tiny_params
 
 FIGURES = {"value", "low", "high", "n"}
@@ -27,11 +28,11 @@ FIGURES = {"value", "low", "high", "n"}
 class Oracle(AttributeScorer):
     """A scorer that knows the answers: it stands in for one trained for minutes."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, data: Dataset) -> None:
         super().__init__({"concept": ["owl"]}, width=1)
         self.answers: dict[bytes, dict[str, str]] = {}
         for split in ("train", "val", "test", "novel"):
-            rows = load_split(paths.interim, split)
+            rows = data[split]
             for picture, attributes in zip(rows.images, rows.attributes, strict=True):
                 self.answers[picture.numpy().tobytes()] = attributes
 
@@ -43,12 +44,12 @@ class Oracle(AttributeScorer):
 class OracleRetriever(Retriever):
     """One that finds the caption of every picture that the scorer above knows."""
 
-    def __init__(self, scorer: Oracle, paths: Paths) -> None:
+    def __init__(self, scorer: Oracle, data: Dataset) -> None:
         super().__init__(width=8)
         self.scorer = scorer
         self.meaning: dict[str, dict[str, str]] = {}
         for split in ("train", "val", "test", "novel"):
-            rows = load_split(paths.interim, split)
+            rows = data[split]
             self.meaning |= dict(zip(rows.captions, rows.attributes, strict=True))
 
     def choose(self, images, captions, candidates) -> list[int]:
@@ -75,8 +76,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Params, Paths]:
 @pytest.fixture(autouse=True)
 def oracle(world, monkeypatch) -> None:
     shutil.rmtree(world[1].scratch, ignore_errors=True)  # no digest tells what is patched below
-    scorer = Oracle(world[1])
-    retriever = OracleRetriever(scorer, world[1])
+    data = Dataset(world[1].interim)
+    scorer = Oracle(data)
+    retriever = OracleRetriever(scorer, data)
     monkeypatch.setattr(jury_module.AttributeScorer, "from_pretrained", lambda folder: scorer)
     monkeypatch.setattr(jury_module.Retriever, "from_pretrained", lambda folder: retriever)
 
@@ -107,22 +109,29 @@ def test_every_sentinel_stands_where_it_must_in_every_metric(world) -> None:
 
 def test_kid_alone_is_that_of_fidelity(world) -> None:
     params, paths = world
-    jury = Jury.open(paths, params.evaluate)
-    pictures = select_first(load_split(paths.interim, "test"), 60).images
+    data = Dataset(paths.interim)
+    jury = Jury.open(paths, params.evaluate, data=data)
+    pictures = select_first(data["test"], 60).images
     assert jury.likeness(pictures) == {"kid": jury.fidelity(pictures)["kid"]}
 
 
-def test_rows_without_attributes_are_judged_by_their_captions(world, monkeypatch) -> None:
+@pytest.fixture
+def bare(world, tmp_path) -> Paths:
+    """The same pictures and captions, without attributes."""
+    paths = Paths(tmp_path)
+    shutil.copytree(world[1].interim, paths.interim)
+    for shard in paths.interim.glob("*-*.parquet"):
+        table = pq.read_table(shard)
+        column = table.schema.field("attributes")
+        nothing = pa.array([[]] * table.num_rows, column.type)
+        pq.write_table(table.set_column(table.column_names.index("attributes"), column, nothing), shard)
+    return paths
+
+
+def test_rows_without_attributes_are_judged_by_their_captions(world, bare, monkeypatch) -> None:
     """The scorers are really trained here, and the sentinels stand where they must."""
-    params, paths = world
+    params, paths = world[0], bare
     monkeypatch.undo()
-
-    def load_bare(folder: Path, split: str) -> CaptionedImages:
-        rows = load_split(folder, split)
-        return replace(rows, attributes=[{} for _ in rows.attributes])
-
-    for module in (evaluate, jury_module, scorer):
-        monkeypatch.setattr(module, "load_split", load_bare)
     scorer.run(params, paths)
     found = read(paths.scorer_metrics)
     assert found["held_out_accuracy"]["test"]["caption"] == found["held_out_r_precision"]["test"] > 0.2
@@ -138,15 +147,10 @@ def test_rows_without_attributes_are_judged_by_their_captions(world, monkeypatch
     assert "phrasing" not in metrics["real"]["test"]
 
 
-def test_neighbours_that_mean_nothing_are_withheld_where_captions_alone_are_known(world, monkeypatch) -> None:
-    params, paths = world
-
-    def load_bare(folder: Path, split: str) -> CaptionedImages:
-        rows = load_split(folder, split)
-        return replace(rows, attributes=[{} for _ in rows.attributes])
-
-    for module in (evaluate, jury_module):
-        monkeypatch.setattr(module, "load_split", load_bare)
+def test_neighbours_that_mean_nothing_are_withheld_where_captions_alone_are_known(
+    world, bare, monkeypatch
+) -> None:
+    params, paths = world[0], bare
     measure = jury_module.fidelity
     monkeypatch.setattr(
         jury_module,
@@ -179,45 +183,47 @@ def test_one_metric_broken_on_purpose_closes_the_gate(world, monkeypatch) -> Non
 def test_too_few_pictures_beside_the_prompts_are_refused(world, monkeypatch) -> None:
     params, paths = world
     greedy = params.evaluate.model_copy(update={"pictures": 1000})
-    assert Jury.open(paths, greedy)  # every test picture is a prompt's; the 120 of val are enough
+    data = Dataset(paths.interim)
+    assert Jury.open(paths, greedy, data=data)  # every test picture is a prompt's; the 120 of val are enough
 
     shutil.rmtree(paths.scratch)
-    monkeypatch.setattr(
-        bench, "load_split", lambda folder, split: select_first(load_split(folder, split), 50)
-    )
+    few = {split: select_first(data[split], 50) for split in ("train", "val", "test")}
+    monkeypatch.setattr(Dataset, "__getitem__", lambda self, split: few[split])
     with pytest.raises(SalonError, match=r"50 real pictures .* lower evaluate\.pictures"):
-        Jury.open(paths, greedy)
+        Jury.open(paths, greedy, data=Dataset(paths.interim))
 
 
 def test_a_picture_with_several_captions_is_reference_once_and_never_beside_its_prompt(world) -> None:
     params, paths = world
-    distinct = Jury.open(paths, params.evaluate)._bench.reference
+    data = Dataset(paths.interim)
+    distinct = Jury.open(paths, params.evaluate, data=data)._bench.reference
     assert len(distinct) == 180  # 120 of test without 60 prompts, 120 of val
 
-    def load_twice(folder: Path, split: str) -> CaptionedImages:
+    class Twice(Dataset):
         """Each picture of a split under two captions, the second ones behind."""
-        rows = load_split(folder, split)
-        return replace(rows, images=torch.cat([rows.images, rows.images])) if split != "train" else rows
+
+        def __getitem__(self, split: str) -> CaptionedImages:
+            rows = super().__getitem__(split)
+            return replace(rows, images=torch.cat([rows.images, rows.images])) if split != "train" else rows
 
     shutil.rmtree(paths.scratch)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "load_split", load_twice)
-        assert torch.equal(Jury.open(paths, params.evaluate)._bench.reference, distinct)
+    again = Jury.open(paths, params.evaluate, data=Twice(paths.interim))
+    assert torch.equal(again._bench.reference, distinct)
 
 
 def test_what_real_pictures_are_to_the_jury_is_worked_out_once(world, monkeypatch) -> None:
     params, paths = world
-    first = Jury.open(paths, params.evaluate)
-    prompts = select_first(load_split(paths.interim, "test"), 60)
-    pictures = prompts.images
+    data = Dataset(paths.interim)
+    first = Jury.open(paths, params.evaluate, data=data)
+    pictures = select_first(data["test"], 60).images
     verdict = first.memorisation(pictures), first.fidelity(pictures)
 
-    def refuse(folder: Path, split: str) -> CaptionedImages:
+    def refuse(self: Dataset, split: str) -> CaptionedImages:
         raise AssertionError(f"decodes {split} again")
 
-    monkeypatch.setattr(bench, "load_split", refuse)
-    again = Jury.open(paths, params.evaluate)
+    monkeypatch.setattr(Dataset, "__getitem__", refuse)
+    again = Jury.open(paths, params.evaluate, data=data)
     assert (again.memorisation(pictures), again.fidelity(pictures)) == verdict
     other_seed = params.evaluate.model_copy(update={"seed": 1})
     with pytest.raises(AssertionError, match="again"):
-        Jury.open(paths, other_seed)
+        Jury.open(paths, other_seed, data=data)

@@ -13,7 +13,7 @@ import yaml
 from export_emoji import export
 from own_pictures import ingest_own
 from salon.commands import recommend
-from salon.data.dataset import load_split
+from salon.data.dataset import Dataset
 from salon.errors import SalonError
 from salon.evaluation.prompts import prompts_per_split
 from salon.files import read_json
@@ -93,7 +93,7 @@ def prepared(root: Path, params: Params) -> Path:
 
 
 def test_an_empty_split_has_pictures_of_the_others_size(root):
-    novel = load_split(Paths(root).interim, "novel")
+    novel = Dataset(Paths(root).interim)["novel"]
     assert len(novel) == 0
     assert novel.images.shape == (0, 3, 32, 32)
     assert novel.attributes == novel.captions == []
@@ -104,7 +104,7 @@ def test_a_folder_without_rows_is_named(tmp_path):
     (tmp_path / "drawings" / "a.png").write_bytes(b"garbage")
     found = ingest_own(tmp_path, "imagefolder", tmp_path / "drawings")
     with pytest.raises(SalonError, match="holds no row: run the ingest stage with a source that has some"):
-        load_split(found.paths.interim, "train")
+        Dataset(found.paths.interim)["train"]
 
 
 def test_validation_passes_with_an_empty_novel_split(prepared):
@@ -129,7 +129,7 @@ def test_towers_are_trained_without_attributes(prepared):
 
 
 def test_prompts_are_those_of_val_and_test(root):
-    assert set(prompts_per_split(Paths(root), 10)) == {"val", "test"}
+    assert set(prompts_per_split(Dataset(Paths(root).interim), 10)) == {"val", "test"}
 
 
 WITHHELD = {"test/density": "test/density: real 1 must be above noise 2"}

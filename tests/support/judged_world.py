@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from salon.data.dataset import load_split
+from salon.data.dataset import Dataset
 from salon.files import write_json
 from salon.judging.classifier import AttributeScorer
 from salon.judging.retriever import Retriever
@@ -65,8 +65,8 @@ def judged_world(ingested_world: Path, tmp_path_factory: pytest.TempPathFactory)
     paths = workspace.paths
     validate.run(workspace.params, paths)
 
-    splits = {split: load_split(paths.interim, split) for split in SPLITS}
-    captions = sorted({caption for split in splits.values() for caption in split.captions})
+    data = Dataset(paths.interim)
+    captions = sorted({caption for split in SPLITS for caption in data.captions(split)})
     torch.manual_seed(0)
     tokenizer = train_tokenizer(captions, vocab_size=CLIP.vocab_size, max_tokens=CLIP.max_tokens)
     tower = ClipTower.after_training(
@@ -76,7 +76,7 @@ def judged_world(ingested_world: Path, tmp_path_factory: pytest.TempPathFactory)
     write_json(paths.codec("pixels") / "config.json", {"family": "pixels"})
     TextStateCache(captions, tower.encode_text(captions)).save(paths.text_states)
 
-    attributes = [row for split in splits.values() for row in split.attributes]
+    attributes = [row for split in SPLITS for row in data.attributes(split)]
     labels = {name: sorted({row[name] for row in attributes}) for name in attributes[0]}
     AttributeScorer(labels, width=8).save_pretrained(paths.scorer)
     Retriever(width=8).save_pretrained(paths.retriever)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from salon.cli import app
 from salon.commands import search
-from salon.data.dataset import load_split
+from salon.data.dataset import Dataset
 from salon.errors import SalonError
 from salon.params import ClipParams
 from salon.paths import Paths
@@ -29,7 +29,7 @@ def world(ingested_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """An ingested workspace with untrained towers."""
     paths = Paths(tmp_path_factory.mktemp("searched"))
     shutil.copytree(ingested_world, paths.root, dirs_exist_ok=True)
-    captions = load_split(paths.interim, "train").captions
+    captions = Dataset(paths.interim).captions("train")
     torch.manual_seed(0)
     tokenizer = train_tokenizer(captions, vocab_size=PARAMS.vocab_size, max_tokens=PARAMS.max_tokens)
     ClipTower.after_training(
@@ -68,7 +68,7 @@ def test_prints_what_the_towers_find_and_draws_it(
     search.run(world, query, split="test", top=3, out=out)
     lines = capsys.readouterr().out.splitlines()
 
-    tower, test = ClipTower.load(world.clip), load_split(world.interim, "test")
+    tower, test = ClipTower.load(world.clip), Dataset(world.interim)["test"]
     similarity = embed_pictures(tower, test.images) @ tower.encode_text([query]).pooled[0]
     best = similarity.argsort(descending=True)[:3].tolist()
     assert lines[:3] == [f"{test.ids[i]}  {similarity[i]:.3f}  {test.captions[i]}" for i in best]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
 
-from salon.data.dataset import load_split
-from salon.data.shards import read_tables, shard_paths
+from salon.data.dataset import Dataset
+from salon.data.shards import shard_paths
 from salon.errors import SalonError
 from salon.images import image_grid, to_float
 from salon.paths import SPLITS, Paths
@@ -28,7 +28,7 @@ def run(paths: Paths, query: str, *, split: str = "train", top: int = 12, out: P
         raise SalonError(f"--top {top} is out of range: 1 or more")
     if out and out.suffix.lower() != ".png":
         raise SalonError(f"--out {out}: the grid is a PNG, name it so")
-    shards = shard_paths(paths.interim, split)
+    data, shards = Dataset(paths.interim), shard_paths(paths.interim, split)
     disable_progress_bar()  # the answer is the output, not the loading of a small file
     tower = ClipTower.load(paths.clip)
     if unknown := tower.unknown_words(query):
@@ -40,15 +40,15 @@ def run(paths: Paths, query: str, *, split: str = "train", top: int = 12, out: P
     cache = EmbeddingCache.locate(paths.scratch / "search", split, inputs=[*weights, *shards])
     embeddings = cache.load()
     if embeddings is None:
-        embeddings = embed_pictures(tower, load_split(paths.interim, split).images)
+        embeddings = embed_pictures(tower, data[split].images)
         cache.save(embeddings)
     hits = nearest(embeddings, tower.encode_text([query]).pooled[0].cpu(), top=top)
 
-    rows = read_tables(paths.interim, [split], columns=["id", "caption"])
+    ids, captions = data.ids(split), data.captions(split)
     for hit in hits:
-        print(f"{rows['id'][hit.row]}  {hit.similarity:.3f}  {rows['caption'][hit.row]}")
+        print(f"{ids[hit.row]}  {hit.similarity:.3f}  {captions[hit.row]}")
     if out:
-        images = to_float(load_split(paths.interim, split).images[[hit.row for hit in hits]])
+        images = to_float(data[split].images[[hit.row for hit in hits]])
         out.parent.mkdir(parents=True, exist_ok=True)
         image_grid(images, columns=min(len(hits), 6), zoom=max(1, 128 // images.shape[-1])).save(out)
         print(f"grid: {out}")

@@ -1,9 +1,11 @@
-"""A split in memory, decoded."""
+"""The ingested rows: splits decoded once, and what their columns say without decoding anything."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from salon.data.shards import read_tables
+from salon.data.shards import read_shard, read_tables, shard_paths
 from salon.errors import SalonError
 
 DECODED_AT_ONCE = 256  # pictures
@@ -30,6 +32,49 @@ class CaptionedImages:
 
     def __len__(self) -> int:
         return len(self.captions)
+
+
+class Dataset:
+    """The splits below `data/interim/`, each decoded when it is first asked for and then kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._decoded: dict[str, CaptionedImages] = {}
+
+    def __getitem__(self, split: str) -> CaptionedImages:
+        """
+        Raises:
+            SalonError: the split is missing, or its pictures are not all of one size.
+        """
+        if split not in self._decoded:
+            self._decoded[split] = load_split(self.folder, split)
+        return self._decoded[split]
+
+    def ids(self, split: str) -> list[str]:
+        """The ids of a split; nothing is decoded."""
+        return self._column(split, "id")
+
+    def captions(self, split: str) -> list[str]:
+        """The captions of a split; nothing is decoded."""
+        return self._column(split, "caption")
+
+    def attributes(self, split: str) -> list[dict[str, str]]:
+        """The attributes of each row of a split; nothing is decoded."""
+        return [dict(pairs) for pairs in self._column(split, "attributes")]
+
+    @cached_property
+    def attribute_names(self) -> list[str]:
+        """What the attributes of the training rows are called, as its first row has them."""
+        shard = read_shard(shard_paths(self.folder, "train")[0], columns=["attributes"])
+        return sorted(name for row in shard["attributes"].slice(0, 1).to_pylist() for name, _ in row)
+
+    @property
+    def has_attributes(self) -> bool:
+        """Whether rows say what their pictures show, beside the caption."""
+        return bool(self.attribute_names)
+
+    def _column(self, split: str, name: str) -> list[Any]:
+        return read_tables(self.folder, [split], columns=[name])[name].to_pylist()
 
 
 def load_split(folder: Path, split: str) -> CaptionedImages:

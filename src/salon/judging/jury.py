@@ -6,7 +6,6 @@ combinations (the reference of fidelity and the null of memorisation), each once
 """
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from salon.data.dataset import CaptionedImages, load_split
+from salon.data.dataset import CaptionedImages, Dataset
 from salon.data.ingest.worlds.phrasings import phrasing_of
 from salon.judging.alignment import CAPTION, Judged, alignment
 from salon.judging.classifier import AttributeScorer
@@ -43,6 +42,7 @@ class Jury:
         scorer: AttributeScorer | None,
         retriever: Retriever,
         *,
+        data: Dataset,
         paths: Paths,
         settings: EvaluateParams,
         device: torch.device | str = "cpu",
@@ -51,33 +51,35 @@ class Jury:
         Raises:
             SalonError: too few pictures are held out beside the prompts.
         """
-        self._paths = paths
+        self._data = data
         self._settings = settings
         self._scorer = scorer.to(device) if scorer else None
         self._retriever = retriever.to(device)
         self._eye = FeatureExtractor().to(device)
-        self._bench = Reference.open(paths, settings, eye=self._eye)
+        self._bench = Reference.open(paths, settings, data=data, eye=self._eye)
 
     @classmethod
-    def open(cls, paths: Paths, settings: EvaluateParams, *, device: torch.device | str = "cpu") -> "Jury":
+    def open(
+        cls, paths: Paths, settings: EvaluateParams, *, data: Dataset, device: torch.device | str = "cpu"
+    ) -> "Jury":
         """Read the scorers and the real pictures of a workspace.
 
         Raises:
             SalonError: something is missing, or too few pictures are held out beside the prompts.
         """
-        has_attributes = load_split(paths.interim, "val").attributes[0]
         return cls(
-            AttributeScorer.from_pretrained(paths.scorer) if has_attributes else None,
+            AttributeScorer.from_pretrained(paths.scorer) if data.has_attributes else None,
             Retriever.from_pretrained(paths.retriever),
+            data=data,
             paths=paths,
             settings=settings,
             device=device,
         )
 
-    @cached_property
+    @property
     def training(self) -> CaptionedImages:
         """The training pictures, decoded when somebody asks."""
-        return load_split(self._paths.interim, "train")
+        return self._data["train"]
 
     @property
     def knows_attributes(self) -> bool:

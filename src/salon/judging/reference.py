@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from salon.data.dataset import load_split
+from salon.data.dataset import Dataset
 from salon.errors import SalonError
 from salon.fingerprint import fingerprint
 from salon.judging.features import FeatureExtractor
@@ -38,7 +38,9 @@ class Reference:
     copies: CopyTest
 
     @classmethod
-    def open(cls, paths: Paths, settings: EvaluateParams, *, eye: FeatureExtractor) -> "Reference":
+    def open(
+        cls, paths: Paths, settings: EvaluateParams, *, data: Dataset, eye: FeatureExtractor
+    ) -> "Reference":
         """Read what an earlier process worked out, or work it out.
 
         Raises:
@@ -50,15 +52,15 @@ class Reference:
         if file.is_file():
             tensors = load_tensors(file)
             return cls(tensors.pop("reference"), CopyTest.from_tensors(tensors))
-        bench = cls._work_out(paths, settings, eye=eye)
+        bench = cls._work_out(data, settings, eye=eye)
         save_tensors(file, {"reference": bench.reference, **bench.copies.to_tensors()})
         for stale in set(file.parent.glob("*.safetensors")) - {file}:  # of other rows or other code
             stale.unlink(missing_ok=True)
         return bench
 
     @classmethod
-    def _work_out(cls, paths: Paths, settings: EvaluateParams, *, eye: FeatureExtractor) -> "Reference":
-        test, val = load_split(paths.interim, "test"), load_split(paths.interim, "val")
+    def _work_out(cls, data: Dataset, settings: EvaluateParams, *, eye: FeatureExtractor) -> "Reference":
+        test, val = data["test"], data["val"]
         # with several captions a picture stands in several rows, prompts and others
         prompts, others = test.images[: settings.pictures], torch.cat([test.images, val.images])
         held_out = others[distinct_rows(others, without=prompts)]
@@ -67,5 +69,5 @@ class Reference:
                 f"{len(held_out)} real pictures of val and test are no prompts, {1 / FALSE_ALARMS:.0f} are "
                 "needed to know what is no copy: lower evaluate.pictures or hold out more pictures"
             )
-        training = load_split(paths.interim, "train").images
+        training = data["train"].images
         return cls(eye.extract(held_out[:REFERENCE]), CopyTest(training, held_out, seed=settings.seed))

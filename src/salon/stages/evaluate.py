@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from salon.data.dataset import Dataset
 from salon.devices import inference_device
 from salon.evaluation.latency import LatencyMeter, describe_machine
 from salon.evaluation.prompts import prompts_per_split, select_first
@@ -56,7 +57,8 @@ def run(params: Params, paths: Paths, name: str) -> None:
     method = load_method(paths.method(name), frozen).to(device)
     ledger = read_json(paths.method(name) / "training.json")
     refuse_leaks(ledger, method=name)
-    jury = Jury.open(paths, settings, device=device)
+    data = Dataset(paths.interim)
+    jury = Jury.open(paths, settings, data=data, device=device)
     studio = BatchSampler(method, TextStateCache.load(paths.text_states), settings, device)
     progress = _open_progress(params, paths, name, codec=config.codec)
     folder = paths.samples(name)
@@ -65,7 +67,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
 
     metrics: dict[str, object] = {}
     seen: dict[str, tuple[list[Judged], torch.Tensor]] = {}
-    prompts = prompts_per_split(paths, settings.pictures)
+    prompts = prompts_per_split(data, settings.pictures)
     for split, asked in prompts.items():
         images = progress.pictures(split.replace("/", "-"), partial(studio.draw, asked))
         judged = jury.look(asked, images)
@@ -140,10 +142,11 @@ def judge_bundle(params: Params, paths: Paths, bundle: Path) -> dict[str, float]
     refuse_leaks(read_json(bundle / METHOD / "training.json"), method="the registered model")
     ((_, exhibit),) = read_models(bundle).items()
     champion = ModelCache().load(exhibit, version="to be judged")
-    prompts = prompts_per_split(paths, params.evaluate.pictures)["val"]
+    data = Dataset(paths.interim)
+    prompts = prompts_per_split(data, params.evaluate.pictures)["val"]
     captions = sorted(set(prompts.captions))
     cache = TextStateCache(captions, champion.captions.tower.encode_text(captions))
-    jury = Jury.open(paths, params.evaluate, device=device)
+    jury = Jury.open(paths, params.evaluate, data=data, device=device)
     studio = BatchSampler(champion.method.to(device), cache, params.evaluate, device)
     return {
         picture.id: float(all(picture.right.values())) for picture in jury.look(prompts, studio.draw(prompts))

@@ -4,6 +4,7 @@ import shutil
 
 import torch
 
+from salon.data.dataset import Dataset
 from salon.devices import inference_device
 from salon.errors import GateError
 from salon.evaluation.prompts import prompts_per_split, select_first
@@ -28,9 +29,10 @@ def run(params: Params, paths: Paths) -> None:
         GateError: a metric puts a sentinel where it cannot stand; the figures are written nevertheless.
     """
     settings = params.evaluate
-    jury = Jury.open(paths, settings, device=inference_device())
+    data = Dataset(paths.interim)
+    jury = Jury.open(paths, settings, data=data, device=inference_device())
     sentinels = Sentinels(jury.training)
-    prompts = prompts_per_split(paths, settings.pictures)
+    prompts = prompts_per_split(data, settings.pictures)
     repeated = select_first(prompts["test"], DIVERSITY_PROMPTS)
 
     metrics: dict[str, dict[str, object]] = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from salon.data.dataset import load_split
+from salon.data.dataset import Dataset
 from salon.data.ingest.worlds.phrasings import phrasing_of, wording_of
 from salon.data.ingest.worlds.scenes import BACKGROUNDS, PHRASINGS, STYLES_RU
 from salon.paths import Paths
@@ -32,7 +32,7 @@ def test_every_phrasing_of_every_scene_is_recognised(lang: str) -> None:
 
 
 def test_a_world_is_asked_for_in_all_phrasings(ingested_world: Path) -> None:
-    rows = load_split(Paths(ingested_world).interim, "train")
+    rows = Dataset(Paths(ingested_world).interim)["train"]
     found = Counter(
         phrasing_of(caption, lang=lang, attributes=attributes)
         for caption, lang, attributes in zip(rows.captions, rows.langs, rows.attributes, strict=True)
