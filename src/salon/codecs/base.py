@@ -6,8 +6,6 @@ A picture becomes a latent and comes back. A codec with weights lives in a folde
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -17,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from salon.errors import SalonError
+from salon.nn.trainable import Trainable
 from salon.params import Fraction, Section
 from salon.weights import save_network
 
@@ -47,16 +46,6 @@ class CodecConfig(Section):
         """These settings, with the networks of `start` wherever nothing else was asked for."""
         inherited = set(self.network_fields) & set(start.network_fields) - self.model_fields_set
         return self.model_copy(update={name: getattr(start, name) for name in inherited})
-
-
-@dataclass(frozen=True)
-class CodecLosses:
-    """What one training step minimises, and its parts for the log."""
-
-    total: Float[Tensor, ""]
-    codes: Int[Tensor, "b n"] | None
-    """The batch's codes, once the codec quantises."""
-    terms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Codec(nn.Module, ABC):
@@ -158,10 +147,20 @@ def need_codes(codec: Codec, family: str) -> DiscreteCodec:
     return codec
 
 
-class CodecTask(nn.Module, ABC):
-    """A codec, and what helps to train it and is thrown away afterwards."""
+class CodecTask(Trainable):
+    """A codec, and what helps to train it and is thrown away afterwards. Its batches are images."""
 
     codec: DiscreteCodec
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.progress = 1.0
+        """Share of the training that is done."""
+        self.codes: Int[Tensor, "b n"] | None = None
+        """Of the last batch, once the codec quantises."""
+
+    def before_step(self, progress: float) -> None:
+        self.progress = progress
 
     def codebook_due(self, progress: float) -> bool:
         """Whether the codebook has to be set before a step at this share of the training."""
@@ -169,9 +168,3 @@ class CodecTask(nn.Module, ABC):
 
     def initialize_codebook(self, images: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> None:
         """Set the codebook from a sample of pictures."""
-
-    @abstractmethod
-    def losses(
-        self, images: Float[Tensor, "b 3 h w"], *, progress: float, generator: torch.Generator
-    ) -> CodecLosses:
-        """The loss on one batch, `progress` (0 to 1) into the training."""

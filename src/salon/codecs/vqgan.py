@@ -16,9 +16,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from salon.codecs.base import CodecConfig, CodecLosses, CodecTask
+from salon.codecs.base import CodecConfig, CodecTask
 from salon.codecs.vqvae import VqVae, VqVaeConfig, reconstruction_error
 from salon.nn.patch_discriminator import PatchDiscriminator
+from salon.nn.trainable import Losses
 from salon.params import Fraction
 
 
@@ -60,9 +61,9 @@ class AdversarialReconstruction(CodecTask):
         self.discriminator = PatchDiscriminator(codec.config.discriminator_channels)
 
     def losses(
-        self, images: Float[Tensor, "b 3 h w"], *, progress: float, generator: torch.Generator
-    ) -> CodecLosses:
-        config = self.codec.config
+        self, batch: Float[Tensor, "b 3 h w"], *, objective: str, generator: torch.Generator
+    ) -> Losses:
+        images, config = batch, self.codec.config
         z_q, quantized = self.codec.quantise(self.codec.embed(images), generator)
         reconstructed = self.codec.decoder(z_q)
         error = reconstruction_error(reconstructed, images, config)
@@ -73,7 +74,7 @@ class AdversarialReconstruction(CodecTask):
         real, fake = self.discriminator(torch.cat([images, reconstructed.detach()])).chunk(2)
         discriminator = (F.relu(1 - real) + F.relu(1 + fake)).mean()
 
-        ramp = min(1.0, progress / max(config.adversarial_warmup_fraction, 1e-8))
+        ramp = min(1.0, self.progress / max(config.adversarial_warmup_fraction, 1e-8))
         codec = (
             error
             + config.commitment_weight * quantized.commitment
@@ -85,4 +86,5 @@ class AdversarialReconstruction(CodecTask):
             "realism": realism.detach(),
             "discriminator": discriminator.detach(),
         }
-        return CodecLosses(codec + discriminator, quantized.codes.view(len(images), -1), terms)
+        self.codes = quantized.codes.view(len(images), -1)
+        return Losses(codec + discriminator, terms)

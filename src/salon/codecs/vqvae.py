@@ -20,10 +20,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from salon.codecs.base import Codec, CodecConfig, CodecLosses, CodecTask, DiscreteCodec
+from salon.codecs.base import Codec, CodecConfig, CodecTask, DiscreteCodec
 from salon.codecs.pixels import PixelCodec
 from salon.errors import SalonError
 from salon.nn.quantizer import Quantized, VectorQuantizer
+from salon.nn.trainable import Losses
 from salon.params import Fraction
 
 GROUP_CHANNELS = 16  # channels per group of GroupNorm
@@ -170,17 +171,18 @@ class Reconstruction(CodecTask):
         self.codec.quantizer.initialise(z.flatten(0, 2), generator)
 
     def losses(
-        self, images: Float[Tensor, "b 3 h w"], *, progress: float, generator: torch.Generator
-    ) -> CodecLosses:
-        z = self.codec.embed(images)
-        if progress < self.codec.config.unquantised_fraction:
+        self, batch: Float[Tensor, "b 3 h w"], *, objective: str, generator: torch.Generator
+    ) -> Losses:
+        images, z = batch, self.codec.embed(batch)
+        if not self.codebook_due(self.progress):
             error = reconstruction_error(self.codec.decoder(z), images, self.codec.config)
-            return CodecLosses(error, None, {"reconstruction": error.detach()})
+            return Losses(error, {"reconstruction": error.detach()})
         z_q, quantized = self.codec.quantise(z, generator)
         error = reconstruction_error(self.codec.decoder(z_q), images, self.codec.config)
         total = error + self.codec.config.commitment_weight * quantized.commitment
         terms = {"reconstruction": error.detach(), "commitment": quantized.commitment.detach()}
-        return CodecLosses(total, quantized.codes.view(len(images), -1), terms)
+        self.codes = quantized.codes.view(len(images), -1)
+        return Losses(total, terms)
 
 
 def reconstruction_error(

@@ -1,6 +1,7 @@
 """The ingested rows: splits decoded once, and what their columns say without decoding anything."""
 
 import io
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,16 @@ class CaptionedImages:
 
     def __len__(self) -> int:
         return len(self.captions)
+
+    def take(self, rows: Sequence[int]) -> "CaptionedImages":
+        """These rows."""
+        return CaptionedImages(
+            ids=[self.ids[i] for i in rows],
+            images=self.images[list(rows)],
+            captions=[self.captions[i] for i in rows],
+            langs=[self.langs[i] for i in rows],
+            attributes=[self.attributes[i] for i in rows],
+        )
 
 
 class Dataset:

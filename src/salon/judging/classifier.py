@@ -1,13 +1,14 @@
 """The independent scorer: which concept, which style, which background does a picture show?
 
 A plain convolutional classifier with one head per attribute, trained on real pictures with its own seed. It
-shares neither architecture nor weights nor training code with the towers that methods see, and nothing that
+shares neither architecture nor weights nor seed with the towers that methods see, and nothing that
 a method optimises depends on it. Unlike the methods it knows the novel combinations: half of the `novel`
 pictures train it, the other half tests it. A judge must know what it judges.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -16,13 +17,21 @@ from torch.nn import functional as F
 
 from salon.data.dataset import CaptionedImages
 from salon.images import to_float
+from salon.nn.trainable import Losses, Trainable
 from salon.weights import load_weights, read_network_config, save_network
 
 MAX_NOISE = 0.15  # std of the noise that training adds, so that small flaws of a generator do not confuse it
 MAX_BLUR = 0.6  # largest share of a 3x3 mean mixed in, likewise
 
 
-class AttributeScorer(nn.Module):
+class LabelledImages(NamedTuple):
+    """A batch of images with the classes of their attributes."""
+
+    images: Float[Tensor, "b 3 h w"]
+    targets: dict[str, Int[Tensor, "b"]]
+
+
+class AttributeScorer(Trainable):
     """Strided convolutions with batch norm, average pooling, and one linear head per attribute."""
 
     def __init__(self, labels: Mapping[str, Sequence[str]], *, width: int, cells: int = 1) -> None:
@@ -63,14 +72,17 @@ class AttributeScorer(nn.Module):
             for name, values in self.labels.items()
         }
 
-    def loss(
-        self, images: Float[Tensor, "b 3 h w"], targets: Mapping[str, Int[Tensor, "b"]]
-    ) -> Float[Tensor, ""]:
-        """Sum of the cross-entropies of all attributes."""
-        logits = self(images)
-        return torch.stack(
-            [F.cross_entropy(logits[name], targets[name], label_smoothing=0.05) for name in self.labels]
-        ).sum()
+    def losses(self, batch: LabelledImages, *, objective: str, generator: torch.Generator) -> Losses:
+        """Sum of the cross-entropies of all attributes, of degraded images."""
+        logits = self(degrade(batch.images, generator))
+        return Losses(
+            torch.stack(
+                [
+                    F.cross_entropy(logits[name], batch.targets[name], label_smoothing=0.05)
+                    for name in self.labels
+                ]
+            ).sum()
+        )
 
     @torch.inference_mode()
     def judge(self, images: UInt8[Tensor, "b 3 h w"], *, batch_size: int = 256) -> list[dict[str, str]]:
@@ -102,6 +114,11 @@ class AttributeScorer(nn.Module):
         return load_weights(cls(**config), folder)
 
 
+def labels_of(attributes: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """The values that each attribute has."""
+    return {name: sorted({row[name] for row in attributes}) for name in attributes[0]}
+
+
 def degrade(images: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> Float[Tensor, "b 3 h w"]:
     """Blur and noise of random strength, the flaws of generated pictures that change no attribute."""
     b, device = images.shape[0], generator.device
@@ -118,14 +135,7 @@ def is_for_training(row_id: str) -> bool:
 
 def select(data: CaptionedImages, keep: Sequence[bool]) -> CaptionedImages:
     """The rows of `data` marked in `keep`."""
-    rows = [i for i, kept in enumerate(keep) if kept]
-    return CaptionedImages(
-        ids=[data.ids[i] for i in rows],
-        images=data.images[rows],
-        captions=[data.captions[i] for i in rows],
-        langs=[data.langs[i] for i in rows],
-        attributes=[data.attributes[i] for i in rows],
-    )
+    return data.take([i for i, kept in enumerate(keep) if kept])
 
 
 def accuracy(verdicts: Sequence[Mapping[str, str]], truth: Sequence[Mapping[str, str]]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """What a codec loses: reconstructed pictures against the originals, and against JPEG and WebP."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,14 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from salon.codecs import DiscreteCodec
+from salon.codecs import CodecConfig, DiscreteCodec
 from salon.data.dataset import CaptionedImages
-from salon.images import to_float, to_uint8
+from salon.errors import GateError
+from salon.images import image_grid, to_float, to_uint8
 from salon.judging.classifier import AttributeScorer, accuracy
 from salon.nn.quantizer import perplexity
 
+GRID_COLUMNS, GRID_ROWS = 12, 3  # of originals, each above a row of reconstructions
 BATCH = 128  # pictures
 RATE_PICTURES = 200  # compared with JPEG and WebP; a sheet of them is one file
 MAX_WEBP_SIDE = 16383  # pixels, a limit of the format
@@ -104,3 +106,33 @@ def _point(name: str, files: Sequence[Tensor], *, quality: int, options: dict[st
         decoded = torch.from_numpy(back).permute(2, 0, 1).unflatten(2, (len(part), -1))  # (3, h, n, w)
         ratios.append(psnr(decoded.permute(2, 0, 1, 3), part))
     return RatePoint(name, quality, sum(sizes) / len(sizes), torch.cat(ratios).mean().item())
+
+
+def reconstruction_grid(codec: DiscreteCodec, images: UInt8[Tensor, "n 3 h w"]) -> Image.Image:
+    """Rows of originals, each above the same images through the codec."""
+    images = images[: GRID_COLUMNS * GRID_ROWS]
+    decoded, _ = reconstruct(codec, images)
+    rows = zip(images.split(GRID_COLUMNS), decoded.split(GRID_COLUMNS), strict=True)
+    shown = torch.cat([part for pair in rows for part in pair])
+    return image_grid(to_float(shown), columns=GRID_COLUMNS, zoom=max(1, 128 // images.shape[-1]))
+
+
+def gate(config: CodecConfig, metrics: Mapping[str, Any], *, name: str) -> None:
+    """Refuse a codec whose reconstructions lose what matters.
+
+    Raises:
+        GateError: an attribute or the PSNR is below what `config` asks for.
+    """
+    weak = [
+        f"{attribute} is recognised in {metrics['accuracy'][attribute]:.1%} of reconstructed val pictures, "
+        f"less than min_accuracy.{attribute} = {least:.1%}"
+        for attribute, least in config.min_accuracy.items()
+        if attribute in metrics.get("accuracy", {}) and metrics["accuracy"][attribute] < least
+    ]
+    if metrics["psnr"] < config.min_psnr:
+        weak.append(f"PSNR is {metrics['psnr']:.1f} dB, less than min_psnr = {config.min_psnr:.1f} dB")
+    if weak:
+        raise GateError(
+            f"codec {name!r}: {'; '.join(weak)}. Raise codecs.{name}.max_steps or codebook_size: "
+            "what the codec loses no method can draw"
+        )

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from torch.nn import functional as F
 
 from salon.data.dataset import CaptionedImages
 from salon.images import to_float
+from salon.judging.classifier import degrade
+from salon.nn.trainable import Losses, Trainable
 from salon.towers.tokenizer import words
 from salon.weights import load_weights, read_network_config, save_network
 
@@ -31,7 +34,15 @@ INITIAL_SCALE, INITIAL_BIAS = 10.0, -10.0  # Zhai 2023, sec. 3.2
 CELLS = 4  # each way: the picture's layout reaches the embedding
 
 
-class Retriever(nn.Module):
+class DescribedImages(NamedTuple):
+    """A batch of images with their captions; `same[i, j]`: caption j fits image i."""
+
+    images: Float[Tensor, "b 3 h w"]
+    captions: list[str]
+    same: Bool[Tensor, "b b"]
+
+
+class Retriever(Trainable):
     """Pictures and captions to unit vectors."""
 
     def __init__(self, *, width: int) -> None:
@@ -62,14 +73,12 @@ class Retriever(nn.Module):
         device = self.log_scale.device
         return F.normalize(self.text(self.bag(numbers.to(device), lengths.to(device))), dim=-1)
 
-    def loss(
-        self, images: Float[Tensor, "b 3 h w"], captions: Sequence[str], same: Bool[Tensor, "b b"]
-    ) -> Float[Tensor, ""]:
-        """Mean over pictures of the loss of all their pairs; `same[i, j]`: caption j fits picture i."""
-        similarity = self.encode_images(images) @ self.encode_text(captions).T
+    def losses(self, batch: DescribedImages, *, objective: str, generator: torch.Generator) -> Losses:
+        """Mean over degraded images of the loss of all their pairs."""
+        similarity = self.encode_images(degrade(batch.images, generator)) @ self.encode_text(batch.captions).T
         logits = self.log_scale.exp() * similarity + self.bias
-        signs = same.to(logits.device).float() * 2 - 1
-        return -F.logsigmoid(signs * logits).sum(dim=1).mean()
+        signs = batch.same.to(logits.device).float() * 2 - 1
+        return Losses(-F.logsigmoid(signs * logits).sum(dim=1).mean())
 
     @torch.inference_mode()
     def choose(
@@ -127,3 +136,10 @@ def draw_candidates(descriptions: Sequence[object], *, seed: int) -> Int[Tensor,
         raise ValueError("all captions describe the same")
     drawn = [[row, *rng.choice(rows, count, replace=False)] for row, rows in enumerate(others)]
     return torch.from_numpy(np.array(drawn, dtype=np.int64))
+
+
+def retrieval_accuracy(retriever: Retriever, data: CaptionedImages, *, seed: int) -> float:
+    """Share of real images that find their own caption."""
+    candidates = draw_candidates(describe(data), seed=seed)
+    chosen = retriever.choose(data.images, data.captions, candidates)
+    return sum(data.captions[row] == own for row, own in zip(chosen, data.captions, strict=True)) / len(data)

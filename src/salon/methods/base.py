@@ -9,7 +9,7 @@ import inspect
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import salon.methods
 from salon.codecs import Codec, load_codec
 from salon.errors import SalonError
+from salon.nn.trainable import Losses, Trainable
 from salon.params import Fraction, Section, parse_section
 from salon.towers.states import TextStates
 from salon.towers.tower import ClipTower, TwoTowers
@@ -76,11 +77,13 @@ class DataShape:
 
 
 @dataclass(frozen=True)
-class Losses:
-    """What one optimizer minimises in one step, and its parts for the log."""
+class Batch:
+    """Some rows of the training set."""
 
-    total: Float[Tensor, ""]
-    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    images: Float[Tensor, "b 3 h w"]
+    text: TextStates
+    precomputed: Tensor | None = None
+    """What `Method.precompute` gave for these images."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class FrozenNets:
         self.towers.to(device)
 
 
-class Method(nn.Module, ABC):
+class Method(Trainable, ABC):
     """A text-to-image method. Pictures are float in [-1, 1]; text comes as the frozen tower's states.
 
     Losses and samplers are pure: tensors and a generator in, tensors out.

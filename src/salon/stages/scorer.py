@@ -1,48 +1,62 @@
-"""Train the independent scorers on real pictures, and refuse them when they cannot judge."""
+"""Train the independent judges on real images, and refuse them when they cannot judge."""
 
-import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 
-from salon.data.dataset import CaptionedImages, load_split
-from salon.devices import single_device
+from salon.data.batches import BatchSource
+from salon.data.dataset import Dataset
 from salon.errors import GateError
-from salon.files import write_json
-from salon.images import to_float
+from salon.files import whole_folder, write_json
 from salon.judging.alignment import CAPTION
-from salon.judging.classifier import AttributeScorer, accuracy, degrade, is_for_training, select
-from salon.judging.retriever import Retriever, describe, draw_candidates
+from salon.judging.classifier import AttributeScorer, accuracy, is_for_training, labels_of, select
+from salon.judging.retriever import Retriever, retrieval_accuracy
+from salon.judging.training_pool import DescribedBatches, LabelledBatches
+from salon.nn.trainable import Trainable
 from salon.params import Params, ScorerParams
 from salon.paths import Paths
-from salon.training.batches import batch_indices
-from salon.training.fit import CPU, FitReport, fit
+from salon.training.module import Optimization
+from salon.training.run import training_run
+from salon.training.trainer import StepCost, Trained, small_network, train
+
+T = TypeVar("T", bound=Trainable)
 
 
 def run(params: Params, paths: Paths) -> None:
     """Write `models/scorer/`, `models/retriever/` and `reports/metrics/scorer.json`.
 
     Raises:
-        GateError: an attribute is recognised in less than `scorer.min_accuracy` of held-out real pictures.
+        GateError: an attribute is recognised in less than `scorer.min_accuracy` of held-out real images.
     """
-    settings = params.scorer
-    train, test, novel = (load_split(paths.interim, split) for split in ("train", "test", "novel"))
-    known = [is_for_training(row_id) for row_id in novel.ids]
-    lessons = TrainingPool(train, select(novel, known))
-    held_out = {"test": test, "novel": select(novel, [not k for k in known])}
+    settings, seed = params.scorer, params.scorer.seed
+    splits = Dataset(paths.interim)
+    known = [is_for_training(row_id) for row_id in splits.ids("novel")]
+    shown = splits["train"], select(splits["novel"], known)
+    held_out = {"test": splits["test"], "novel": select(splits["novel"], [not each for each in known])}
     held_out = {split: data for split, data in held_out.items() if len(data)}
 
-    device = single_device(params.training)
-    retriever, report = train_retriever(lessons, settings, device=device)
-    reports = [report]
-    found = {split: retrieve(retriever, data, seed=settings.seed) for split, data in held_out.items()}
-    networks: list[torch.nn.Module] = [retriever]
+    own = settings.retriever
+    torch.manual_seed(seed)
+    retriever = Retriever(width=own.width)
+    batches = partial(DescribedBatches, batch_size=own.batch_size, seed=seed)
+    pools = batches(*shown), batches(splits["val"])
+    learn = partial(_learn, params=params, paths=paths)
+    trained: list[Trained[Any]] = [
+        learn(retriever, *pools, name="retriever", lr=own.lr, max_steps=own.max_steps)
+    ]
+    found = {split: retrieval_accuracy(retriever, data, seed=seed) for split, data in held_out.items()}
     scorer = None
-    if train.attributes[0]:
-        scorer, report = train_scorer(lessons, settings, device=device)
-        reports.append(report)
-        networks.append(scorer)
+    if splits.has_attributes:
+        torch.manual_seed(seed)
+        labels = labels_of([row for part in shown for row in part.attributes])
+        scorer = AttributeScorer(labels, width=settings.width, cells=settings.cells)
+        labelled = partial(LabelledBatches, scorer, batch_size=settings.batch_size, seed=seed)
+        held = labelled(splits["val"])
+        trained.append(
+            learn(scorer, labelled(*shown), held, name="scorer", lr=settings.lr, max_steps=settings.max_steps)
+        )
         judged = {
             split: accuracy(scorer.judge(data.images), data.attributes) for split, data in held_out.items()
         }
@@ -52,105 +66,51 @@ def run(params: Params, paths: Paths) -> None:
         "held_out_accuracy": judged,
         "held_out_r_precision": found,
         "held_out_pictures": {split: len(data) for split, data in held_out.items()},
-        "loss": round(report.loss, 4),
+        "loss": round(trained[-1].loss, 4),
         "cost": {
-            "train_minutes": round(sum(each.minutes for each in reports), 3),
-            "parameters": sum(p.numel() for network in networks for p in network.parameters()),
+            "train_minutes": round(sum(each.cost.train_minutes for each in trained), 3),
+            "parameters": sum(each.cost.parameters for each in trained),
         },
     }
     write_json(paths.scorer_metrics, metrics)
     if scorer:
         _gate(judged, settings)
-    for folder in (paths.scorer, paths.retriever):
-        shutil.rmtree(folder, ignore_errors=True)
-    paths.scorer.mkdir(parents=True)
-    if scorer:
-        scorer.save_pretrained(paths.scorer)
-    retriever.save_pretrained(paths.retriever)
+    with whole_folder(paths.scorer) as folder:
+        if scorer:
+            scorer.save_pretrained(folder)
+    with whole_folder(paths.retriever) as folder:
+        retriever.save_pretrained(folder)
     print(f"scorer: held-out accuracy {judged}, R-precision {found}")
 
 
-@dataclass(frozen=True)
-class TrainingPool:
-    """Real pictures in two parts: novel combinations are rare, and shown as often as an eighth of a batch.
-
-    Pictures without attributes have none.
-    """
-
-    usual: CaptionedImages
-    novel: CaptionedImages
-
-    @property
-    def parts(self) -> Sequence[CaptionedImages]:
-        return self.usual, self.novel
-
-    def draw(self, step: int, *, batch_size: int, seed: int) -> torch.Tensor:
-        """Rows of the `step`-th batch; novel ones are numbered after the usual ones."""
-        share = max(1, batch_size // 8) if len(self.novel) else 0
-        usual = batch_indices(step, size=len(self.usual), batch_size=batch_size - share, seed=seed)
-        if not share:
-            return usual
-        novel = batch_indices(step, size=len(self.novel), batch_size=share, seed=seed)
-        return torch.cat([usual, len(self.usual) + novel])
-
-
-def train_scorer(
-    lessons: TrainingPool, settings: ScorerParams, *, device: torch.device = CPU
-) -> tuple[AttributeScorer, FitReport]:
-    """The judge of attributes."""
-    attributes = [row for part in lessons.parts for row in part.attributes]
-    images = torch.cat([part.images for part in lessons.parts])
-    torch.manual_seed(settings.seed)
-    names = list(attributes[0])
-    scorer = AttributeScorer(
-        {name: sorted({row[name] for row in attributes}) for name in names},
-        width=settings.width,
-        cells=settings.cells,
-    )
-    targets = scorer.targets(attributes)
-
-    def loss(module: AttributeScorer, step: int) -> torch.Tensor:
-        generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + step)
-        rows = lessons.draw(step, batch_size=settings.batch_size, seed=settings.seed)
-        batch = degrade(to_float(images[rows].to(device)), generator)
-        return module.loss(batch, {name: value[rows].to(device) for name, value in targets.items()})
-
-    report = fit(scorer, loss, name="scorer", total_steps=settings.max_steps, lr=settings.lr, device=device)
-    return scorer, report
+def _learn(
+    judge: T,
+    source: BatchSource,
+    held_out: BatchSource,
+    *,
+    name: str,
+    lr: float,
+    max_steps: int,
+    params: Params,
+    paths: Paths,
+) -> Trained[T]:
+    settings = {"seed": source.seed, "scorer": params.scorer.model_dump()}
+    with training_run(params, paths, name=name, stage="scorer", settings=settings) as (run, resume):
+        return train(
+            judge,
+            source,
+            optimization=Optimization(lr=lr),
+            total_steps=max_steps,
+            cost=StepCost(0),  # judges are on nobody's bill
+            seed=source.seed,
+            settings=small_network(params.training),
+            resume=resume,
+            held_out=held_out,
+            run=run,
+        )
 
 
-def train_retriever(
-    lessons: TrainingPool, settings: ScorerParams, *, device: torch.device = CPU
-) -> tuple[Retriever, FitReport]:
-    """The judge of captions."""
-    own = settings.retriever
-    captions = [caption for part in lessons.parts for caption in part.captions]
-    images = torch.cat([part.images for part in lessons.parts])
-    descriptions = [description for part in lessons.parts for description in describe(part)]
-    number = {description: i for i, description in enumerate(dict.fromkeys(descriptions))}
-    kinds = torch.tensor([number[description] for description in descriptions])
-    torch.manual_seed(settings.seed)
-    retriever = Retriever(width=own.width)
-
-    def loss(module: Retriever, step: int) -> torch.Tensor:
-        generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + step)
-        rows = lessons.draw(step, batch_size=own.batch_size, seed=settings.seed)
-        batch = degrade(to_float(images[rows].to(device)), generator)
-        same = kinds[rows][:, None] == kinds[rows]
-        return module.loss(batch, [captions[row] for row in rows.tolist()], same)
-
-    report = fit(retriever, loss, name="retriever", total_steps=own.max_steps, lr=own.lr, device=device)
-    return retriever, report
-
-
-def retrieve(retriever: Retriever, data: CaptionedImages, *, seed: int) -> float:
-    """Share of real pictures that find their own caption."""
-    candidates = draw_candidates(describe(data), seed=seed)
-    chosen = retriever.choose(data.images, data.captions, candidates)
-    return sum(data.captions[row] == own for row, own in zip(chosen, data.captions, strict=True)) / len(data)
-
-
-def _gate(judged: dict[str, dict[str, float]], settings: ScorerParams) -> None:
+def _gate(judged: Mapping[str, Mapping[str, float]], settings: ScorerParams) -> None:
     weak = [
         f"{name} {value:.1%} on {split}"
         for split, values in judged.items()

@@ -1,4 +1,4 @@
-"""Contrastive training of the towers, and what they know.
+"""Contrastive training of the towers.
 
 InfoNCE in both directions (Radford 2021, fig. 3) with two changes: texts that describe the picture as well as
 its own caption are no negatives (with small worlds a batch repeats descriptions, and pushing them apart
@@ -14,11 +14,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import PreTrainedTokenizerFast
 
+from salon.data.batches import BatchSource
 from salon.data.dataset import CaptionedImages
 from salon.images import to_float
-from salon.towers.tokenizer import words
-from salon.towers.tower import ClipTower
+from salon.nn.trainable import Losses, Trainable
+from salon.params import ClipParams
+from salon.seeding import step_seed
+from salon.towers.tower import TwoTowers, tokenize
 
 Description = tuple[tuple[str, str], ...]
 
@@ -55,10 +59,10 @@ class HardNegatives:
         neighbours: dict[tuple[int, Description], set[Description]] = defaultdict(set)
         for description in self._captions:
             for position in range(len(description)):
-                neighbours[position, _without(description, position)].add(description)
+                neighbours[position, without(description, position)].add(description)
         self._neighbours = {
             description: [
-                sorted(neighbours[position, _without(description, position)] - {description})
+                sorted(neighbours[position, without(description, position)] - {description})
                 for position in range(len(description))
             ]
             for description in self._captions
@@ -81,71 +85,67 @@ class HardNegatives:
         return captions, descriptions
 
 
-def _without(description: Description, position: int) -> Description:
+class Pairs(NamedTuple):
+    """A batch of images and texts; the first b texts are the images' own."""
+
+    images: Float[Tensor, "b 3 h w"]
+    input_ids: Int[Tensor, "m n"]
+    attention_mask: Int[Tensor, "m n"]
+    same: Bool[Tensor, "b m"]
+    """Texts that fit an image."""
+
+
+class PairBatches(BatchSource):
+    """Images with their captions, and captions that differ from them in one attribute."""
+
+    def __init__(
+        self, data: CaptionedImages, tokenizer: PreTrainedTokenizerFast, settings: ClipParams, *, seed: int
+    ) -> None:
+        super().__init__(len(data), batch_size=settings.batch_size, seed=seed)
+        self.images, self.per_row = data.images, settings.hard_negatives
+        distinct = sorted(set(data.captions))
+        number = {caption: i for i, caption in enumerate(distinct)}
+        self.caption_of_row = torch.tensor([number[caption] for caption in data.captions])
+        self.tokens = tokenize(tokenizer, distinct, max_tokens=settings.max_tokens)
+        # rows without attributes are described by their caption alone
+        descriptions = [
+            tuple(sorted(row.items())) or (("caption", caption),)
+            for row, caption in zip(data.attributes, data.captions, strict=True)
+        ]
+        self.numbers = {description: i for i, description in enumerate(dict.fromkeys(descriptions))}
+        self.number_of_row = torch.tensor([self.numbers[description] for description in descriptions])
+        self.negatives = HardNegatives(data.attributes, self.caption_of_row)
+
+    def batch(self, rows: Int[Tensor, "b"], *, step: int) -> Pairs:
+        generator = torch.Generator().manual_seed(step_seed(self.seed, step))
+        extra, extra_descriptions = self.negatives.draw(rows, per_row=self.per_row, generator=generator)
+        own_numbers = self.number_of_row[rows]
+        extra_numbers = torch.tensor([self.numbers[each] for each in extra_descriptions], dtype=torch.long)
+        captions = torch.cat([self.caption_of_row[rows], torch.tensor(extra, dtype=torch.long)])
+        return Pairs(
+            images=to_float(self.images[rows]).to(self.device),
+            input_ids=self.tokens["input_ids"][captions].to(self.device),
+            attention_mask=self.tokens["attention_mask"][captions].to(self.device),
+            same=(own_numbers[:, None] == torch.cat([own_numbers, extra_numbers])).to(self.device),
+        )
+
+
+class ContrastiveTask(Trainable):
+    """Both towers, told which texts belong to which images."""
+
+    def __init__(self, towers: TwoTowers) -> None:
+        super().__init__()
+        self.towers = towers
+
+    def losses(self, batch: Pairs, *, objective: str, generator: torch.Generator) -> Losses:
+        _, texts = self.towers.encode_text(batch.input_ids, batch.attention_mask)
+        images = self.towers.encode_images(batch.images)
+        return Losses(info_nce(images, texts, logit_scale=self.towers.logit_scale, same=batch.same))
+
+
+def without(description: Description, position: int) -> Description:
     return description[:position] + description[position + 1 :]
 
 
 def _draw(n: int, generator: torch.Generator) -> int:
     return int(torch.randint(n, (), generator=generator))
-
-
-class ProbeResult(NamedTuple):
-    """Top-1 accuracy per attribute among alternatives that differ in that attribute alone."""
-
-    accuracy: dict[str, float]
-    trials: int
-
-
-def probe_attributes(
-    tower: ClipTower, pictures: CaptionedImages, vocabulary: CaptionedImages, *, batch_size: int = 256
-) -> ProbeResult:
-    """Can the towers tell a picture's caption from captions with one attribute changed?
-
-    For each attribute the alternatives are captions of `vocabulary` in the same language that describe the
-    picture but for that attribute, each in the wording closest to the picture's own caption.
-    """
-    options: dict[tuple[str, Description], list[str]] = defaultdict(list)
-    for caption, lang, row in zip(vocabulary.captions, vocabulary.langs, vocabulary.attributes, strict=True):
-        options[lang, tuple(sorted(row.items()))].append(caption)
-    options = {key: sorted(set(found)) for key, found in options.items()}
-    neighbours: dict[tuple[str, int, Description], list[Description]] = defaultdict(list)
-    for lang, description in sorted(options):
-        for position in range(len(description)):
-            neighbours[lang, position, _without(description, position)].append(description)
-
-    trials: dict[str, list[tuple[int, list[str]]]] = defaultdict(list)
-    for i, (caption, lang, row) in enumerate(
-        zip(pictures.captions, pictures.langs, pictures.attributes, strict=True)
-    ):
-        own = tuple(sorted(row.items()))
-        for position, (name, _) in enumerate(own):
-            others = [
-                _closest(caption, options[lang, other])
-                for other in neighbours[lang, position, _without(own, position)]
-                if other != own
-            ]
-            if others:
-                trials[name].append((i, [caption, *others]))
-
-    captions = sorted({caption for found in trials.values() for _, texts in found for caption in texts})
-    if not captions:
-        return ProbeResult({}, 0)
-    number = {caption: i for i, caption in enumerate(captions)}
-    texts = tower.encode_text(captions).pooled.cpu()
-    images = torch.cat(
-        [tower.encode_images(to_float(part)).cpu() for part in pictures.images.split(batch_size)]
-    )
-    accuracy = {
-        name: sum(
-            bool((texts[[number[text] for text in candidates]] @ images[i]).argmax() == 0)
-            for i, candidates in found
-        )
-        / len(found)
-        for name, found in trials.items()
-    }
-    return ProbeResult(accuracy, sum(len(found) for found in trials.values()))
-
-
-def _closest(caption: str, candidates: Sequence[str]) -> str:
-    own = set(words(caption))
-    return min(candidates, key=lambda candidate: (len(own ^ set(words(candidate))), candidate))

@@ -1,11 +1,13 @@
-"""Zero-shot classification by the towers: which value of an attribute does a picture show?
+"""What the towers know: captions told apart by one attribute, and zero-shot classification.
 
 One prompt per value, without training anything: the mean embedding of the captions of that value, brought
 back to unit length (prompt ensembling in embedding space, Radford 2021, sec. 3.1.4). Averaged over captions
 that agree in nothing else, it says the value alone, whatever the attributes and the wording of a source are.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,7 +16,71 @@ from torch.nn import functional as F
 
 from salon.data.dataset import CaptionedImages
 from salon.images import to_float
+from salon.towers.contrastive import Description, without
+from salon.towers.tokenizer import words
 from salon.towers.tower import ClipTower
+
+
+class ProbeResult(NamedTuple):
+    """Top-1 accuracy per attribute among alternatives that differ in that attribute alone."""
+
+    accuracy: dict[str, float]
+    trials: int
+
+
+def probe_attributes(
+    tower: ClipTower, pictures: CaptionedImages, vocabulary: CaptionedImages, *, batch_size: int = 256
+) -> ProbeResult:
+    """Can the towers tell a picture's caption from captions with one attribute changed?
+
+    For each attribute the alternatives are captions of `vocabulary` in the same language that describe the
+    picture but for that attribute, each in the wording closest to the picture's own caption.
+    """
+    options: dict[tuple[str, Description], list[str]] = defaultdict(list)
+    for caption, lang, row in zip(vocabulary.captions, vocabulary.langs, vocabulary.attributes, strict=True):
+        options[lang, tuple(sorted(row.items()))].append(caption)
+    options = {key: sorted(set(found)) for key, found in options.items()}
+    neighbours: dict[tuple[str, int, Description], list[Description]] = defaultdict(list)
+    for lang, description in sorted(options):
+        for position in range(len(description)):
+            neighbours[lang, position, without(description, position)].append(description)
+
+    trials: dict[str, list[tuple[int, list[str]]]] = defaultdict(list)
+    for i, (caption, lang, row) in enumerate(
+        zip(pictures.captions, pictures.langs, pictures.attributes, strict=True)
+    ):
+        own = tuple(sorted(row.items()))
+        for position, (name, _) in enumerate(own):
+            others = [
+                _closest(caption, options[lang, other])
+                for other in neighbours[lang, position, without(own, position)]
+                if other != own
+            ]
+            if others:
+                trials[name].append((i, [caption, *others]))
+
+    captions = sorted({caption for found in trials.values() for _, texts in found for caption in texts})
+    if not captions:
+        return ProbeResult({}, 0)
+    number = {caption: i for i, caption in enumerate(captions)}
+    texts = tower.encode_text(captions).pooled.cpu()
+    images = torch.cat(
+        [tower.encode_images(to_float(part)).cpu() for part in pictures.images.split(batch_size)]
+    )
+    accuracy = {
+        name: sum(
+            bool((texts[[number[text] for text in candidates]] @ images[i]).argmax() == 0)
+            for i, candidates in found
+        )
+        / len(found)
+        for name, found in trials.items()
+    }
+    return ProbeResult(accuracy, sum(len(found) for found in trials.values()))
+
+
+def _closest(caption: str, candidates: Sequence[str]) -> str:
+    own = set(words(caption))
+    return min(candidates, key=lambda candidate: (len(own ^ set(words(candidate))), candidate))
 
 
 def value_prompts(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
@@ -23,6 +23,7 @@ from transformers import (
 
 from salon.errors import SalonError
 from salon.files import read_json, write_json
+from salon.images import to_float
 from salon.params import ClipParams
 from salon.towers.cca import CanonicalProjection
 from salon.towers.states import TextStates
@@ -63,6 +64,13 @@ class TwoTowers(nn.Module):
     def encode_images(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
         """Embeddings of unit length of pictures in [-1, 1]."""
         return F.normalize(self.image(pixel_values=images).logits, dim=-1)
+
+    @torch.inference_mode()
+    def embed(self, images: UInt8[Tensor, "n 3 h w"], *, batch_size: int = 512) -> Float[Tensor, "n e"]:
+        """`encode_images` of uint8 images, batch by batch, on the CPU."""
+        device = self.log_scale.device
+        parts = images.split(batch_size)
+        return torch.cat([self.encode_images(to_float(part.to(device))).cpu() for part in parts])
 
     def encode_words(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b w"]:
         """What pictures show of the words of a caption: where `TextStates.words` is expected to be."""

@@ -297,3 +297,37 @@ def _first_line(error: Exception) -> str:
 
 def _without_password(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is going on."""
+
+    store: Store
+    id: str
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        log_params(self.store, self.id, params)
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        log_metrics(self.store, self.id, metrics, step=step)
+
+    def log_grid(self, key: str, image: Image.Image, *, step: int) -> None:
+        log_grid(self.store, self.id, key, image, step=step)
+
+    def log_dataset(self, paths: Paths) -> None:
+        log_dataset(self.store, self.id, paths)
+
+
+@contextmanager
+def run(
+    store: Store, *, name: str, stage: str, tags: Mapping[str, str] | None = None, run_id: str | None = None
+) -> Iterator[Run]:
+    """A run that ends FINISHED when the block ends well, else FAILED."""
+    found = find_or_start_run(store, name=name, stage=stage, run_id=run_id, tags=tags)
+    try:
+        yield Run(store, found)
+    except BaseException:
+        finish_run(store, found, "FAILED")
+        raise
+    finish_run(store, found)

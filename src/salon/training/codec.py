@@ -1,100 +1,69 @@
-"""Training of a codec: the plain loop, on pictures alone."""
+"""What the training of a codec needs beside its losses: a codebook set from images, and a look at its use."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import Any
 
+import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from salon.codecs import CodecTask
-from salon.codecs.base import CodecLosses
-from salon.devices import device_name
+from salon.data.batches import ImageBatches
 from salon.images import to_float
 from salon.nn.quantizer import perplexity
-from salon.training.batches import batch_indices
-from salon.training.budget import count_forward_flops, count_step_flops
-from salon.training.cost import TrainingCost, peak_memory_gb
-from salon.training.fit import CPU, fit
+from salon.tracking.runs import Run
+from salon.training.budget import count_forward_flops
+from salon.training.module import TrainingModule
+from salon.training.trainer import StepCost, count_step
 
-CODEBOOK_PICTURES = 512  # sample from which the codebook is set
-
-Log = Callable[[Mapping[str, float], int], None]
-"""Takes metrics and their step."""
+CODEBOOK_IMAGES = 512  # sample from which the codebook is set
 
 
-@dataclass
-class _CodeUse:
-    """Which codes an epoch has used: one batch says little about a codebook."""
-
-    codebook_size: int
-    codes: list[Tensor]
-
-    def metrics(self) -> dict[str, float]:
-        used = torch.cat(self.codes)
-        self.codes.clear()
-        return {
-            "train/codes_used": float(used.unique().numel()),
-            "train/perplexity": perplexity(used, self.codebook_size),
-        }
-
-
-def train_codec(
-    task: CodecTask,
-    images: Tensor,
-    *,
-    seed: int,
-    name: str,
-    log: Log,
-    log_every_steps: int,
-    device: torch.device = CPU,
-) -> TrainingCost:
-    """Train the task's codec in place on uint8 pictures (n, 3, h, w); returns what it cost.
-
-    It is trained on `device` and comes back to the CPU.
-
-    Raises:
-        FloatingPointError: the loss is not finite.
-    """
-    config = task.codec.config
-    total_steps = config.max_steps
-    use = _CodeUse(task.codec.codebook_size, [])
-    steps_per_epoch = max(1, len(images) // config.batch_size)
-    codebook_is_set = False
-
-    def losses(module: CodecTask, step: int, *, progress: float) -> CodecLosses:
-        rows = batch_indices(step, size=len(images), batch_size=config.batch_size, seed=seed)
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        batch = to_float(images[rows].to(module.codec.codebook.device))
-        return module.losses(batch, progress=progress, generator=generator)
-
-    def loss(module: CodecTask, step: int) -> Tensor:
-        nonlocal codebook_is_set
-        progress = step / total_steps
-        if not codebook_is_set and module.codebook_due(progress):
-            module.initialize_codebook(sample.to(device), torch.Generator().manual_seed(seed))
-            codebook_is_set = True
-        current = losses(module, step, progress=progress)
-        if current.codes is not None:
-            use.codes.append(current.codes.flatten())
-        if step % log_every_steps == 0:
-            log({f"train/{term}": value.item() for term, value in current.terms.items()}, step)
-        if use.codes and ((step + 1) % steps_per_epoch == 0 or step + 1 == total_steps):
-            log(use.metrics(), step)
-        return current.total
-
-    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:CODEBOOK_PICTURES]
-    sample = to_float(images[chosen])
-    # the dearest kind of step, so that the ledger never says too little
-    step_flops = count_step_flops(task, lambda twin: losses(twin, 0, progress=1.0).total)
+def count_codec_cost(task: CodecTask, source: ImageBatches, *, seed: int) -> StepCost:
+    """Of the dearest kind of step, so that the ledger never says too little."""
+    sample = codebook_sample(source, seed=seed)
     codebook_flops = count_forward_flops(lambda: task.codec.encode(sample)) if task.codebook_due(1.0) else 0
-    report = fit(task, loss, name=name, total_steps=total_steps, lr=config.lr, device=device)
-    return TrainingCost(
-        steps=total_steps,
-        train_flops=total_steps * step_flops + codebook_flops,
-        train_minutes=report.minutes,
-        images_seen=total_steps * config.batch_size,
-        parameters=sum(p.numel() for p in task.codec.parameters()),
-        peak_memory_gb=peak_memory_gb(device),
-        precision="32-true",
-        device=device_name(device),
-    )
+    return StepCost(count_step(task, source, seed=seed), codebook_flops)
+
+
+def codebook_sample(source: ImageBatches, *, seed: int) -> Tensor:
+    """Images (n, 3, h, w) that the codebook is set from."""
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
+    return to_float(source.images[order[:CODEBOOK_IMAGES]])
+
+
+class Codebook(Callback):
+    """Sets the codebook when it is due; logs which codes an epoch has used: one batch says little of them."""
+
+    def __init__(self, source: ImageBatches, run: Run | None, *, seed: int) -> None:
+        self._source, self._run, self._seed = source, run, seed
+        self._steps_per_epoch = max(1, len(source) // source.batch_size)
+        self._used: list[Tensor] = []
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        task, step, total = _parts(module)
+        was_due = step > 0 and task.codebook_due((step - 1) / total)
+        if task.codebook_due(step / total) and not was_due:
+            sample = codebook_sample(self._source, seed=self._seed).to(module.device)
+            task.initialize_codebook(sample, torch.Generator().manual_seed(self._seed))
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        task, done, total = _parts(module)
+        if task.codes is None:
+            return
+        self._used.append(task.codes.flatten())
+        if self._run is not None and (done % self._steps_per_epoch == 0 or done == total):
+            used = torch.cat(self._used)
+            self._used.clear()
+            figures = {
+                "train/codes_used": float(used.unique().numel()),
+                "train/perplexity": perplexity(used, task.codec.codebook_size),
+            }
+            self._run.log_metrics(figures, step=done - 1)
+
+
+def _parts(module: L.LightningModule) -> tuple[CodecTask, int, int]:
+    """The task, the steps done and all steps."""
+    assert isinstance(module, TrainingModule)
+    assert isinstance(module.task, CodecTask)
+    return module.task, module.step, module.total_steps

@@ -62,10 +62,20 @@ class ResumeFolder:
 
 
 def resume_folder(paths: Paths, name: str, *, settings: Any, inputs: Iterable[Path]) -> ResumeFolder:
-    """The folder for this method with these settings, inputs and sources of Salon."""
+    """The folder for this training with these settings, inputs and sources of Salon."""
     key = fingerprint(settings, files=inputs, sources=TRAINING_SOURCES)
     return ResumeFolder(paths.scratch / "checkpoints" / f"{name}-{key}")
 
 
 # sources that can change what a training computes
-TRAINING_SOURCES = ("codecs", "data", "images.py", "methods", "nn", "seeding.py", "towers", "training")
+TRAINING_SOURCES = (
+    "codecs",
+    "data",
+    "images.py",
+    "judging",
+    "methods",
+    "nn",
+    "seeding.py",
+    "towers",
+    "training",
+)

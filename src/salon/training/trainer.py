@@ -1,117 +1,134 @@
-"""One Trainer configuration for every method, and the training of one method from start to saved weights."""
+"""One Trainer configuration for everything that is trained, from the first step to the averaged weights."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import MLFlowLogger
-from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
 
+from salon.data.batches import BatchSource
 from salon.data.dataset import CaptionedImages
 from salon.devices import device_name, resolve_devices, resolve_precision, resolve_strategy
 from salon.images import image_grid, to_float
 from salon.methods.base import Method
+from salon.nn.trainable import Trainable
 from salon.params import TrainingParams
 from salon.seeding import seeded_generators
 from salon.towers.states import TextStateCache, TextStates
-from salon.tracking.runs import Store, log_grid
-from salon.training.batches import TrainingBatches
+from salon.tracking.runs import Run
+from salon.training.batches import CHECKS, HeldOut, MethodBatches, Steps
 from salon.training.budget import count_forward_flops, count_step_flops
 from salon.training.checkpoints import TimedCheckpoints, WholeCheckpoints
 from salon.training.cost import TrainingCost, peak_memory_gb
-from salon.training.module import MethodModule
+from salon.training.module import Optimization, TrainingModule
 from salon.training.resume import CHECKPOINT, ResumeFolder
+from salon.training.run import is_main_process
+
+T = TypeVar("T", bound=Trainable)
 
 GRID_PICTURES = 32
+ALONE = {"devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
 
 
-def is_main_process() -> bool:
-    """Whether this process speaks for all that share a training: it alone writes runs, models and lines."""
-    # set by Lightning from the environment that the launchers prepare
-    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+def small_network(settings: TrainingParams) -> TrainingParams:
+    """The settings for a network that no method owns: one device, full precision."""
+    return settings.model_copy(update=ALONE)
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """Counted FLOPs of training one method."""
+    """Counted FLOPs of one training."""
 
     step_flops: float
-    """Of one step over all objectives, averaged over `Method.cost_cycle`."""
-    prepare_flops: int
-    """Of preparing the whole training set, once."""
+    """Of one step over all objectives."""
+    precompute_flops: int = 0
+    """Of what is done once before the first step, or beside the steps."""
+
+
+def count_step(task: Trainable, source: BatchSource, *, seed: int) -> int:
+    """FLOPs of one step of `task` over all objectives, counted on the first batch."""
+    batch = source.batch(source.rows(0), step=0)
+
+    def loss(twin: Trainable, objective: str) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return twin.losses(batch, objective=objective, generator=generator).total
+
+    return sum(count_step_flops(task, partial(loss, objective=each)) for each in task.objectives)
 
 
 def count_cost(method: Method, data: CaptionedImages, cache: TextStateCache, *, seed: int) -> StepCost:
     """What training `method` on `data` will cost, counted on one batch."""
-    rows = torch.arange(method.config.batch_size) % len(data)
-    text = cache.states[cache.indices([data.captions[row] for row in rows.tolist()])]
-    images = to_float(data.images[rows])
-    with torch.no_grad():
-        prepared = method.prepare(images)
-    prepare_flops = count_forward_flops(lambda: method.prepare(images))
-
-    def loss(twin: Method, objective: str, step: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        return twin.losses(
-            images, text, prepared=prepared, objective=objective, step=step, generator=generator
-        ).total
-
-    cycle = [
-        count_step_flops(method, partial(loss, objective=objective, step=step))
-        for step in range(method.cost_cycle)
-        for objective in method.objectives
-    ]
+    rows = [row % len(data) for row in range(method.config.batch_size)]
+    source = MethodBatches(method, data.take(rows), cache, seed=seed)
+    source.to(torch.device("cpu"))
+    images = to_float(source.data.images)
+    precompute_flops = count_forward_flops(lambda: method.precompute(images))
     return StepCost(
-        step_flops=sum(cycle) / method.cost_cycle,
-        prepare_flops=round(prepare_flops / len(rows) * len(data)),
+        step_flops=count_step(method, source, seed=seed),
+        precompute_flops=round(precompute_flops / len(rows) * len(data)),
     )
 
 
+@dataclass(frozen=True)
+class Trained(Generic[T]):
+    """What came out of a training."""
+
+    task: T
+    """On the CPU, with averaged weights."""
+    cost: TrainingCost
+    loss: float
+    """Mean over the last tenth of the steps."""
+
+
 def train(
-    method: Method,
-    data: CaptionedImages,
-    cache: TextStateCache,
+    task: T,
+    source: BatchSource,
     *,
-    preview: TextStates,
+    optimization: Optimization,
     total_steps: int,
     cost: StepCost,
     seed: int,
     settings: TrainingParams,
     resume: ResumeFolder,
-    store: Store | None,
-    run_id: str | None,
-) -> tuple[Method, TrainingCost]:
+    held_out: BatchSource | None = None,
+    run: Run | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> "Trained[T]":
     """Train for `total_steps`, going on from the checkpoint in `resume` if there is one.
 
     Args:
-        store: Where to log, with `run_id`; neither in processes that are not the main one.
-
-    Returns:
-        The method with averaged weights, and what it cost.
+        held_out: Where the held-out value of the objectives is measured, every twentieth of the steps.
+        run: Where to log; None in processes that are not the main one.
 
     Raises:
         FloatingPointError: the loss is not finite.
     """
-    module = MethodModule(
-        method, data, cache, total_steps=total_steps, seed=seed, cuda_graphs=settings.cuda_graphs
+    module = TrainingModule(
+        task,
+        source,
+        optimization=optimization,
+        total_steps=total_steps,
+        seed=seed,
+        held_out=held_out,
+        cuda_graphs=settings.cuda_graphs,
     )
     start_step = resume.start_step()
     clock = _Clock(resume)
-    precision = resolve_precision(settings.precision, accelerator=settings.accelerator)
-    logger = MLFlowLogger(tracking_uri=store.uri, run_id=run_id) if store else False
     trainer = L.Trainer(
         accelerator=settings.accelerator,
         devices=resolve_devices(settings.devices),
         num_nodes=settings.num_nodes,
-        strategy=resolve_strategy(settings, objectives=len(method.objectives)),
-        precision=precision,
+        strategy=resolve_strategy(settings, objectives=len(task.objectives)),
+        precision=resolve_precision(settings.precision, accelerator=settings.accelerator),
         max_epochs=1,
-        logger=logger,
+        val_check_interval=max(1, total_steps // CHECKS),
+        num_sanity_val_steps=0,
+        logger=MLFlowLogger(tracking_uri=run.store.uri, run_id=run.id) if run else False,
         log_every_n_steps=settings.log_every_steps,
         enable_model_summary=False,
         enable_checkpointing=False,  # our own: see TimedCheckpoints
@@ -119,45 +136,42 @@ def train(
         use_distributed_sampler=False,  # the loader shares the batches out itself
         callbacks=[
             clock,
-            _Grids(preview, store, run_id, total_steps=total_steps, grids=settings.grids, seed=seed),
+            *callbacks,
             TimedCheckpoints(
                 resume.folder / f"{CHECKPOINT}.ckpt", every_seconds=settings.checkpoint_every_seconds
             ),
             TQDMProgressBar(refresh_rate=settings.log_every_steps),
         ],
     )
-    batches = TrainingBatches(
-        size=len(data),
-        batch_size=method.config.batch_size,
-        total_steps=total_steps,
-        seed=seed,
-        start_step=start_step,
-        rank=trainer.global_rank,
-        world_size=trainer.world_size,
-    )
+    share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+    steps = Steps(source, total_steps, start_step, **share)
+    looks = HeldOut(held_out, total_steps, **share) if held_out else None
     if start_step and is_main_process():
         print(f"resuming at step {start_step} of {total_steps}")
     if start_step < total_steps:
-        trainer.fit(module, batches, ckpt_path=resume.checkpoint, weights_only=True)
+        task.train()
+        trainer.fit(module, steps, looks, ckpt_path=resume.checkpoint, weights_only=True)
     elif resume.checkpoint:
-        state = torch.load(resume.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        module.load_state_dict(state)
-    ledger = TrainingCost(
+        state = torch.load(resume.checkpoint, map_location="cpu", weights_only=True)
+        module.load_state_dict(state["state_dict"])
+        module.on_load_checkpoint(state)
+    spent = TrainingCost(
         steps=total_steps,
-        train_flops=round(total_steps * cost.step_flops) + cost.prepare_flops,
+        train_flops=round(total_steps * cost.step_flops) + cost.precompute_flops,
         train_minutes=clock.seconds / 60,
-        images_seen=total_steps * method.config.batch_size,
-        parameters=sum(p.numel() for p in method.parameters()),
+        images_seen=total_steps * source.batch_size,
+        parameters=sum(p.numel() for p in task.parameters()),
         peak_memory_gb=peak_memory_gb(trainer.strategy.root_device),
         precision=str(trainer.precision),
         device=device_name(trainer.strategy.root_device),
         warnings=module.warnings,
     )
-    return module.averaged.cpu().eval(), ledger
+    last = module.last_losses
+    return Trained(module.averaged.cpu().eval(), spent, loss=sum(last) / max(1, len(last)))  # type: ignore[arg-type]
 
 
 class _Clock(Callback):
-    """Time within steps over all attempts; sample grids and what is between steps are excluded."""
+    """Time within steps over all attempts; grids, held-out values and what is between steps are excluded."""
 
     def __init__(self, resume: ResumeFolder) -> None:
         self._resume = resume
@@ -185,31 +199,23 @@ class _Clock(Callback):
             self._resume.remember_seconds(self.seconds)
 
 
-class _Grids(Callback):
-    """Logs pictures of fixed captions and seeds, evenly spaced over the training."""
+class SampleGrids(Callback):
+    """Logs images of fixed captions and seeds, evenly spaced over the training."""
 
     def __init__(
-        self,
-        preview: TextStates,
-        store: Store | None,
-        run_id: str | None,
-        *,
-        total_steps: int,
-        grids: int,
-        seed: int,
+        self, preview: TextStates, run: Run | None, *, total_steps: int, grids: int, seed: int
     ) -> None:
         self._preview = preview[:GRID_PICTURES]
-        self._store, self._run_id, self._seed = store, run_id, seed
+        self._run, self._seed = run, seed
         self._due = {round(total_steps * (i + 1) / grids) for i in range(grids)}
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
-        assert isinstance(module, MethodModule)
-        step = module.step
-        if step not in self._due or self._store is None or self._run_id is None:
+        assert isinstance(module, TrainingModule)
+        if module.step not in self._due or self._run is None:
             return
         averaged = module.averaged.eval()
+        assert isinstance(averaged, Method)
         text = self._preview.to(module.device)
-        generators = seeded_generators(self._seed, len(text))
-        images = averaged.sample(text, generator=generators)
+        images = averaged.sample(text, generator=seeded_generators(self._seed, len(text)))
         grid = image_grid(images, columns=8, zoom=max(1, 128 // images.shape[-1]))
-        log_grid(self._store, self._run_id, "train_grid", grid, step=step)
+        self._run.log_grid("train_grid", grid, step=module.step)
