@@ -48,7 +48,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     cost = count_cost(method, train_split, cache, seed=params.training_seed)
     total_steps = steps_within(
         params.budget.train_flops,
-        shared_flops=shared_flops + cost.prepare_flops,
+        shared_flops=shared_flops + cost.precompute_flops,
         step_flops=cost.step_flops,
         name=name,
     )

@@ -1,18 +1,17 @@
 """Training batches: which rows each step takes, and the data where a step can reach them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from salon.data.dataset import CaptionedImages
 from salon.errors import SalonError
 from salon.images import to_float
-from salon.towers.states import TextStateCache, TextStates
+from salon.towers.states import Batch, TextStateCache
 
 RESIDENT_SHARE = 0.25  # of a GPU's free memory that the training set may take; the rest is for training
 
@@ -88,17 +87,8 @@ class TrainingBatches:
             )
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What `Method.losses` reads of some rows."""
-
-    images: Float[Tensor, "b 3 h w"]
-    text: TextStates
-    prepared: Tensor | None
-
-
 class BatchSource:
-    """Pictures, text states and what a method prepared: on the training's device where they fit there.
+    """Pictures, text states and what a method precomputed: on the training's device where they fit there.
 
     Copied row by row they would have a GPU wait for the CPU in every step.
     """
@@ -107,19 +97,24 @@ class BatchSource:
         self,
         data: CaptionedImages,
         cache: TextStateCache,
-        prepared: Tensor | None,
+        precomputed: Tensor | None,
         *,
         device: torch.device,
     ) -> None:
         captions, states = cache.indices(data.captions), cache.states
-        tensors = [data.images, captions, *vars(states).values(), *([] if prepared is None else [prepared])]
+        tensors = [
+            data.images,
+            captions,
+            *vars(states).values(),
+            *([] if precomputed is None else [precomputed]),
+        ]
         self.is_resident = sum(each.nbytes for each in tensors) <= RESIDENT_SHARE * _free_bytes(device)
         """Whether a batch is made on the device alone."""
         self.device = device
         self._home = device if self.is_resident else torch.device("cpu")
         self._images, self._captions = data.images.to(self._home), captions.to(self._home)
         self._states = states.to(self._home)
-        self._prepared = None if prepared is None else prepared.to(self._home)
+        self._precomputed = None if precomputed is None else precomputed.to(self._home)
 
     def batch(self, rows: Int[Tensor, "b"]) -> Batch:
         """These rows, on the device."""
@@ -127,7 +122,7 @@ class BatchSource:
         return Batch(
             images=to_float(self._images[rows].to(self.device)),
             text=self._states[self._captions[rows]].to(self.device),
-            prepared=None if self._prepared is None else self._prepared[rows].to(self.device),
+            precomputed=None if self._precomputed is None else self._precomputed[rows].to(self.device),
         )
 
 

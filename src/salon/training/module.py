@@ -22,7 +22,7 @@ from salon.training.batches import BatchSource
 from salon.training.cuda_graph import RecordedStep
 from salon.training.schedule import warmup_hold_decay
 
-PREPARE_BATCH = 256  # pictures
+PRECOMPUTE_BATCH = 256  # pictures
 CHECK_EVERY_STEPS = 200  # between two looks at the health of a training
 TERMS_DECAY = 0.98  # of the running averages that are looked at, per step
 
@@ -77,8 +77,8 @@ class MethodModule(L.LightningModule):
     def on_fit_start(self) -> None:
         """Frozen nets and data follow the module to its device."""
         self.method.frozen.to(self.device)
-        prepared = prepare_all(self.method, self._data.images, device=self.device)
-        self._feed = BatchSource(self._data, self._cache, prepared, device=self.device)
+        precomputed = precompute_all(self.method, self._data.images, device=self.device)
+        self._feed = BatchSource(self._data, self._cache, precomputed, device=self.device)
         self._generator = torch.Generator(self.device)
 
     def on_train_start(self) -> None:
@@ -176,15 +176,7 @@ class MethodModule(L.LightningModule):
             ) from error
 
     def _losses(self, objective: str, rows: Tensor, generator: torch.Generator) -> Losses:
-        batch = self._feed.batch(rows)
-        return self.method.losses(
-            batch.images,
-            batch.text,
-            prepared=batch.prepared,
-            objective=objective,
-            step=self.step,
-            generator=generator,
-        )
+        return self.method.losses(self._feed.batch(rows), objective=objective, generator=generator)
 
     @property
     def _can_replay(self) -> bool:
@@ -251,16 +243,16 @@ class MethodModule(L.LightningModule):
 
 
 @torch.no_grad()
-def prepare_all(
-    method: Method, images: Tensor, *, device: torch.device | str, batch_size: int = PREPARE_BATCH
+def precompute_all(
+    method: Method, images: Tensor, *, device: torch.device | str, batch_size: int = PRECOMPUTE_BATCH
 ) -> Tensor | None:
-    """`Method.prepare` of every picture of a training set, uint8 (n, 3, h, w), kept on the CPU."""
+    """`Method.precompute` of every picture of a training set, uint8 (n, 3, h, w), kept on the CPU."""
     parts = []
     for batch in images.split(batch_size):
-        prepared = method.prepare(to_float(batch.to(device)))
-        if prepared is None:
+        precomputed = method.precompute(to_float(batch.to(device)))
+        if precomputed is None:
             return None
-        parts.append(prepared.cpu())
+        parts.append(precomputed.cpu())
     return torch.cat(parts)
 
 

@@ -18,7 +18,7 @@ from salon.images import image_grid, to_float
 from salon.methods.base import Method
 from salon.params import TrainingParams
 from salon.seeding import seeded_generators
-from salon.towers.states import TextStateCache, TextStates
+from salon.towers.states import Batch, TextStateCache, TextStates
 from salon.tracking.runs import Store, log_grid
 from salon.training.batches import TrainingBatches
 from salon.training.budget import count_forward_flops, count_step_flops
@@ -41,9 +41,9 @@ class StepCost:
     """Counted FLOPs of training one method."""
 
     step_flops: float
-    """Of one step over all objectives, averaged over `Method.cost_cycle`."""
-    prepare_flops: int
-    """Of preparing the whole training set, once."""
+    """Of one step over all objectives."""
+    precompute_flops: int
+    """Of `Method.precompute` over the whole training set, once."""
 
 
 def count_cost(method: Method, data: CaptionedImages, cache: TextStateCache, *, seed: int) -> StepCost:
@@ -52,23 +52,18 @@ def count_cost(method: Method, data: CaptionedImages, cache: TextStateCache, *, 
     text = cache.states[cache.indices([data.captions[row] for row in rows.tolist()])]
     images = to_float(data.images[rows])
     with torch.no_grad():
-        prepared = method.prepare(images)
-    prepare_flops = count_forward_flops(lambda: method.prepare(images))
+        batch = Batch(images, text, method.precompute(images))
+    precompute_flops = count_forward_flops(lambda: method.precompute(images))
 
-    def loss(twin: Method, objective: str, step: int) -> Tensor:
+    def loss(twin: Method, objective: str) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return twin.losses(
-            images, text, prepared=prepared, objective=objective, step=step, generator=generator
-        ).total
+        return twin.losses(batch, objective=objective, generator=generator).total
 
-    cycle = [
-        count_step_flops(method, partial(loss, objective=objective, step=step))
-        for step in range(method.cost_cycle)
-        for objective in method.objectives
-    ]
     return StepCost(
-        step_flops=sum(cycle) / method.cost_cycle,
-        prepare_flops=round(prepare_flops / len(rows) * len(data)),
+        step_flops=sum(
+            count_step_flops(method, partial(loss, objective=objective)) for objective in method.objectives
+        ),
+        precompute_flops=round(precompute_flops / len(rows) * len(data)),
     )
 
 
@@ -144,7 +139,7 @@ def train(
         module.load_state_dict(state)
     ledger = TrainingCost(
         steps=total_steps,
-        train_flops=round(total_steps * cost.step_flops) + cost.prepare_flops,
+        train_flops=round(total_steps * cost.step_flops) + cost.precompute_flops,
         train_minutes=clock.seconds / 60,
         images_seen=total_steps * method.config.batch_size,
         parameters=sum(p.numel() for p in method.parameters()),
