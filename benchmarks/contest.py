@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from salon.codecs import VqVae
 from salon.methods.base import Method
 from salon.seeding import seeded_generators
+from salon.towers.states import Batch
 
 BATCH = 16
 CPU = torch.device("cpu")
@@ -82,15 +83,11 @@ def our_step(method: Method, world: World) -> Run:
     images = world.data.images[:BATCH].float() / 127.5 - 1
     text = world.cache.states[torch.arange(BATCH)]
     with torch.no_grad():
-        prepared = method.prepare(images)
+        batch = Batch(images, text, method.precompute(images))
     generator = torch.Generator().manual_seed(0)
     return training_step(
         method,
-        lambda: (
-            method.losses(
-                images, text, prepared=prepared, objective="model", step=0, generator=generator
-            ).total
-        ),
+        lambda: method.losses(batch, objective="model", generator=generator).total,
     )
 
 

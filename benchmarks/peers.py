@@ -98,7 +98,7 @@ def gpt(world: World) -> list[Question]:
     ours = world.method("dalle", codec=codes_only(world))
     config, vocabulary, cells = ours.config, ours.codebook_size, ours.cells
     heads, hidden = config.width // config.head_width, ours.transformer.blocks[0].down.in_features
-    codes = ours.prepare(world.data.images[:BATCH].float() / 127.5 - 1)
+    codes = ours.precompute(world.data.images[:BATCH].float() / 127.5 - 1)
 
     llama = LlamaForCausalLM(
         LlamaConfig(
@@ -194,7 +194,7 @@ def masked_prior(world: World) -> list[Question]:
 
     ours = world.method("vqvae", codec=codes_only(world), guidance_start=0.0)  # in all passes, as the peer
     config, vocabulary, cells = ours.config, ours.codebook_size, ours.cells
-    codes = ours.prepare(world.data.images[:BATCH].float() / 127.5 - 1)
+    codes = ours.precompute(world.data.images[:BATCH].float() / 127.5 - 1)
     # the caption is one vector, as ours; no T5 is loaded for it
     t5.T5_CONFIGS[t5.DEFAULT_T5_NAME] = {"config": SimpleNamespace(d_model=config.width)}
     captions = torch.randn(BATCH, 1, config.width)

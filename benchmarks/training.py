@@ -34,6 +34,7 @@ from salon.methods.base import Method
 from salon.params.profiles import lay_over
 from salon.paths import Paths
 from salon.seeding import seeded_generators
+from salon.towers.states import Batch
 from salon.training.batches import TrainingBatches
 from salon.training.module import MethodModule
 from salon.training.trainer import count_cost
@@ -107,7 +108,7 @@ def time_arithmetic(method: Method, world: World, *, repeats: int, device: torch
     text = world.cache.states[world.cache.indices([world.data.captions[row] for row in rows.tolist()])]
     text = text.to(device)
     with torch.no_grad():
-        prepared = method.prepare(images)
+        batch = Batch(images, text, method.precompute(images))
     generator = torch.Generator(device).manual_seed(SEED)
     optimizers = [
         torch.optim.AdamW(method.parameters_of(objective), lr=1e-5, betas=method.config.betas, fused=True)
@@ -117,9 +118,7 @@ def time_arithmetic(method: Method, world: World, *, repeats: int, device: torch
     def step() -> None:
         for objective, optimizer in zip(method.objectives, optimizers, strict=True):
             with autocast(device):
-                losses = method.losses(
-                    images, text, prepared=prepared, objective=objective, step=0, generator=generator
-                )
+                losses = method.losses(batch, objective=objective, generator=generator)
             optimizer.zero_grad(set_to_none=True)
             losses.total.backward()
             torch.nn.utils.clip_grad_norm_(method.parameters_of(objective), 1.0)

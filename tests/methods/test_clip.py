@@ -7,7 +7,7 @@ from frozen_nets import pixel_frozen
 from salon.errors import SalonError
 from salon.methods.base import DataShape
 from salon.methods.clip import Clip, ClipConfig
-from salon.towers.states import TextStates
+from salon.towers.states import Batch, TextStates
 
 SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, words_width=8)
 
@@ -38,15 +38,12 @@ def generators(count: int) -> list[torch.Generator]:
 def test_training_reads_no_caption() -> None:
     method = make_clip()
     images = torch.rand(4, 3, 16, 16) * 2 - 1
-    prepared = method.prepare(images)
-    assert torch.equal(prepared, method.towers.encode_words(images))
+    precomputed = method.precompute(images)
+    assert torch.equal(precomputed, method.towers.encode_words(images))
     losses = [
         method.losses(
-            images,
-            make_text(4, seed=seed),
-            prepared=prepared,
+            Batch(images, make_text(4, seed=seed), precomputed),
             objective="model",
-            step=0,
             generator=torch.Generator().manual_seed(1),
         ).total
         for seed in (0, 1)
@@ -65,13 +62,12 @@ def test_the_network_sees_the_embedding_or_the_null_one() -> None:
     config = ClipConfig(family="clip", embedding_dropout=0.5)
     method = Watched(config, SHAPE, pixel_frozen(SHAPE.pooled_width))
     images = torch.rand(64, 3, 16, 16) * 2 - 1
-    prepared = make_text(64).words
-    method.losses(
-        images, make_text(64), prepared=prepared, objective="model", step=0, generator=torch.Generator()
-    )
+    embeddings = make_text(64).words
+    batch = Batch(images, make_text(64), embeddings)
+    method.losses(batch, objective="model", generator=torch.Generator())
     null = (seen[0] == method.null_embedding).all(dim=1)
     assert 16 < null.sum() < 48
-    assert torch.equal(seen[0][~null], prepared[~null])
+    assert torch.equal(seen[0][~null], embeddings[~null])
 
 
 def test_guidance_extrapolates_from_the_null_embedding() -> None:

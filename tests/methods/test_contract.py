@@ -18,7 +18,7 @@ from salon.methods.base import (
     read_config,
 )
 from salon.seeding import seeded_generators
-from salon.towers.states import TextStates
+from salon.towers.states import Batch, TextStates
 
 IMAGE_SIZE = 16
 PICTURES = 8
@@ -75,7 +75,7 @@ def overfitted(family: str, pictures: torch.Tensor, captions: TextStates, frozen
     method_class, config = read_config(family, {"family": family})
     method = method_class(config, SHAPE, frozen)
     repeated = torch.arange(2 * PICTURES) % PICTURES
-    prepared = prepare(method, pictures[repeated])
+    batch = batch_of(method, pictures[repeated], captions[repeated])
     optimizers = {
         objective: torch.optim.AdamW(method.parameters_of(objective), lr=config.lr, betas=config.betas)
         for objective in method.objectives
@@ -85,14 +85,7 @@ def overfitted(family: str, pictures: torch.Tensor, captions: TextStates, frozen
         for objective, optimizer in optimizers.items():
             for group in optimizer.param_groups:  # decayed to zero, as in a real training
                 group["lr"] = config.lr * min(1.0, 2 * (1 - step / OVERFIT_STEPS))
-            losses = method.losses(
-                pictures[repeated],
-                captions[repeated],
-                prepared=prepared,
-                objective=objective,
-                step=step,
-                generator=generator,
-            )
+            losses = method.losses(batch, objective=objective, generator=generator)
             optimizer.zero_grad()
             losses.total.backward()
             torch.nn.utils.clip_grad_norm_(method.parameters_of(objective), config.grad_clip_norm)
@@ -100,9 +93,9 @@ def overfitted(family: str, pictures: torch.Tensor, captions: TextStates, frozen
     return method.eval()
 
 
-def prepare(method: Method, pictures: torch.Tensor) -> torch.Tensor | None:
+def batch_of(method: Method, pictures: torch.Tensor, captions: TextStates) -> Batch:
     with torch.no_grad():
-        return method.prepare(pictures)
+        return Batch(pictures, captions, method.precompute(pictures))
 
 
 def sample(method: Method, captions: TextStates, *, seed: int) -> torch.Tensor:
@@ -166,39 +159,14 @@ def test_the_same_batch_and_generator_give_the_same_loss(
     for objective in overfitted.objectives:
         first, second = (
             overfitted.losses(
-                pictures,
-                captions,
-                prepared=prepare(overfitted, pictures),
+                batch_of(overfitted, pictures, captions),
                 objective=objective,
-                step=7,
-                generator=torch.Generator().manual_seed(9),
-            ).total
-            for _ in range(2)
-        )
-        assert torch.equal(first, second)
-
-
-def test_what_may_be_replayed_does_not_read_the_step(
-    overfitted: Method, pictures: torch.Tensor, captions: TextStates
-) -> None:
-    """A recording has one step's number in it for good."""
-    if not overfitted.replayable:
-        pytest.skip("its losses do not say that they may be replayed")
-    assert overfitted.cost_cycle == 1
-    for objective in overfitted.objectives:
-        first, later = (
-            overfitted.losses(
-                pictures,
-                captions,
-                prepared=prepare(overfitted, pictures),
-                objective=objective,
-                step=step,
                 generator=torch.Generator().manual_seed(9),
             )
-            for step in (0, 977)
+            for _ in range(2)
         )
-        assert torch.equal(first.total, later.total)
-        assert all(torch.equal(first.terms[name], later.terms[name]) for name in first.terms | later.terms)
+        assert torch.equal(first.total, second.total)
+        assert all(torch.equal(first.terms[name], second.terms[name]) for name in first.terms | second.terms)
 
 
 class Waits(TorchDispatchMode):
@@ -223,16 +191,11 @@ def test_what_may_be_replayed_never_waits(
 ) -> None:
     if not overfitted.replayable:
         pytest.skip("its losses do not say that they may be replayed")
-    prepared = prepare(overfitted, pictures)
+    batch = batch_of(overfitted, pictures, captions)
     for objective in overfitted.objectives:
         with Waits() as waits, torch.enable_grad():
             overfitted.losses(
-                pictures,
-                captions,
-                prepared=prepared,
-                objective=objective,
-                step=0,
-                generator=torch.Generator().manual_seed(9),
+                batch, objective=objective, generator=torch.Generator().manual_seed(9)
             ).total.backward()
         assert waits.found == []
     with Waits() as waits:
@@ -247,19 +210,14 @@ def test_every_parameter_is_trained(
     torch.manual_seed(0)
     method_class, config = read_config(family, {"family": family})
     method = method_class(config, SHAPE, frozen)
-    prepared = prepare(method, pictures)
+    batch = batch_of(method, pictures, captions)
     before = {name: value.clone() for name, value in method.named_parameters() if value.requires_grad}
     for objective in method.objectives:
         optimizer = torch.optim.Adam(method.parameters_of(objective))  # moves on any gradient but zero
         for step in range(12):
             optimizer.zero_grad()
             method.losses(
-                pictures,
-                captions,
-                prepared=prepared,
-                objective=objective,
-                step=step,
-                generator=torch.Generator().manual_seed(step),
+                batch, objective=objective, generator=torch.Generator().manual_seed(step)
             ).total.backward()
             optimizer.step()
     idle = [name for name, value in before.items() if torch.equal(value, method.get_parameter(name))]

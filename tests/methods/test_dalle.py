@@ -12,6 +12,7 @@ from salon.methods.base import DataShape
 from salon.methods.dalle import Dalle, DalleConfig
 from salon.nn.code_prediction import gumbel
 from salon.seeding import seeded_generators
+from salon.towers.states import Batch
 
 SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH, words_width=WIDTH)
 FROZEN = colour_frozen()
@@ -57,11 +58,8 @@ def test_the_first_loss_is_that_of_an_even_guess() -> None:
     method = make_method()
     codes = torch.randint(8, (4, 16))
     loss = method.losses(
-        torch.zeros(4, 3, 16, 16),
-        make_text(4),
-        prepared=codes,
+        Batch(torch.zeros(4, 3, 16, 16), make_text(4), codes),
         objective="model",
-        step=0,
         generator=torch.Generator().manual_seed(0),
     ).total
     assert loss.item() == pytest.approx(math.log(8), rel=1e-5)
@@ -78,10 +76,10 @@ def test_codes_are_drawn_from_the_softmax(temperature: float) -> None:
     assert torch.allclose(shares, (bias / temperature).softmax(0), atol=0.03)
 
 
-def test_prepare_gives_the_codes() -> None:
+def test_precompute_gives_the_codes() -> None:
     method = make_method()
     codes = torch.randint(8, (2, 16))
-    assert torch.equal(method.prepare(method.codec.decode(codes)), codes)
+    assert torch.equal(method.precompute(method.codec.decode(codes)), codes)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +87,7 @@ def test_prepare_gives_the_codes() -> None:
     [
         ({"guidance_scale": 0.5}, "guidance_scale 0.5 is out of range: 1 to 20"),
         ({"guidance_scale": float("nan")}, "guidance_scale nan is out of range"),
-        ({"num_inference_steps": 8}, "num_inference_steps 8: dalle writes a picture in exactly 16 steps"),
+        ({"num_inference_steps": 8}, "num_inference_steps 8 is out of range: this method takes 16 only"),
     ],
 )
 def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
@@ -97,7 +95,7 @@ def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
         make_method().sample(make_text(1), generator=torch.Generator(), **arguments)
 
 
-def test_its_own_number_of_steps_is_no_dial_but_no_error_either() -> None:
+def test_its_own_number_of_steps_is_no_tradeoff_but_no_error_either() -> None:
     method = make_method()
     given, left_out = (
         method.sample(make_text(1), generator=seeded_generators(1, 1), num_inference_steps=steps)

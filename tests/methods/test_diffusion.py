@@ -9,7 +9,7 @@ from frozen_nets import pixel_frozen
 from salon.errors import SalonError
 from salon.methods.base import DataShape, load_method, read_config
 from salon.methods.diffusion import Diffusion, DiffusionConfig, make_scheduler
-from salon.towers.states import TextStates
+from salon.towers.states import Batch, TextStates
 
 SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, words_width=8)
 FROZEN = pixel_frozen(8)
@@ -135,14 +135,15 @@ def test_the_loss_is_that_of_the_velocity() -> None:
     config = DiffusionConfig(family="diffusion", logit_mean=3.0, logit_std=0.1)
     method = Diffusion(config, SHAPE, FROZEN)
     images = torch.full((64, 3, 16, 16), 0.5)
-    draw = {"prepared": None, "objective": "model", "step": 0}
-    flat = method.losses(
-        torch.zeros_like(images), make_text(64), generator=torch.Generator().manual_seed(0), **draw
+    flat, grey = (
+        method.losses(
+            Batch(pictures, make_text(64)), objective="model", generator=torch.Generator().manual_seed(0)
+        ).total
+        for pictures in (torch.zeros_like(images), images)
     )
-    assert flat.total.item() == pytest.approx(0, abs=1e-8)
+    assert flat.item() == pytest.approx(0, abs=1e-8)
     # else the velocity is wrong by x / sigma, and sigma is close to sigmoid(3)
-    loss = method.losses(images, make_text(64), generator=torch.Generator().manual_seed(0), **draw).total
-    assert loss.item() == pytest.approx(0.25 / torch.tensor(3.0).sigmoid().item() ** 2, rel=0.01)
+    assert grey.item() == pytest.approx(0.25 / torch.tensor(3.0).sigmoid().item() ** 2, rel=0.01)
 
 
 @pytest.mark.parametrize(

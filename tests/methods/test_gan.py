@@ -11,7 +11,7 @@ from salon.data.dataset import CaptionedImages
 from salon.errors import SalonError
 from salon.methods.base import DataShape, FrozenNets
 from salon.methods.gan import GAN, GANConfig, diversity, matching_loss, same_captions
-from salon.towers.states import TextStateCache, TextStates
+from salon.towers.states import Batch, TextStateCache, TextStates
 from salon.training.budget import count_step_flops
 from salon.training.module import MethodModule
 
@@ -38,12 +38,7 @@ def make_text(count: int) -> TextStates:
 def losses(method: GAN, objective: str, *, count: int = 6):
     images = torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
     return method.losses(
-        images,
-        make_text(count),
-        prepared=None,
-        objective=objective,
-        step=0,
-        generator=torch.Generator().manual_seed(2),
+        Batch(images, make_text(count)), objective=objective, generator=torch.Generator().manual_seed(2)
     )
 
 
@@ -210,8 +205,8 @@ def test_a_healthy_training_is_not() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"guidance_scale": 2.0}, "guidance_scale 2.0 is out of range: a GAN has no guidance"),
-        ({"num_inference_steps": 8}, "num_inference_steps 8 is out of range: a GAN takes 1"),
+        ({"guidance_scale": 2.0}, "guidance_scale 2.0 is out of range: this method takes 1 only"),
+        ({"num_inference_steps": 8}, "num_inference_steps 8 is out of range: this method takes 1 only"),
     ],
 )
 def test_settings_that_a_gan_lacks_are_refused(arguments: dict, message: str) -> None:

@@ -13,7 +13,7 @@ from salon.methods.base import DataShape
 from salon.methods.masked_prior import VqVaePrior, VqVaePriorConfig, num_masked, random_mask
 from salon.nn.code_prediction import draw, gumbel
 from salon.seeding import seeded_generators
-from salon.towers.states import TextStates
+from salon.towers.states import Batch, TextStates
 
 SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH, words_width=WIDTH)
 FROZEN = colour_frozen()
@@ -55,11 +55,8 @@ def test_loss_is_the_mean_over_masked_cells() -> None:
         torch.randint(8, (5, method.cells), generator=torch.Generator().manual_seed(1)),
     )
     loss = method.losses(
-        torch.zeros(5, 3, 16, 16),
-        text,
-        prepared=codes,
+        Batch(torch.zeros(5, 3, 16, 16), text, codes),
         objective="model",
-        step=0,
         generator=torch.Generator().manual_seed(2),
     ).total
     generator = torch.Generator().manual_seed(2)
@@ -190,11 +187,8 @@ def test_the_first_loss_is_that_of_an_even_guess() -> None:
     loss = (
         make_method()
         .losses(
-            torch.zeros(4, 3, 16, 16),
-            make_text(4),
-            prepared=torch.randint(8, (4, 16)),
+            Batch(torch.zeros(4, 3, 16, 16), make_text(4), torch.randint(8, (4, 16))),
             objective="model",
-            step=0,
             generator=torch.Generator().manual_seed(0),
         )
         .total
@@ -216,5 +210,5 @@ def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
 
 
 def test_a_codec_without_codes_is_refused() -> None:
-    with pytest.raises(SalonError, match="vqvae predicts codes, and this codec has none"):
+    with pytest.raises(SalonError, match="masked_prior predicts codes, and this codec has none"):
         VqVaePrior(VqVaePriorConfig(family="vqvae"), SHAPE, pixel_frozen(WIDTH))

@@ -4,6 +4,7 @@ Every family is trained through, and some are also stopped in the middle and res
 written to `<process>.pt` in FOLDER.
 """
 
+import itertools
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,11 +105,12 @@ def make_data() -> tuple[CaptionedImages, TextStateCache]:
 
 def stop_after(method: Method, steps: int) -> None:
     losses = method.losses
+    calls = itertools.count()
 
-    def stopping(*args: Any, step: int, **kwargs: Any) -> Losses:
-        if step == steps:
+    def stopping(*args: Any, **kwargs: Any) -> Losses:
+        if next(calls) == steps * len(method.objectives):
             raise Stopped
-        return losses(*args, step=step, **kwargs)
+        return losses(*args, **kwargs)
 
     method.losses = stopping  # type: ignore[method-assign]
 

@@ -137,7 +137,7 @@ def test_a_gpu_draws_what_a_cpu_draws(family: str) -> None:
 
 
 def test_a_training_set_too_large_for_the_gpu_is_fed_from_beside_it(tmp_path, recorder, monkeypatch) -> None:
-    learn(build("clip"), tmp_path / "resident", precision="32-true")  # it prepares, too
+    learn(build("clip"), tmp_path / "resident", precision="32-true")  # it precomputes, too
     resident = losses_by_step(recorder)
     monkeypatch.setattr("salon.training.batches.RESIDENT_SHARE", 0.0)
     data, cache = make_data()

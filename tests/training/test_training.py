@@ -193,14 +193,14 @@ def test_weights_are_averaged_as_torch_averages_them(module: MethodModule) -> No
 
 def test_a_batch_is_the_same_wherever_the_training_set_lies(module: MethodModule, monkeypatch) -> None:
     data, cache = module._data, module._cache
-    prepared = torch.arange(len(data))
+    precomputed = torch.arange(len(data))
     rows = torch.tensor([7, 0, 7])
-    resident = BatchSource(data, cache, prepared, device=torch.device("cpu"))
+    resident = BatchSource(data, cache, precomputed, device=torch.device("cpu"))
     monkeypatch.setattr("salon.training.batches.RESIDENT_SHARE", 0.0)
-    beside = BatchSource(data, cache, prepared, device=torch.device("cpu"))
+    beside = BatchSource(data, cache, precomputed, device=torch.device("cpu"))
     assert (resident.is_resident, beside.is_resident) == (True, False)
     for batch in (resident.batch(rows), beside.batch(rows)):
-        assert torch.equal(batch.prepared, rows)
+        assert torch.equal(batch.precomputed, rows)
         assert torch.equal(batch.images, to_float(data.images[rows]))
         assert torch.equal(batch.text.pooled[1], cache.states.pooled[cache.captions.index(data.captions[0])])
 

@@ -55,7 +55,7 @@ def measure_tradeoff(
 def settings_to_try(method: Method, knob: str, listed: DialParams) -> list[float]:
     """The listed values and the method's own, in order; its own alone where the method has no such knob."""
     own = own_setting(method, knob)
-    has_knob = knob == method.dial or hasattr(method.config, knob)
+    has_knob = knob == method.tradeoff or hasattr(method.config, knob)
     return sorted({own, *getattr(listed, knob)}) if has_knob else [own]
 
 

@@ -16,14 +16,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 import salon.methods
 from salon.codecs import Codec, load_codec
 from salon.errors import SalonError
 from salon.nn.trainable import Losses, Trainable
 from salon.params import Fraction, Section, parse_section
-from salon.towers.states import TextStates
+from salon.towers.states import Batch, TextStates
 from salon.towers.tower import ClipTower, TwoTowers
 from salon.weights import CONFIG, load_weights, read_network_config, save_network
 
@@ -33,6 +33,7 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 
 MAX_CANDIDATES = 16  # each one costs a picture
+MAX_GUIDANCE_SCALE = 20.0  # where a method has guidance
 
 
 class MethodConfig(Section):
@@ -118,15 +119,8 @@ class Method(Trainable, ABC):
     """
 
     config_class: ClassVar[type[MethodConfig]]
-    objectives: ClassVar[tuple[str, ...]] = ("model",)
-    """What is minimised in turn within one step, each by its own optimizer."""
-
-    replayable: ClassVar[bool] = False
-    """Whether `losses` does the same work on the device in every step, whatever `step` is, changes nothing
-    but gradients, and never has the CPU wait for a result: then a GPU may record it once
-    (`salon.training.cuda_graph`)."""
-
-    dial: ClassVar[Tradeoff] = "num_inference_steps"
+    noise_stride: ClassVar[int] = 4096
+    tradeoff: ClassVar[Tradeoff] = "num_inference_steps"
     """The argument of `sample` that buys quality with time."""
 
     def __init__(self, config: MethodConfig, shape: DataShape, frozen: FrozenNets) -> None:
@@ -145,50 +139,29 @@ class Method(Trainable, ABC):
         """The frozen contrastive towers; the captions come from their text side."""
         return self.frozen.towers
 
-    def parameters_of(self, objective: str) -> list[nn.Parameter]:
-        """The parameters that `objective` trains."""
-        return list(self.parameters())
-
     @property
-    def cost_cycle(self) -> int:
-        """Steps after which the cost of a step repeats: above 1 where some losses are not due every time."""
-        return 1
+    def steps_range(self) -> tuple[int, int]:
+        """Fewest and most `num_inference_steps` of `sample`."""
+        return 1, 1
 
-    def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Tensor | None:
+    def precompute(self, images: Float[Tensor, "b 3 h w"]) -> Tensor | None:
         """What training needs of each picture beside its pixels, computed once for the whole training set."""
         return None
 
     @abstractmethod
-    def losses(
-        self,
-        images: Float[Tensor, "b 3 h w"],
-        text: TextStates,
-        *,
-        prepared: Tensor | None,
-        objective: str,
-        step: int,
-        generator: torch.Generator,
-    ) -> Losses:
-        """The loss of `objective` on one batch; `prepared` is what `prepare` gave for its pictures."""
-
-    def warnings(self, averages: Mapping[str, float]) -> list[str]:
-        """What is wrong with a training whose loss terms average to these; empty when nothing is."""
-        return []
+    def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
+        """The loss of `objective` on one batch."""
 
     @abstractmethod
-    def generate(
+    def _sample(
         self,
         text: TextStates,
         *,
         generators: Sequence[torch.Generator],
-        guidance_scale: float | None,
-        num_inference_steps: int | None,
+        guidance_scale: float,
+        num_inference_steps: int,
     ) -> Float[Tensor, "b 3 h w"]:
-        """One picture per caption, each from its own generator; `None` takes the config's value.
-
-        Raises:
-            SalonError: a value is out of the range that the method supports.
-        """
+        """One picture per caption, each from its own generator; the values are in range."""
 
     @torch.no_grad()
     def sample(
@@ -209,23 +182,34 @@ class Method(Trainable, ABC):
             SalonError: a value is out of the range that the method supports.
         """
         count = self.config.candidates if candidates is None else candidates
-        if not 1 <= count <= MAX_CANDIDATES:
-            raise SalonError(f"candidates {count} is out of range: 1 to {MAX_CANDIDATES}")
+        check_range("candidates", count, 1, MAX_CANDIDATES)
         each = [generator] * len(text) if isinstance(generator, torch.Generator) else list(generator)
         if len(each) != len(text):
             raise ValueError(f"{len(each)} generators for {len(text)} captions")
         rows = torch.arange(len(text), device=text.pooled.device).repeat_interleave(count)
-        images = self.generate(
+        images = self._sample(
             text if count == 1 else text[rows],
             generators=each if count == 1 else [each[row] for row in rows.tolist()],
-            guidance_scale=guidance_scale,
-            num_inference_steps=num_inference_steps,
+            guidance_scale=self._guidance_scale(guidance_scale),
+            num_inference_steps=self._num_inference_steps(num_inference_steps),
         )
         if count == 1:
             return images
         similarity = (self.towers.encode_images(images) * text.pooled[rows]).sum(dim=1)  # (b * count)
         best = similarity.unflatten(0, (-1, count)).argmax(dim=1)
         return images.unflatten(0, (-1, count))[torch.arange(len(text)), best]
+
+    def _guidance_scale(self, asked: float | None) -> float:
+        own: float | None = getattr(self.config, "guidance_scale", None)  # a method without guidance has none
+        scale = (1.0 if own is None else own) if asked is None else asked
+        check_range("guidance_scale", scale, 1, 1 if own is None else MAX_GUIDANCE_SCALE)
+        return scale
+
+    def _num_inference_steps(self, asked: int | None) -> int:
+        low, high = self.steps_range
+        steps = min(getattr(self.config, "num_inference_steps", high), high) if asked is None else asked
+        check_range("num_inference_steps", steps, low, high)
+        return steps
 
     def save_pretrained(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
@@ -237,9 +221,21 @@ class Method(Trainable, ABC):
         save_network(folder, self, description)
 
 
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Refuse a `value` of an argument of `sample` that is not from `low` to `high`.
+
+    Raises:
+        SalonError: it is not.
+    """
+    if not low <= value <= high:
+        allowed = f"{low:g} to {high:g}" if low < high else f"this method takes {low:g} only"
+        raise SalonError(f"{name} {value} is out of range: {allowed}")
+
+
 def families() -> list[str]:
     """Names of the modules of this package that hold a method."""
-    return sorted(m.name for m in pkgutil.iter_modules(salon.methods.__path__) if m.name != "base")
+    modules = (module.name for module in pkgutil.iter_modules(salon.methods.__path__))
+    return sorted(name for name in modules if not name.endswith("base"))
 
 
 RENAMED = {"vqvae": "masked_prior"}  # families as models and params.yaml of the release before name them

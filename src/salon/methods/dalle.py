@@ -14,73 +14,35 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from jaxtyping import Complex, Float, Int
-from pydantic import Field
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from salon.codecs.base import need_codes
-from salon.errors import SalonError
-from salon.methods.base import DataShape, FrozenNets, Losses, Method, MethodConfig, Tradeoff
-from salon.nn.code_prediction import (
-    CaptionGrid,
-    CodeMaps,
-    as_codes,
-    guide,
-    gumbel,
-)
-from salon.nn.guidance import MAX_GUIDANCE_SCALE, check_guidance
-from salon.nn.transformer import Transformer, rope_2d
-from salon.params import Fraction
-from salon.towers.states import TextStates
+from salon.methods.base import MethodConfig, Tradeoff
+from salon.methods.token_base import TokenConfig, TokenMethod
+from salon.nn.code_prediction import guide, gumbel
+from salon.nn.trainable import Losses
+from salon.towers.states import Batch, TextStates
 
 
-class DalleConfig(MethodConfig):
+class DalleConfig(TokenConfig):
     """Settings of the GPT over codes."""
 
     codec: str = "vqgan"
     """Codec whose codes are written; it must be discrete."""
-    batch_size: int = Field(16, ge=1)
-    """Pictures per optimizer step, over all devices."""
-    lr: float = Field(3e-3, gt=0)
-    """Peak learning rate; a small network with normalised queries and keys bears a high one."""
-    width: int = Field(128, ge=16, multiple_of=16)
-    """Width of the residual stream."""
-    layers: int = Field(4, ge=1)
-    """Transformer blocks."""
-    head_width: int = Field(32, ge=4, multiple_of=4)
-    """Width of an attention head; it must divide `width`."""
-    caption_dropout: Fraction = 0.1
-    """Share of captions replaced by the null caption, for classifier-free guidance."""
-    temperature: float = Field(0.8, gt=0)
-    """Divides the logits when drawing a code; lower is cleaner and less varied."""
-    guidance_scale: float = Field(1.5, ge=1, le=MAX_GUIDANCE_SCALE)
-    """Default strength of guidance; 1 is none."""
 
 
-class Dalle(Method):
+class Dalle(TokenMethod):
     """GPT over the codec's codes."""
 
     config_class: ClassVar[type[MethodConfig]] = DalleConfig
-    replayable: ClassVar[bool] = True
     config: DalleConfig
-    dial: ClassVar[Tradeoff] = "candidates"
-    rotation: Complex[Tensor, "n 1 1 half"]
-
-    def __init__(self, config: DalleConfig, shape: DataShape, frozen: FrozenNets) -> None:
-        super().__init__(config, shape, frozen)
-        codec = need_codes(self.codec, "dalle")
-        side = codec.grid_side(shape.image_size)
-        self.cells, self.codebook_size = side**2, codec.codebook_size
-        self.caption = CaptionGrid(shape.words_width, config.width, self.cells)
-        self.code = CodeMaps(codec.codebook, config.width)
-        self.transformer = Transformer(width=config.width, layers=config.layers, head_width=config.head_width)
-        self.register_buffer("rotation", rope_2d(side, config.head_width), persistent=False)
+    tradeoff: ClassVar[Tradeoff] = "candidates"
 
     @property
-    def codebook(self) -> Float[Tensor, "k z"]:
-        """The codec's entries."""
-        return need_codes(self.codec, "dalle").codebook
+    def steps_range(self) -> tuple[int, int]:
+        """One step per code, no more and no fewer."""
+        return self.cells, self.cells
 
     def logits(self, codes: Int[Tensor, "b n"], words: Float[Tensor, "b w"]) -> Float[Tensor, "b n k"]:
         """Logits of every code given those before it."""
@@ -89,42 +51,24 @@ class Dalle(Method):
         h = self.transformer(x, self.rotation, is_causal=True)  # (b, n, d)
         return F.linear(h, self.code.vectors_out(self.codebook), self.code.bias_out)
 
-    def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
-        """The picture's codes."""
-        return self.codec.encode(images)
-
-    def losses(
-        self,
-        images: Float[Tensor, "b 3 h w"],
-        text: TextStates,
-        *,
-        prepared: Tensor | None,
-        objective: str,
-        step: int,
-        generator: torch.Generator,
-    ) -> Losses:
+    def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """Cross-entropy of every code given those before it, in nats per code."""
-        codes = as_codes(prepared)
-        words = self.caption.drop(text.words, self.config.caption_dropout, generator)
+        codes = batch.precomputed
+        assert codes is not None
+        words = self.caption.drop(batch.text.words, self.config.caption_dropout, generator)
         loss = F.cross_entropy(self.logits(codes, words).flatten(0, 1).float(), codes.flatten())
         return Losses(total=loss, terms={"nll": loss.detach()})
 
-    def generate(
+    def _sample(
         self,
         text: TextStates,
         *,
         generators: Sequence[torch.Generator],
-        guidance_scale: float | None,
-        num_inference_steps: int | None,
+        guidance_scale: float,
+        num_inference_steps: int,
     ) -> Float[Tensor, "b 3 h w"]:
         """Write the codes one after the other, each drawn from the guided softmax."""
-        scale = check_guidance(self.config.guidance_scale if guidance_scale is None else guidance_scale)
-        if num_inference_steps not in (None, self.cells):
-            raise SalonError(
-                f"num_inference_steps {num_inference_steps}: dalle writes a picture in exactly {self.cells} "
-                "steps; leave it out"
-            )
-        caption = self.caption.with_null(text.words, scale)  # (b or 2b, n, d)
+        caption = self.caption.with_null(text.words, guidance_scale)  # (b or 2b, n, d)
         noise = gumbel((self.cells, self.codebook_size), generators, device=caption.device)
         cache = self.transformer.new_cache(len(caption), self.cells, like=caption)
         codes = torch.empty(len(text), self.cells, dtype=torch.long, device=caption.device)
@@ -132,7 +76,7 @@ class Dalle(Method):
         x = caption[:, :1]
         for t in range(self.cells):
             h = self.transformer(x, self.rotation[t : t + 1], cache=cache, start=t)  # (b or 2b, 1, d)
-            logits = guide(F.linear(h[:, 0], vectors_out, self.code.bias_out), scale)
+            logits = guide(F.linear(h[:, 0], vectors_out, self.code.bias_out), guidance_scale)
             codes[:, t] = (logits / self.config.temperature + noise[:, t]).argmax(dim=1)
             if t + 1 < self.cells:
                 written = F.embedding(codes[:, t : t + 1], vectors_in)  # (b, 1, d)

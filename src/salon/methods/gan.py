@@ -31,12 +31,13 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from salon.errors import SalonError
-from salon.methods.base import DataShape, FrozenNets, Losses, Method, MethodConfig, Tradeoff
+from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig, Tradeoff
 from salon.nn.discriminator import ProjectionDiscriminator
 from salon.nn.distributed import gather, own_rows, processes
 from salon.nn.generator import Generator
+from salon.nn.trainable import Losses
 from salon.params import Fraction
-from salon.towers.states import TextStates
+from salon.towers.states import Batch, TextStates
 
 SAME_CAPTION = 0.99  # cosine above which another caption of the batch is no mismatch
 COLLAPSED = 0.5  # diversity of fakes, as a share of that of real pictures, below which it is mode collapse
@@ -84,7 +85,8 @@ class GAN(Method):
     config_class: ClassVar[type[MethodConfig]] = GANConfig
     replayable: ClassVar[bool] = True
     objectives: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
-    dial: ClassVar[Tradeoff] = "candidates"
+    held_out_objectives: ClassVar[tuple[str, ...]] = ()  # a game has no likelihood
+    tradeoff: ClassVar[Tradeoff] = "candidates"
     config: GANConfig
 
     def __init__(self, config: GANConfig, shape: DataShape, frozen: FrozenNets) -> None:
@@ -120,19 +122,10 @@ class GAN(Method):
     def parameters_of(self, objective: str) -> list[torch.nn.Parameter]:
         return list(self.get_submodule(objective).parameters())
 
-    def losses(
-        self,
-        images: Float[Tensor, "b 3 h w"],
-        text: TextStates,
-        *,
-        prepared: Tensor | None,
-        objective: str,
-        step: int,
-        generator: torch.Generator,
-    ) -> Losses:
+    def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """L_D or L_G."""
-        z = torch.randn(len(images), self.config.latent_width, generator=generator, device=generator.device)
-        z = z.to(images.device)
+        images, text, width = batch.images, batch.text, self.config.latent_width
+        z = torch.randn(len(images), width, generator=generator, device=generator.device).to(images.device)
         if objective == "discriminator":
             with torch.no_grad():
                 fakes = self.generator(z, text.words)
@@ -223,21 +216,15 @@ class GAN(Method):
         (gradient,) = torch.autograd.grad(score, images, create_graph=True)
         return gradient.square().sum(dim=(1, 2, 3)).mean()
 
-    def generate(
+    def _sample(
         self,
         text: TextStates,
         *,
         generators: Sequence[torch.Generator],
-        guidance_scale: float | None,
-        num_inference_steps: int | None,
+        guidance_scale: float,
+        num_inference_steps: int,
     ) -> Float[Tensor, "b 3 h w"]:
         """One pass of the generator."""
-        if guidance_scale not in (None, 1):
-            raise SalonError(
-                f"guidance_scale {guidance_scale} is out of range: a GAN has no guidance, only 1"
-            )
-        if num_inference_steps not in (None, 1):
-            raise SalonError(f"num_inference_steps {num_inference_steps} is out of range: a GAN takes 1")
         width = self.config.latent_width
         z = torch.stack([torch.randn(width, generator=each, device=each.device) for each in generators])
         return self.generator(z.to(text.words), text.words)

@@ -17,83 +17,49 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from salon.codecs.base import need_codes
-from salon.errors import SalonError
-from salon.methods.base import DataShape, FrozenNets, Losses, Method, MethodConfig
-from salon.nn.code_prediction import (
-    CaptionGrid,
-    CodeMaps,
-    as_codes,
-    draw,
-    guide,
-    gumbel,
-)
+from salon.methods.base import DataShape, FrozenNets, MethodConfig
+from salon.methods.token_base import TokenConfig, TokenMethod
+from salon.nn.code_prediction import draw, guide, gumbel
 from salon.nn.distributed import weight
-from salon.nn.guidance import MAX_GUIDANCE_SCALE, check_guidance
-from salon.nn.transformer import Transformer, rope_2d
-from salon.params import Fraction
-from salon.towers.states import TextStates
+from salon.nn.trainable import Losses
+from salon.towers.states import Batch, TextStates
 
 KNOWN = -100  # in place of a code that need not be predicted
 
 
-class VqVaePriorConfig(MethodConfig):
+class VqVaePriorConfig(TokenConfig):
     """Settings of the masked-token prior."""
 
     codec: str = "vqvae"
     """Codec whose codes are predicted; it must be discrete."""
-    batch_size: int = Field(16, ge=1)
-    """Pictures per optimizer step, over all devices."""
-    lr: float = Field(3e-3, gt=0)
-    """Peak learning rate; a small network with normalised queries and keys bears a high one."""
-    width: int = Field(128, ge=16, multiple_of=16)
-    """Width of the residual stream."""
-    layers: int = Field(4, ge=1)
-    """Transformer blocks."""
-    head_width: int = Field(32, ge=4, multiple_of=4)
-    """Width of an attention head; it must divide `width`."""
-    caption_dropout: Fraction = 0.1
-    """Share of captions replaced by the null caption, for classifier-free guidance."""
-    temperature: float = Field(0.8, gt=0)
-    """Divides the logits when drawing codes; lower is cleaner and less varied."""
     choice_temperature: float = Field(1.0, ge=0)
     """tau: randomness in which codes are kept; 0 keeps the most certain, which makes pictures more alike."""
     num_inference_steps: int = Field(8, ge=1)
     """Default number of passes; at most one per code."""
-    guidance_scale: float = Field(1.5, ge=1, le=MAX_GUIDANCE_SCALE)
-    """Default strength of guidance; 1 is none; more than the default makes pictures less like real ones."""
     guidance_start: float = Field(0.625, ge=0, lt=1)
     """Share of the passes that are not guided, the first ones. 0 guides all: 16 forwards, not 11, in 8."""
 
 
-class VqVaePrior(Method):
+class VqVaePrior(TokenMethod):
     """Masked-token transformer over the codec's codes."""
 
     config_class: ClassVar[type[MethodConfig]] = VqVaePriorConfig
-    replayable: ClassVar[bool] = True
+    extra_codes: ClassVar[int] = 1
     config: VqVaePriorConfig
-    rotation: Complex[Tensor, "n 1 1 half"]
 
     def __init__(self, config: VqVaePriorConfig, shape: DataShape, frozen: FrozenNets) -> None:
         super().__init__(config, shape, frozen)
-        codec = need_codes(self.codec, "vqvae")
-        side = codec.grid_side(shape.image_size)
-        self.cells, self.codebook_size = side**2, codec.codebook_size
         self.mask_code = self.codebook_size  # one more than the codes
-        self.caption = CaptionGrid(shape.words_width, config.width, self.cells)
-        self.code = CodeMaps(codec.codebook, config.width, extra=1)
-        self.transformer = Transformer(width=config.width, layers=config.layers, head_width=config.head_width)
-        self.register_buffer("rotation", rope_2d(side, config.head_width), persistent=False)
 
     @property
-    def codebook(self) -> Float[Tensor, "k z"]:
-        """The codec's entries."""
-        return need_codes(self.codec, "vqvae").codebook
+    def steps_range(self) -> tuple[int, int]:
+        """At most one pass per code."""
+        return 1, self.cells
 
     def hidden(
         self,
@@ -111,24 +77,12 @@ class VqVaePrior(Method):
         """Logits of every code."""
         return F.linear(hidden, vectors_out, self.code.bias_out)
 
-    def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
-        """The picture's codes."""
-        return self.codec.encode(images)
-
-    def losses(
-        self,
-        images: Float[Tensor, "b 3 h w"],
-        text: TextStates,
-        *,
-        prepared: Tensor | None,
-        objective: str,
-        step: int,
-        generator: torch.Generator,
-    ) -> Losses:
+    def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """Cross-entropy of the masked codes, in nats per code."""
-        codes = as_codes(prepared)
+        codes = batch.precomputed
+        assert codes is not None
         masked = random_mask(codes.shape, generator).to(codes.device)
-        caption = self.caption(self.caption.drop(text.words, self.config.caption_dropout, generator))
+        caption = self.caption(self.caption.drop(batch.text.words, self.config.caption_dropout, generator))
         vectors_in, vectors_out = self.code.vectors_in(self.codebook), self.code.vectors_out(self.codebook)
         hidden = self.hidden(codes.masked_fill(masked, self.mask_code), caption, vectors_in)
         # of the known cells too: picking out the others would have a GPU wait for their number
@@ -138,24 +92,16 @@ class VqVaePrior(Method):
         loss = nll * weight(masked.sum())
         return Losses(total=loss, terms={"nll": loss.detach()})
 
-    def generate(
+    def _sample(
         self,
         text: TextStates,
         *,
         generators: Sequence[torch.Generator],
-        guidance_scale: float | None,
-        num_inference_steps: int | None,
+        guidance_scale: float,
+        num_inference_steps: int,
     ) -> Float[Tensor, "b 3 h w"]:
         """Draw all masked codes and mask the least certain again, until none is."""
-        config = self.config
-        scale = check_guidance(config.guidance_scale if guidance_scale is None else guidance_scale)
-        steps = (
-            min(config.num_inference_steps, self.cells)
-            if num_inference_steps is None
-            else num_inference_steps
-        )
-        if not 1 <= steps <= self.cells:
-            raise SalonError(f"num_inference_steps {steps} is out of range: 1 to {self.cells}")
+        config, scale, steps = self.config, guidance_scale, num_inference_steps
         b = len(text)
         captions = self.caption.with_null(text.words, scale)  # (b or 2b, n, d)
         vectors_in, vectors_out = self.code.vectors_in(self.codebook), self.code.vectors_out(self.codebook)

@@ -109,9 +109,3 @@ def gumbel(
     # torch's own exponential draws take eight times as long on a CPU
     uniform = torch.stack([torch.rand(*shape, generator=g, device=g.device) for g in generators]).to(device)
     return uniform.log_().neg_().log_().neg_()
-
-
-def as_codes(prepared: Tensor | None) -> Int[Tensor, "b n"]:
-    """Codes as `prepare` gave them."""
-    assert prepared is not None
-    return prepared

@@ -12,24 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from salon.errors import SalonError
-
-MAX_STEPS = 200  # more has never helped, and a request must end
 MIN_SIGMA = 0.05  # the loss divides by sigma; below this it is held back (Li 2025, sec. 4)
 
 Predict = Callable[[Float[Tensor, "b c h w"], Float[Tensor, "b"]], Float[Tensor, "b c h w"]]
 """(x_sigma, sigma) -> the expected picture."""
-
-
-def check_steps(steps: int) -> int:
-    """`steps` of a solver, if it is in range.
-
-    Raises:
-        SalonError: it is not.
-    """
-    if not 1 <= steps <= MAX_STEPS:
-        raise SalonError(f"num_inference_steps {steps} is out of range: 1 to {MAX_STEPS}")
-    return steps
 
 
 def velocity_loss(

@@ -106,7 +106,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
         **progress.figures("machine", describe_machine),
     }
     few = select_first(prompts["val"], settings.dial_pictures)
-    for knob, file in ((method.dial, paths.dial(name)), (GUIDANCE, paths.guidance(name))):
+    for knob, file in ((method.tradeoff, paths.dial(name)), (GUIDANCE, paths.guidance(name))):
         table = measure_tradeoff(
             knob,
             studio=studio,

@@ -1,4 +1,4 @@
-"""What the frozen text tower says of a caption, and its cache on disk."""
+"""What the frozen text tower says of a caption, its cache on disk, and a training batch with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +45,16 @@ class TextStates:
             torch.cat([self.pooled, other.pooled]),
             torch.cat([self.words, other.words]),
         )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of a method's training set."""
+
+    images: Float[Tensor, "b 3 h w"]
+    text: TextStates
+    precomputed: Tensor | None = None
+    """What `Method.precompute` gave for these images."""
 
 
 class TextStateCache:

@@ -1,0 +1,96 @@
+"""What the methods that integrate a rectified flow have in common: settings and a U-Net."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from salon.errors import SalonError
+from salon.methods.base import (
+    MAX_GUIDANCE_SCALE,
+    DataShape,
+    FrozenNets,
+    Method,
+    MethodConfig,
+    family_of,
+)
+from salon.nn.unet import FourierEmbedding, UNet
+
+MAX_STEPS = 200  # more has never helped, and a request must end
+
+
+class FlowConfig(MethodConfig):
+    """Settings of a rectified flow."""
+
+    batch_size: int = Field(16, ge=1)
+    """Pictures per optimizer step; many small updates beat fewer large ones here."""
+    channels: list[int] = Field([48, 64, 128], min_length=1)
+    """U-Net width per level; each level halves the grid."""
+    blocks_per_level: int = Field(1, ge=1)
+    """Residual blocks per level on the way down, and again on the way up."""
+    condition_width: int = Field(256, ge=8)
+    """Width of the vector of noise level and condition that modulates every block."""
+    patch: int = Field(2, ge=1)
+    """Pixels are folded into channels in patch x patch blocks; higher is cheaper and coarser."""
+    logit_mean: float = 0.8
+    """Mean of logit(sigma) in training; higher favours noisier pictures, where shapes are decided."""
+    logit_std: float = Field(1.2, gt=0)
+    """Standard deviation of logit(sigma) in training."""
+    num_inference_steps: int = Field(8, ge=1, le=MAX_STEPS)
+    """Default number of solver steps."""
+    guidance_scale: float = Field(2.0, ge=1, le=MAX_GUIDANCE_SCALE)
+    """Default strength of classifier-free guidance; 1 is none."""
+
+
+class FlowMethod(Method):
+    """A U-Net on the codec's latents that predicts the picture from a noisy one."""
+
+    replayable: ClassVar[bool] = True
+    config: FlowConfig
+
+    def __init__(self, config: FlowConfig, shape: DataShape, frozen: FrozenNets) -> None:
+        super().__init__(config, shape, frozen)
+        coarsest = config.patch * 2 ** (len(config.channels) - 1)
+        side = self.latent_shape[1]
+        if side % coarsest:
+            raise SalonError(
+                f"{family_of(type(self))}: latents of side {side} cannot be folded by patch {config.patch} "
+                f"and halved {len(config.channels) - 1} times; make the side a multiple of {coarsest}"
+            )
+        width = config.condition_width
+        self.time = nn.Sequential(
+            FourierEmbedding(128), nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width)
+        )
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Channels, height and width of what the flow is on."""
+        return self.codec.latent_shape(self.shape.image_size)
+
+    @property
+    def steps_range(self) -> tuple[int, int]:
+        return 1, MAX_STEPS
+
+    def build_unet(
+        self,
+        *,
+        text_width: int,
+        attention_levels: Sequence[int] = (),
+        layout_levels: Sequence[int] | None = None,
+    ) -> UNet:
+        """The denoiser; its two coarsest levels have a layout unless `layout_levels` says otherwise."""
+        config = self.config
+        levels = range(len(config.channels))
+        return UNet(
+            in_channels=self.latent_shape[0],
+            channels=config.channels,
+            blocks_per_level=config.blocks_per_level,
+            attention_levels=attention_levels,
+            layout_levels=levels[-2:] if layout_levels is None else layout_levels,
+            side=self.latent_shape[1],
+            condition_width=config.condition_width,
+            text_width=text_width,
+            patch=config.patch,
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
