@@ -5,6 +5,7 @@ import shutil
 import struct
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 import yaml
 from PIL import Image
 
+from quick_training import learn_quickly
 from salon.codecs import VqGan, VqVae, load_codec, read_codec_config
 from salon.codecs.token_file import (
     HEADER,
@@ -25,6 +27,7 @@ from salon.codecs.token_file import (
 )
 from salon.codecs.vqvae import VqVaeConfig
 from salon.commands import compress as compress_stage
+from salon.data.batches import ImageBatches
 from salon.data.dataset import CaptionedImages, load_split
 from salon.errors import GateError, SalonError
 from salon.files import file_sha256, read_json, write_json
@@ -34,7 +37,8 @@ from salon.judging.reconstruction import psnr, rate_distortion
 from salon.params import Params
 from salon.paths import Paths
 from salon.stages import codec as codec_stage
-from salon.training.codec import train_codec
+from salon.training.codec import Codebook, count_codec_cost
+from salon.training.cost import TrainingCost
 from salon.weights import WEIGHTS
 from tiny import REPOSITORY
 
@@ -104,20 +108,28 @@ def test_settings_are_checked() -> None:
 
 def test_training_sets_the_codebook_and_lowers_the_error() -> None:
     images = (torch.rand(16, 3, 1, 1) * 255).expand(-1, -1, 32, 32).to(torch.uint8)
-    codec = small_codec(max_steps=60)
-    logged: dict[str, list[float]] = {}
+    source = ImageBatches(images, batch_size=8, seed=0)
+    codes_used: list[float] = []
+    run = SimpleNamespace(log_metrics=lambda metrics, step: codes_used.append(metrics["train/codes_used"]))
 
-    def log(metrics: dict[str, float], step: int) -> None:
-        for key, value in metrics.items():
-            logged.setdefault(key, []).append(value)
+    def learn() -> tuple[VqVae, TrainingCost]:
+        task = small_codec().task()
+        cost = count_codec_cost(task, source, seed=0)
+        book = Codebook(source, run, seed=0)  # type: ignore[arg-type]
+        trained = learn_quickly(task, source, steps=60, lr=2e-3, cost=cost, callbacks=[book])
+        assert isinstance(trained.task.codec, VqVae)
+        return trained.task.codec, trained.cost
 
-    cost = train_codec(codec.task(), images, seed=0, name="test", log=log, log_every_steps=5)
+    def error(codec: VqVae) -> float:
+        return float((codec.decode(codec.encode(to_float(images))) - to_float(images)).abs().mean())
+
+    codec, cost = learn()
     assert (cost.steps, cost.images_seen) == (60, 480)
     assert cost.train_flops > 60 * 3 * 8 * 1e6
-    assert logged["train/reconstruction"][-1] < 0.5 * logged["train/reconstruction"][0]
-    assert logged["train/codes_used"][-1] > 1
-    repeated = small_codec(max_steps=60)
-    train_codec(repeated.task(), images, seed=0, name="test", log=log, log_every_steps=5)
+    assert error(codec) < 0.5 * error(small_codec().eval())
+    assert len(codes_used) == 30, "an epoch has two steps"
+    assert codes_used[-1] > 1
+    repeated, _ = learn()
     assert torch.equal(repeated.quantizer.codebook, codec.quantizer.codebook)
 
 
@@ -126,7 +138,7 @@ def test_the_adversary_trains_the_codec_and_the_codec_never_trains_it() -> None:
     assert isinstance(codec, VqGan)
     task = codec.task().eval()  # the codebook stays where it is
     images = torch.rand(4, 3, 32, 32) * 2 - 1
-    losses = task.losses(images, progress=1.0, generator=torch.Generator().manual_seed(0))
+    losses = task.losses(images, objective="model", generator=torch.Generator().manual_seed(0))
     losses.total.backward()
     mixed = [p.grad.clone() for p in task.discriminator.parameters()]
     task.zero_grad()

@@ -6,7 +6,7 @@ import torch
 
 from salon.errors import SalonError
 from salon.judging.alignment import Judged, alignment
-from salon.judging.classifier import AttributeScorer, accuracy, degrade, is_for_training
+from salon.judging.classifier import AttributeScorer, LabelledImages, accuracy, degrade, is_for_training
 from salon.judging.statistics import bootstrap_mean
 
 LABELS = {"colour": ["red", "green"], "half": ["left", "right"]}
@@ -28,11 +28,12 @@ def test_scorer_learns_and_survives_saving(tmp_path) -> None:
     torch.manual_seed(0)
     scorer = AttributeScorer(LABELS, width=8)
     images, rows = make_pictures(256, seed=1)
-    targets = scorer.targets(rows)
+    batch = LabelledImages(images, scorer.targets(rows))
+    generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=1e-2)
     for _ in range(40):
         optimizer.zero_grad()
-        scorer.loss(images, targets).backward()
+        scorer.losses(batch, objective="model", generator=generator).total.backward()
         optimizer.step()
     scorer.eval()
     fresh, truth = make_pictures(200, seed=2)

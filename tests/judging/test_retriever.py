@@ -5,25 +5,33 @@ import pytest
 import torch
 from test_sentinels import make_split
 
+from quick_training import learn_quickly
 from salon.errors import SalonError
-from salon.judging.retriever import BUCKETS, Retriever, describe, draw_candidates, hash_words
-from salon.params import RetrieverParams, ScorerParams
-from salon.stages.scorer import TrainingPool, retrieve, train_retriever
+from salon.judging.retriever import (
+    BUCKETS,
+    Retriever,
+    describe,
+    draw_candidates,
+    hash_words,
+    retrieval_accuracy,
+)
+from salon.judging.training_pool import DescribedBatches
+from salon.params import RetrieverParams
 
-SETTINGS = ScorerParams(max_steps=1, retriever=RetrieverParams(max_steps=150, batch_size=32, width=8))
+SEED = 90210
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["attributes", "captions alone"])
 def trained(request) -> Retriever:
-    lessons = TrainingPool(
-        make_split(400, seed=0, attributes=request.param), make_split(50, seed=1, attributes=request.param)
-    )
-    return train_retriever(lessons, SETTINGS)[0]
+    usual, novel = (make_split(n, seed=i, attributes=request.param) for i, n in enumerate((400, 50)))
+    source = DescribedBatches(usual, novel, batch_size=32, seed=SEED)
+    torch.manual_seed(SEED)
+    return learn_quickly(Retriever(width=8), source, steps=150, lr=RetrieverParams().lr, seed=SEED).task
 
 
 def test_real_pictures_find_their_captions_and_shuffled_ones_do_not(trained: Retriever) -> None:
     data = make_split(200, seed=2)
-    assert retrieve(trained, data, seed=0) > 0.9
+    assert retrieval_accuracy(trained, data, seed=0) > 0.9
     candidates = draw_candidates(describe(data), seed=0)
     turned = trained.choose(data.images.roll(1, dims=0), data.captions, candidates)
     alike = np.mean(

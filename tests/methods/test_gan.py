@@ -12,8 +12,9 @@ from salon.errors import SalonError
 from salon.methods.base import DataShape, FrozenNets
 from salon.methods.gan import GAN, GANConfig, diversity, matching_loss, same_captions
 from salon.towers.states import Batch, TextStateCache, TextStates
+from salon.training.batches import MethodBatches
 from salon.training.budget import count_step_flops
-from salon.training.module import MethodModule
+from salon.training.module import Optimization, TrainingModule
 
 SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, words_width=8)
 FROZEN = pixel_frozen(SHAPE.pooled_width)
@@ -189,8 +190,11 @@ def test_a_training_that_went_wrong_is_told(averages: dict[str, float], message:
 
 def test_a_warning_is_given_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     data = CaptionedImages(["0"], torch.zeros(1, 3, 16, 16, dtype=torch.uint8), ["a cat"], ["en"], [{}])
-    module = MethodModule(make_gan(), data, TextStateCache(["a cat"], make_text(1)), total_steps=1, seed=0)
-    monkeypatch.setattr(module.method, "warnings", lambda averages: ["mode collapse"])
+    gan = make_gan()
+    source = MethodBatches(gan, data, TextStateCache(["a cat"], make_text(1)), seed=0)
+    optimization = Optimization.from_config(gan.config)
+    module = TrainingModule(gan, source, optimization=optimization, total_steps=1, seed=0)
+    monkeypatch.setattr(gan, "warnings", lambda averages: ["mode collapse"])
     with pytest.warns(UserWarning, match="step 0: mode collapse"):
         module.check_health()
     module.check_health()  # told already

@@ -10,13 +10,15 @@ from transformers import (
     ResNetForImageClassification,
 )
 
+from quick_training import learn_quickly
 from salon.codecs import Codec, read_codec_config
 from salon.codecs.pixels import PixelCodec
+from salon.data.batches import ImageBatches
 from salon.images import to_uint8
 from salon.methods.base import FrozenNets
 from salon.towers.states import TextStates
 from salon.towers.tower import TwoTowers
-from salon.training.codec import train_codec
+from salon.training.codec import Codebook
 
 TOWER_STEPS = 60
 CODEC_STEPS = 200
@@ -63,8 +65,9 @@ def fit_codec(name: str, pictures: torch.Tensor) -> Codec:
     if config.start != "pixels":
         codec.start_from(fit_codec(config.start, pictures))
     task = codec.task()
-    train_codec(
-        task, to_uint8(pictures), seed=0, name=name, log=lambda metrics, step: None, log_every_steps=100
+    source = ImageBatches(to_uint8(pictures), batch_size=config.batch_size, seed=0)
+    learn_quickly(
+        task, source, steps=config.max_steps, lr=config.lr, callbacks=[Codebook(source, None, seed=0)]
     )
     codec.eval().requires_grad_(False)
     assert (codec.decode(codec.encode(pictures)) - pictures).square().mean() < 0.02

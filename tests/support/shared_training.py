@@ -4,7 +4,6 @@ Every family is trained through, and some are also stopped in the middle and res
 written to `<process>.pt` in FOLDER.
 """
 
-import itertools
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +16,12 @@ from colour_codes import WIDTH, ColourCodec, make_text
 from frozen_nets import build_towers
 from salon.codecs.pixels import PixelCodec
 from salon.data.dataset import CaptionedImages
-from salon.methods.base import DataShape, FrozenNets, Losses, Method, families, read_config
+from salon.methods.base import DataShape, FrozenNets, Method, families, read_config
 from salon.params import TrainingParams
 from salon.towers.states import TextStateCache
 from salon.training import trainer
+from salon.training.batches import MethodBatches
+from salon.training.module import Optimization
 from salon.training.resume import ResumeFolder
 
 PICTURES, SIDE, STEPS, STOP_AFTER = 40, 16, 6, 3
@@ -53,7 +54,6 @@ class Recorder(DummyLogger):
 
 def learn(family: str, folder: Path, *, processes: int, interrupted: bool) -> dict[str, Any]:
     """Losses by step, and the averaged weights."""
-    data, cache = make_data()
     resume = ResumeFolder(folder / f"{family}-{interrupted}")
     Recorder.rows.clear()
     for attempt in range(1 + interrupted):
@@ -61,25 +61,34 @@ def learn(family: str, folder: Path, *, processes: int, interrupted: bool) -> di
         if interrupted and attempt == 0:
             stop_after(method, STOP_AFTER)
         try:
-            trained, _ = trainer.train(
-                method,
-                data,
-                cache,
-                preview=cache.states[torch.arange(4)],
-                total_steps=STEPS,
-                cost=trainer.StepCost(1, 1),
-                seed=3,
-                settings=TrainingParams(
-                    accelerator="cpu", devices=processes, checkpoint_every_seconds=1e-9, log_every_steps=1
-                ),
-                resume=resume,
-                store=SimpleNamespace(uri="") if trainer.is_main_process() else None,  # type: ignore[arg-type]
-                run_id=None,
+            settings = TrainingParams(
+                accelerator="cpu", devices=processes, checkpoint_every_seconds=1e-9, log_every_steps=1
             )
+            trained = train_method(method, resume, settings).task
         except Stopped:
             assert attempt == 0
             assert resume.start_step() == STOP_AFTER
     return {"losses": dict(Recorder.rows), "weights": trained.state_dict()}
+
+
+def train_method(
+    method: Method, resume: ResumeFolder, settings: TrainingParams, *, steps: int = STEPS
+) -> trainer.Trained[Method]:
+    """On a few rows, and looked at on the same."""
+    data, cache = make_data()
+    run = SimpleNamespace(store=SimpleNamespace(uri=""), id=None)
+    return trainer.train(
+        method,
+        MethodBatches(method, data, cache, seed=3),
+        optimization=Optimization.from_config(method.config),
+        total_steps=steps,
+        cost=trainer.StepCost(1, 1),
+        seed=3,
+        settings=settings,
+        resume=resume,
+        held_out=MethodBatches(method, data, cache, seed=3),
+        run=run if trainer.is_main_process() else None,  # type: ignore[arg-type]
+    )
 
 
 def build(family: str) -> Method:
@@ -104,15 +113,11 @@ def make_data() -> tuple[CaptionedImages, TextStateCache]:
 
 
 def stop_after(method: Method, steps: int) -> None:
-    losses = method.losses
-    calls = itertools.count()
-
-    def stopping(*args: Any, **kwargs: Any) -> Losses:
-        if next(calls) == steps * len(method.objectives):
+    def stopping(progress: float) -> None:
+        if round(progress * STEPS) == steps:
             raise Stopped
-        return losses(*args, **kwargs)
 
-    method.losses = stopping  # type: ignore[method-assign]
+    method.before_step = stopping  # type: ignore[method-assign]
 
 
 def learn_all(folder: Path, *, processes: int) -> dict[str, dict[str, Any]]:

@@ -5,10 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from salon.data.batches import ImageBatches, batch_indices
 from salon.data.dataset import load_split
 from salon.errors import SalonError
 from salon.images import to_float, to_uint8
-from salon.training.batches import TrainingBatches, batch_indices
+from salon.training.batches import HeldOut, Steps
 
 
 @settings(deadline=None)  # the first call is slow on a busy machine
@@ -30,22 +31,35 @@ def test_two_epochs_and_two_seeds_differ_in_order() -> None:
 
 def test_processes_share_out_the_same_global_batch() -> None:
     whole = batch_indices(3, size=40, batch_size=8, seed=1)
-    parts = [batch_indices(3, size=40, batch_size=8, seed=1, rank=rank, world_size=4) for rank in range(4)]
+    source = ImageBatches(torch.zeros(40, 3, 8, 8, dtype=torch.uint8), batch_size=8, seed=1)
+    parts = [list(Steps(source, 4, rank=rank, world_size=4))[3][1] for rank in range(4)]
     assert sorted(torch.cat(parts).tolist()) == sorted(whole.tolist())
     assert {len(part) for part in parts} == {2}
 
 
 def test_resuming_continues_the_same_sequence() -> None:
-    arguments = {"size": 30, "batch_size": 7, "total_steps": 12, "seed": 5}
-    whole = list(TrainingBatches(**arguments))
-    rest = list(TrainingBatches(**arguments, start_step=8))
+    source = ImageBatches(torch.zeros(30, 3, 8, 8, dtype=torch.uint8), batch_size=7, seed=5)
+    whole, rest = list(Steps(source, 12)), list(Steps(source, 12, start_step=8))
     assert [step for step, _ in rest] == [8, 9, 10, 11]
     assert all(torch.equal(a[1], b[1]) for a, b in zip(whole[8:], rest, strict=True))
 
 
 def test_a_batch_that_devices_cannot_share_is_refused() -> None:
     with pytest.raises(SalonError, match="cannot be shared equally by 3 devices"):
-        TrainingBatches(size=10, batch_size=8, total_steps=1, seed=0, world_size=3)
+        Steps(
+            ImageBatches(torch.zeros(10, 3, 8, 8, dtype=torch.uint8), batch_size=8, seed=0), 1, world_size=3
+        )
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize(("total_steps", "held"), [(1, 0), (800, 8), (8000, 40)])
+def test_held_out_rows_are_few_beside_the_training(total_steps: int, held: int, world_size: int) -> None:
+    """A fiftieth of 0.04 x 5 images for each step; at least one for each process, at most all."""
+    source = ImageBatches(torch.zeros(40, 3, 8, 8, dtype=torch.uint8), batch_size=5, seed=0)
+    shares = [list(HeldOut(source, total_steps, rank, world_size)) for rank in range(world_size)]
+    rows = [row for share in shares for _, rows in share for row in rows.tolist()]
+    assert sorted(rows) == list(range(max(held, world_size)))
+    assert [number for number, _ in shares[0]] == list(range(len(shares[0])))
 
 
 def test_every_byte_survives_the_round_trip_to_floats() -> None:

@@ -17,9 +17,8 @@ from salon.nn.distributed import SharedNoise, gather, own_rows, weight
 from salon.params import TrainingParams
 from salon.params.section import parse_section
 from salon.training import trainer
-from salon.training.fit import fit
 from salon.training.resume import ResumeFolder
-from shared_training import RESUMED, STEPS, build, learn_all, make_data
+from shared_training import RESUMED, STEPS, build, learn_all, train_method
 
 SCRIPT = Path(__file__).parents[1] / "support" / "shared_training.py"
 PROCESSES = 2
@@ -96,7 +95,6 @@ def test_the_settings_reach_the_trainer(monkeypatch: pytest.MonkeyPatch, tmp_pat
         raise Asked
 
     monkeypatch.setattr(trainer.L, "Trainer", refuse)
-    data, cache = make_data()
     wanted = {
         "accelerator": "gpu",
         "devices": 4,
@@ -105,19 +103,7 @@ def test_the_settings_reach_the_trainer(monkeypatch: pytest.MonkeyPatch, tmp_pat
         "precision": "16-mixed",
     }
     with pytest.raises(Asked):
-        trainer.train(
-            build("diffusion"),
-            data,
-            cache,
-            preview=cache.states[torch.arange(4)],
-            total_steps=1,
-            cost=trainer.StepCost(1, 1),
-            seed=0,
-            settings=TrainingParams(**wanted),
-            resume=ResumeFolder(tmp_path),
-            store=None,
-            run_id=None,
-        )
+        train_method(build("diffusion"), ResumeFolder(tmp_path), TrainingParams(**wanted), steps=1)
     assert {name: asked[name] for name in wanted} == wanted
 
 
@@ -155,33 +141,11 @@ def test_settings_that_cannot_be_are_refused_before_anything_runs(setting: dict,
         parse_section(TrainingParams, setting, where="training")
 
 
-class Placed(torch.nn.Linear):
-    """Remembers where it was asked to go."""
-
-    def __init__(self) -> None:
-        super().__init__(1, 1)
-        self.places: list[str] = []
-
-    def to(self, device: torch.device) -> "Placed":  # type: ignore[override]
-        self.places.append(device.type)
-        return self
-
-    def cpu(self) -> "Placed":
-        self.places.append("back")
-        return self
-
-
-def test_fit_takes_the_network_to_the_device_and_brings_it_back() -> None:
-    network = Placed()
-    fit(
-        network,
-        lambda module, step: module(torch.ones(1, 1)).sum(),
-        name="placed",
-        total_steps=1,
-        lr=0.1,
-        device=torch.device("cuda"),
-    )
-    assert network.places == ["cuda", "back"]
+def test_small_networks_take_one_device_in_full_precision() -> None:
+    asked = TrainingParams(accelerator="cpu", devices=4, num_nodes=2, strategy="ddp", precision="bf16-mixed")
+    alone = trainer.small_network(asked)
+    assert count_processes(alone) == 1
+    assert (alone.precision, alone.accelerator) == ("32-true", "cpu")
 
 
 def test_a_process_alone_has_the_whole_batch() -> None:

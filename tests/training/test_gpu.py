@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +11,9 @@ from salon.methods.base import Method, families
 from salon.params import TrainingParams
 from salon.seeding import seeded_generators
 from salon.training import trainer
-from salon.training.batches import BatchSource
+from salon.training.batches import MethodBatches
 from salon.training.resume import ResumeFolder
-from shared_training import STEPS, STOP_AFTER, Recorder, Stopped, build, make_data, stop_after
+from shared_training import STEPS, STOP_AFTER, Recorder, Stopped, build, make_data, stop_after, train_method
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 FAMILIES = families()
@@ -30,23 +29,9 @@ def recorder(monkeypatch) -> type[Recorder]:
 
 def learn(method: Method, folder: Path, *, steps: int = STEPS, **settings: Any) -> tuple[Method, Any]:
     """Train on the GPU; what was logged is with the recorder."""
-    data, cache = make_data()
-    return trainer.train(
-        method,
-        data,
-        cache,
-        preview=cache.states[torch.arange(4)],
-        total_steps=steps,
-        cost=trainer.StepCost(1, 1),
-        seed=3,
-        settings=TrainingParams(
-            **{"accelerator": "gpu", "devices": 1, "log_every_steps": 1, "checkpoint_every_seconds": 1e-9}
-            | settings
-        ),
-        resume=ResumeFolder(folder),
-        store=SimpleNamespace(uri=""),  # type: ignore[arg-type]
-        run_id=None,
-    )
+    asked = {"accelerator": "gpu", "devices": 1, "log_every_steps": 1, "checkpoint_every_seconds": 1e-9}
+    trained = train_method(method, ResumeFolder(folder), TrainingParams(**asked | settings), steps=steps)
+    return trained.task, trained.cost
 
 
 def losses_by_step(recorder: type[Recorder]) -> dict[int, dict[str, float]]:
@@ -141,7 +126,9 @@ def test_a_training_set_too_large_for_the_gpu_is_fed_from_beside_it(tmp_path, re
     resident = losses_by_step(recorder)
     monkeypatch.setattr("salon.training.batches.RESIDENT_SHARE", 0.0)
     data, cache = make_data()
-    assert not BatchSource(data, cache, None, device=torch.device("cuda")).is_resident
+    source = MethodBatches(build("diffusion"), data, cache, seed=0)
+    source.to(torch.device("cuda"))
+    assert not source.is_resident
     learn(build("clip"), tmp_path / "beside", precision="32-true")
     for step, row in losses_by_step(recorder).items():
         assert row == pytest.approx(resident[step], rel=1e-3), f"step {step}"

@@ -1,26 +1,28 @@
 """Budget, schedule, averaged weights, checkpoints: the parts that every method trusts."""
 
 import copy
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from quick_training import learn_quickly
 from salon.codecs.pixels import PixelCodec
+from salon.data.batches import BatchSource
 from salon.data.dataset import load_split
 from salon.errors import SalonError
 from salon.images import image_grid, to_float
 from salon.methods.base import DataShape, FrozenNets, read_config
+from salon.nn.trainable import Losses, Trainable
 from salon.paths import Paths
 from salon.seeding import seeded_generators
 from salon.towers.states import TextStateCache, TextStates
-from salon.training.batches import BatchSource
+from salon.training.batches import MethodBatches
 from salon.training.budget import count_step_flops, steps_within
-from salon.training.fit import _finite, fit
-from salon.training.module import MethodModule
+from salon.training.module import Optimization, TrainingModule, warmup_hold_decay
 from salon.training.resume import resume_folder
-from salon.training.schedule import warmup_hold_decay
 
 
 def test_flops_of_a_linear_layer_by_hand() -> None:
@@ -75,34 +77,61 @@ def test_learning_rate_rises_holds_and_falls_to_zero() -> None:
     assert warmup_hold_decay(100, total_steps=100, warmup_fraction=0.1, decay_fraction=0.4) == 0
 
 
-def test_fit_minimises_and_reports() -> None:
+class Line(Trainable):
+    """The slope of a line through three times each number."""
+
+    def __init__(self, spoiled_at: float = 2.0) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.spoiled_at, self.progress = spoiled_at, 0.0
+
+    def before_step(self, progress: float) -> None:
+        self.progress = progress
+
+    def losses(self, batch: torch.Tensor, *, objective: str, generator: torch.Generator) -> Losses:
+        error = (self.layer(batch) - 3 * batch).square().mean()
+        return Losses(error * math.nan if self.progress >= self.spoiled_at else error)
+
+
+class Numbers(BatchSource):
+    """From -1 to 1, all of them in every batch."""
+
+    def __init__(self) -> None:
+        super().__init__(32, batch_size=32, seed=0)
+
+    def batch(self, rows: torch.Tensor, *, step: int) -> torch.Tensor:
+        return torch.linspace(-1, 1, 32)[rows, None]
+
+
+def test_whatever_can_be_trained_is_minimised_and_reported() -> None:
     torch.manual_seed(0)
-    layer = nn.Linear(1, 1)
-    x = torch.linspace(-1, 1, 32)[:, None]
-    report = fit(
-        layer,
-        lambda module, step: (module(x) - 3 * x).square().mean(),
-        name="line",
-        total_steps=300,
-        lr=0.05,
-        weight_decay=0,
-    )
-    assert report.loss < 1e-3
-    assert layer.weight.item() == pytest.approx(3, abs=0.05)
-    assert not layer.training
+    optimization = Optimization(lr=0.05, weight_decay=0)
+    trained = learn_quickly(Line(), Numbers(), steps=300, lr=0, optimization=optimization)
+    assert trained.loss < 1e-3
+    assert trained.task.layer.weight.item() == pytest.approx(3, abs=0.05)
+    assert not trained.task.training
+    assert (trained.cost.steps, trained.cost.images_seen, trained.cost.parameters) == (300, 9600, 2)
 
 
-def test_fit_stops_at_a_loss_that_is_not_finite() -> None:
-    layer = nn.Linear(1, 1)
-    with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):
-        fit(layer, lambda module, step: module.weight.sum() * float("nan"), name="x", total_steps=2, lr=1)
+def test_a_training_stops_at_a_loss_that_is_not_finite() -> None:
+    with pytest.raises(FloatingPointError, match="model: the loss is nan at step 2: lower its lr"):
+        learn_quickly(Line(spoiled_at=0.5), Numbers(), steps=4, lr=0.1)
 
 
-def test_fit_names_the_step_of_a_loss_that_was_looked_at_later() -> None:
-    losses = [torch.tensor(value) for value in (1.0, float("inf"), 1.0)]
-    with pytest.raises(FloatingPointError, match="x: the loss is inf at step 6; lower its lr"):
-        _finite(losses, before=8, name="x")
-    assert _finite(losses[:1], before=6, name="x") == [1.0]
+def test_held_out_values_are_those_of_the_averaged_weights_and_always_of_the_same_noise(module) -> None:
+    logged: dict[str, list[float]] = {}
+    module.log = lambda name, value, **_: logged.setdefault(name, []).append(float(value))
+    module._source.to(torch.device("cpu"))
+    module._generator = torch.Generator()
+    for weights in (0.0, 0.0, 1.0):
+        with torch.no_grad():
+            for parameter in module.task.parameters():  # the live weights count for nothing
+                parameter.add_(1.0)
+            for parameter in module.averaged.parameters():
+                parameter.add_(weights)
+        module.validation_step((0, torch.arange(4)), 0)
+    first, second, third = logged["val/model"]
+    assert first == second != third
 
 
 def test_seeded_generators_do_not_depend_on_the_batch() -> None:
@@ -140,7 +169,7 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path) -> None:
 
 
 @pytest.fixture
-def module(ingested_world: Path) -> MethodModule:
+def module(ingested_world: Path) -> TrainingModule:
     """A small diffusion model before its first step."""
     data = load_split(ingested_world / "data/interim", "val")
     captions = sorted(set(data.captions))
@@ -154,60 +183,63 @@ def module(ingested_world: Path) -> MethodModule:
     method_class, config = read_config("diffusion", {"ema_decay": 0.9})
     shape = DataShape(image_size=32, text_width=8, pooled_width=8, words_width=8)
     method = method_class(config, shape, FrozenNets(PixelCodec(), nn.Identity()))
-    return MethodModule(method, data, cache, total_steps=3, seed=0)
+    source = MethodBatches(method, data, cache, seed=0)
+    optimization = Optimization.from_config(config)
+    return TrainingModule(method, source, optimization=optimization, total_steps=3, seed=0, held_out=source)
 
 
-def test_losses_that_were_not_looked_at_are_found_with_their_step(module: MethodModule) -> None:
+def test_losses_that_were_not_looked_at_are_found_with_their_step(module: TrainingModule) -> None:
     unseen = {step: torch.tensor(value) for step, value in {5: 1.0, 6: float("inf"), 7: 1.0}.items()}
     module._unchecked["model"] |= unseen
-    with pytest.raises(FloatingPointError, match="model: the loss is inf at step 6: lower the method's lr"):
+    with pytest.raises(FloatingPointError, match="model: the loss is inf at step 6: lower its lr"):
         module.on_save_checkpoint({})
     module.on_save_checkpoint({})  # each is looked at once
 
 
-def test_gradients_are_clipped(module: MethodModule) -> None:
-    optimizer = torch.optim.SGD(module.method.parameters(), lr=1.0)
-    for parameter in module.method.parameters():
+def test_gradients_are_clipped(module: TrainingModule) -> None:
+    optimizer = torch.optim.SGD(module.task.parameters(), lr=1.0)
+    for parameter in module.task.parameters():
         parameter.grad = torch.ones_like(parameter)
     module.on_before_optimizer_step(optimizer)
-    norm = torch.stack([p.grad.norm() for p in module.method.parameters()]).norm()
-    assert norm.item() == pytest.approx(module.method.config.grad_clip_norm, rel=1e-3)
+    norm = torch.stack([p.grad.norm() for p in module.task.parameters()]).norm()
+    assert norm.item() == pytest.approx(module.optimization.grad_clip_norm, rel=1e-3)
 
 
-def test_weights_are_averaged_as_torch_averages_them(module: MethodModule) -> None:
+def test_weights_are_averaged_as_torch_averages_them(module: TrainingModule) -> None:
     """Buffers, too, and one that is another tensor in every step."""
-    module.method.register_buffer("mean", torch.zeros(2))
+    module.task.register_buffer("mean", torch.zeros(2))
     module.averaged.register_buffer("mean", torch.zeros(2))
     theirs = copy.deepcopy(module.ema)
     module.on_train_start()
     for module.step in range(3):
         with torch.no_grad():
-            for parameter in module.method.parameters():
+            for parameter in module.task.parameters():
                 parameter.add_(torch.randn_like(parameter))
-        module.method.mean = module.method.mean + 1
+        module.task.mean = module.task.mean + 1
         module._average()
-        theirs.update_parameters(module.method)
+        theirs.update_parameters(module.task)
     for name, value in theirs.state_dict().items():
         assert torch.equal(module.ema.state_dict()[name], value), name
 
 
-def test_a_batch_is_the_same_wherever_the_training_set_lies(module: MethodModule, monkeypatch) -> None:
-    data, cache = module._data, module._cache
-    precomputed = torch.arange(len(data))
+def test_a_batch_is_the_same_wherever_the_training_set_lies(module: TrainingModule, monkeypatch) -> None:
+    method, data, cache = module.task, module._source.data, module._source.cache
+    monkeypatch.setattr(method, "precompute", lambda images: images.sum(dim=(1, 2, 3)))
     rows = torch.tensor([7, 0, 7])
-    resident = BatchSource(data, cache, precomputed, device=torch.device("cpu"))
+    resident, beside = (MethodBatches(method, data, cache, seed=0) for _ in range(2))
+    resident.to(torch.device("cpu"))
     monkeypatch.setattr("salon.training.batches.RESIDENT_SHARE", 0.0)
-    beside = BatchSource(data, cache, precomputed, device=torch.device("cpu"))
+    beside.to(torch.device("cpu"))
     assert (resident.is_resident, beside.is_resident) == (True, False)
-    for batch in (resident.batch(rows), beside.batch(rows)):
-        assert torch.equal(batch.precomputed, rows)
+    for batch in (resident.batch(rows, step=0), beside.batch(rows, step=0)):
         assert torch.equal(batch.images, to_float(data.images[rows]))
+        assert torch.allclose(batch.precomputed, batch.images.sum(dim=(1, 2, 3)), atol=1e-3)
         assert torch.equal(batch.text.pooled[1], cache.states.pooled[cache.captions.index(data.captions[0])])
 
 
-def test_averaged_weights_follow_the_decay(module: MethodModule) -> None:
+def test_averaged_weights_follow_the_decay(module: TrainingModule) -> None:
     """One step from theta0 to theta1 leaves the average at decay * theta0 + (1 - decay) * theta1."""
-    method = module.method
+    method = module.task
     name, parameter = next(iter(method.named_parameters()))
     averaged = dict(module.averaged.named_parameters())[name]
     module.on_train_start()

@@ -78,16 +78,6 @@ class DataShape:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Some rows of the training set."""
-
-    images: Float[Tensor, "b 3 h w"]
-    text: TextStates
-    precomputed: Tensor | None = None
-    """What `Method.precompute` gave for these images."""
-
-
-@dataclass(frozen=True)
 class FrozenNets:
     """What is trained before a method and never by it: in no checkpoint and no average, and never copied."""
 
