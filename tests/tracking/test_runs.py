@@ -93,6 +93,25 @@ def test_run_is_resumed_where_the_store_knows_it(store: runs.Store):
         assert runs.find_or_start_run(store, name="x", stage="train", run_id=unknown) != run_id
 
 
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_run_ends_with_its_block_and_can_be_taken_up_again(store: runs.Store, error: type[BaseException]):
+    stage = runs.run(store, name="x", stage="train", tags={"a": "1"})
+    run = stage.__enter__()
+    run.log_params({"seed": 1, "method": {"lr": 2}})
+    assert not stage.__exit__(error, error(), None)
+    assert store.client.get_run(run.id).info.status == "FAILED"
+    with runs.run(store, name="x", stage="train", run_id=run.id) as again:
+        assert store.client.get_run(again.id).info.status == "RUNNING"
+        again.log_params({"method.lr": 2})
+        again.log_metrics({"train/velocity": 0.5}, step=3)
+        again.log_tags({"b": "2"})
+    found = store.client.get_run(run.id)
+    assert (again.id, found.info.status) == (run.id, "FINISHED")
+    assert found.data.params == {"seed": "1", "method.lr": "2"}
+    assert found.data.metrics == {"train/velocity": 0.5}
+    assert (found.data.tags["a"], found.data.tags["b"]) == ("1", "2")
+
+
 def test_params_beyond_mlflow_s_limits_and_a_second_time(store: runs.Store):
     run_id = runs.find_or_start_run(store, name="x", stage="train")
     many = {f"key.{i}": i for i in range(250)} | {"long": "x" * 7000, "list": [1, 2], "none": None}

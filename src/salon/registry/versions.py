@@ -59,44 +59,38 @@ def run_to_log_into(store: Store, params: Params, paths: Paths, submission: Cand
     run_id = submission.ledger.get("run_id")
     if run_id and runs.knows_run(store, run_id):
         return str(run_id)
-    run_id = runs.find_or_start_run(
-        store,
-        name=submission.method,
-        stage="train",
-        tags={
-            "salon.method": submission.method,
-            "salon.family": submission.config["family"],
-            "salon.restored": "true",
-            **runs.provenance_tags(paths),
-            **pipeline_tags(store, params, paths),
-        },
-    )
+    tags = {
+        "salon.method": submission.method,
+        "salon.family": submission.config["family"],
+        "salon.restored": "true",
+        **runs.provenance_tags(paths),
+        **pipeline_tags(store, params, paths),
+    }
     settings = {
         "seed": params.training_seed,
         "budget": params.budget.model_dump(),
         "method": submission.config["config"],
         "total_steps": submission.steps,
     }
-    runs.log_params(store, run_id, runs.flatten(settings))
     ledger = runs.flatten(submission.ledger)
-    costs = {key: value for key, value in ledger.items() if isinstance(value, int | float)}
-    runs.log_metrics(
-        store, run_id, {f"cost/{key}": value for key, value in costs.items()}, step=submission.steps
-    )
-    runs.log_dataset(store, run_id, paths)
-    runs.finish_run(store, run_id)
-    return run_id
+    costs = {f"cost/{key}": value for key, value in ledger.items() if isinstance(value, int | float)}
+    with runs.run(store, name=submission.method, stage="train", tags=tags) as run:
+        run.log_params(settings)
+        run.log_metrics(costs, step=submission.steps)
+        run.log_dataset(paths)
+    return run.id
 
 
 def log_judgement(store: Store, run_id: str, submission: Candidate) -> None:
     """Write metrics, grids, and the evidence that a later challenger is compared with."""
     figures = submission.flat_metrics()
-    runs.log_metrics(store, run_id, figures, step=submission.steps)
+    run = runs.Run(store, run_id)
+    run.log_metrics(figures, step=submission.steps)
     log_headlines(store, run_id, submission.method, figures, step=submission.steps)
     for path in submission.grids:
         key = "evaluate_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in path.stem.lower())
         with Image.open(path) as image:
-            runs.log_grid(store, run_id, key, image.convert("RGB"), step=submission.steps)
+            run.log_grid(key, image.convert("RGB"), step=submission.steps)
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / _evidence_file(submission.model_sha256)
         record.write_text(json.dumps(vars(submission.evidence)), encoding="utf-8")

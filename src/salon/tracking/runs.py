@@ -116,70 +116,106 @@ def finish_run(store: Store, run_id: str, status: RunStatus = "FINISHED") -> Non
     store.client.set_terminated(run_id, status=status)
 
 
-def log_params(store: Store, run_id: str, params: Mapping[str, Any]) -> None:
-    """Write flat parameters; writing the same again, as a resumed run does, changes nothing.
+@contextmanager
+def run(
+    store: Store, *, name: str, stage: str, run_id: str | None = None, tags: Mapping[str, str] | None = None
+) -> Iterator["Run"]:
+    """A run, started or set running again, that ends with the block: FINISHED, or FAILED where it raises."""
+    found = Run(store, find_or_start_run(store, name=name, stage=stage, run_id=run_id, tags=tags))
+    try:
+        yield found
+    except BaseException:  # Ctrl-C too
+        finish_run(store, found.id, "FAILED")
+        raise
+    finish_run(store, found.id)
 
-    Raises:
-        SalonError: the run has another value for a parameter: it is another run.
-    """
-    known = store.client.get_run(run_id).data.params
-    new = {key: str(value)[:MAX_PARAM_LENGTH] for key, value in params.items()}
-    changed = sorted(key for key, value in new.items() if known.get(key, value) != value)
-    if changed:
-        key = changed[0]
-        raise SalonError(
-            f"run {run_id} was started with {key} = {known[key]}, now it is {new[key]}: start a new run"
+
+@dataclass(frozen=True)
+class Run:
+    """One run, and what is written into it."""
+
+    store: Store
+    id: str
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Write parameters, nested ones with dotted keys; writing the same again changes nothing.
+
+        Raises:
+            SalonError: the run has another value for a parameter: it is another run.
+        """
+        known = self.store.client.get_run(self.id).data.params
+        new = {key: str(value)[:MAX_PARAM_LENGTH] for key, value in flatten(params).items()}
+        changed = sorted(key for key, value in new.items() if known.get(key, value) != value)
+        if changed:
+            key = changed[0]
+            raise SalonError(
+                f"run {self.id} was started with {key} = {known[key]}, now it is {new[key]}: start a new run"
+            )
+        fresh = [Param(key, value) for key, value in new.items() if key not in known]
+        for start in range(0, len(fresh), MAX_BATCH):
+            self.store.client.log_batch(self.id, params=fresh[start : start + MAX_BATCH])
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Write one value per metric, named `split/term`."""
+        now = int(time.time() * 1000)
+        values = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        self.store.client.log_batch(self.id, metrics=values)
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        self.store.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_grid(self, key: str, image: Image.Image, *, step: int) -> None:
+        """Write a picture that the UI shows in a row with the others of `key`."""
+        if not GRID_KEY.fullmatch(key):
+            raise ValueError(f"image key {key!r}: use lower-case letters, digits and _")
+        self.store.client.log_image(self.id, image, key=key, step=step, synchronous=True)
+
+    def log_dataset(self, paths: Paths) -> None:
+        """Record which rows the run trains on: hash, columns and counts. No picture is read.
+
+        Raises:
+            SalonError: the rows were not ingested or not validated.
+        """
+        try:
+            digest = read_json(paths.validation)["data_sha256"]
+            counts = read_json(paths.ingest_report)
+        except FileNotFoundError as error:
+            raise SalonError(
+                f"{error.filename} does not exist: run the ingest and validate stages first"
+            ) from None
+        schema = pq.read_schema(shard_paths(paths.interim, "train")[0])
+        columns = [{"type": str(field.type), "name": field.name, "required": True} for field in schema]
+        dataset = Dataset(
+            name=counts["source"],
+            digest=digest[:MAX_DIGEST_LENGTH],
+            source_type="local",
+            source=json.dumps({"uri": paths.interim.relative_to(paths.root).as_posix()}),
+            schema=json.dumps({"mlflow_colspec": columns}),
+            profile=json.dumps({"num_rows": counts["ingested"], **counts["splits"]}),
         )
-    fresh = [Param(key, value) for key, value in new.items() if key not in known]
-    for start in range(0, len(fresh), MAX_BATCH):
-        store.client.log_batch(run_id, params=fresh[start : start + MAX_BATCH])
+        tags = [InputTag(MLFLOW_DATASET_CONTEXT, "training")]
+        self.store.client.log_inputs(self.id, datasets=[DatasetInput(dataset, tags)])
+
+
+def log_params(store: Store, run_id: str, params: Mapping[str, Any]) -> None:
+    """`Run.log_params`."""
+    Run(store, run_id).log_params(params)
 
 
 def log_metrics(store: Store, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
-    """Write one value per metric, named `split/term`."""
-    now = int(time.time() * 1000)
-    store.client.log_batch(
-        run_id, metrics=[Metric(key, float(value), now, step) for key, value in metrics.items()]
-    )
-
-
-def log_tags(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
-    """Set tags of a run."""
-    store.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    """`Run.log_metrics`."""
+    Run(store, run_id).log_metrics(metrics, step=step)
 
 
 def log_grid(store: Store, run_id: str, key: str, image: Image.Image, *, step: int) -> None:
-    """Write a picture that the UI shows in a row with the others of `key`."""
-    if not GRID_KEY.fullmatch(key):
-        raise ValueError(f"image key {key!r}: use lower-case letters, digits and _")
-    store.client.log_image(run_id, image, key=key, step=step, synchronous=True)
+    """`Run.log_grid`."""
+    Run(store, run_id).log_grid(key, image, step=step)
 
 
 def log_dataset(store: Store, run_id: str, paths: Paths) -> None:
-    """Record which rows the run trains on: hash, columns and counts. No picture is read.
-
-    Raises:
-        SalonError: the rows were not ingested or not validated.
-    """
-    try:
-        digest = read_json(paths.validation)["data_sha256"]
-        counts = read_json(paths.ingest_report)
-    except FileNotFoundError as error:
-        raise SalonError(
-            f"{error.filename} does not exist: run the ingest and validate stages first"
-        ) from None
-    schema = pq.read_schema(shard_paths(paths.interim, "train")[0])
-    columns = [{"type": str(field.type), "name": field.name, "required": True} for field in schema]
-    dataset = Dataset(
-        name=counts["source"],
-        digest=digest[:MAX_DIGEST_LENGTH],
-        source_type="local",
-        source=json.dumps({"uri": paths.interim.relative_to(paths.root).as_posix()}),
-        schema=json.dumps({"mlflow_colspec": columns}),
-        profile=json.dumps({"num_rows": counts["ingested"], **counts["splits"]}),
-    )
-    tags = [InputTag(MLFLOW_DATASET_CONTEXT, "training")]
-    store.client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
+    """`Run.log_dataset`."""
+    Run(store, run_id).log_dataset(paths)
 
 
 def flatten(mapping: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
