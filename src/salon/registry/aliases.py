@@ -2,10 +2,12 @@
 
 `champion` serves; `previous` is whom it replaced; `challenger` is the last that was not good enough. Aliases
 are moved one by one, and each intermediate state has exactly one champion. Who reads and moves them does so
-alone (`salon.registry.lock`), so that of two versions that come at once one is compared with the other.
+alone (`salon.registry.lock`) or sees afterwards that it did not (`move_aliases`), so that of two versions
+that come at once one is compared with the other.
 """
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +34,8 @@ from salon.registry.versions import (
 from salon.tracking.runs import Store
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
+ATTEMPTS = 5
+SETTLE_SECONDS = 1.0  # many times what a request takes
 
 JudgeAgain = Callable[[ModelVersion], Mapping[str, float]]
 """Scores of a registered version on today's validation prompts, by today's judge."""
@@ -66,7 +70,7 @@ def register(
     With `promote` the comparison with the champion is left out; the guardrails still hold.
     """
     create_model(store.client, submission.name)
-    with registry_lock(store, paths, name=submission.name):
+    with registry_lock(store, paths, name=submission.name) as exclusive:
         version = find_version(store, submission.name, submission.model_sha256)
         if version is None:
             run_id = run_to_log_into(store, params, paths, submission)
@@ -75,7 +79,9 @@ def register(
         elif version.tags.get("judgement_sha256") != submission.judgement_sha256:
             log_judgement(store, str(version.run_id), submission)
             _tag(store, version, {"judgement_sha256": submission.judgement_sha256})
-        return decide_alias(store, version, submission, params.register_, judge_again, promote=promote)
+        return _decide_alias(
+            store, version, submission, params.register_, judge_again, promote=promote, exclusive=exclusive
+        )
 
 
 def alias_of(store: Store, version: ModelVersion) -> str | None:
@@ -91,7 +97,7 @@ def rollback(store: Store, paths: Paths, method: str) -> tuple[str, str]:
         SalonError: there is no champion, or none before it.
     """
     name = registered_name(method)
-    with registry_lock(store, paths, name=name):
+    with registry_lock(store, paths, name=name) as exclusive:
         champion = version_at(store.client, name, CHAMPION)
         previous = version_at(store.client, name, PREVIOUS)
         if champion is None:
@@ -109,12 +115,45 @@ def rollback(store: Store, paths: Paths, method: str) -> tuple[str, str]:
                 download_bundle(store, previous, Path(folder))
         except SalonError as error:
             raise SalonError(f"{name} version {previous.version} cannot serve again: {error}") from None
-        store.client.set_registered_model_alias(name, CHAMPION, str(previous.version))
-        store.client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
-        return str(previous.version), str(champion.version)
+        swapped = {CHAMPION: str(previous.version), PREVIOUS: str(champion.version)}
+        if not move_aliases(store.client, name, swapped, expected=champion, exclusive=exclusive):
+            raise SalonError(f"{name} got another champion meanwhile: see which, and run this again")
+        return swapped[CHAMPION], swapped[PREVIOUS]
 
 
-def decide_alias(
+def move_aliases(
+    client: MlflowClient,
+    name: str,
+    aliases: Mapping[str, str],
+    *,
+    expected: ModelVersion | None,
+    exclusive: bool,
+) -> bool:
+    """Write aliases in this order, if `expected` is champion still; whether its successor stands afterwards.
+
+    Unless nobody else can write, this is a compare-and-swap in several requests: the champion is read,
+    replaced, and read again when whoever had read the same must have written. One write is one row, so that
+    there is never none and never two. Of two that swap at once the first sees that it was overwritten, and
+    decides again against the other. It is not seen when the other was held up between reading and writing
+    for longer than SETTLE_SECONDS: then the last that wrote is champion without a comparison with the first.
+    """
+    if _number(version_at(client, name, CHAMPION)) != _number(expected):
+        return False
+    for alias, number in aliases.items():
+        client.set_registered_model_alias(name, alias, number)
+    if exclusive:
+        return True
+    time.sleep(SETTLE_SECONDS)
+    standing = client.get_registered_model(name).aliases
+    # whoever is previous was compared with and replaced
+    return aliases[CHAMPION] in (str(standing.get(alias)) for alias in (CHAMPION, PREVIOUS))
+
+
+def _number(version: ModelVersion | None) -> str | None:
+    return None if version is None else str(version.version)
+
+
+def _decide_alias(
     store: Store,
     version: ModelVersion,
     submission: Candidate,
@@ -122,6 +161,7 @@ def decide_alias(
     judge_again: JudgeAgain,
     *,
     promote: bool,
+    exclusive: bool,
 ) -> Registration:
     alias = alias_of(store, version)
     settled = "promotion_reason" in version.tags
@@ -132,9 +172,13 @@ def decide_alias(
         # killed between alias and tag, or asked to promote what already serves
         reason = version.tags.get("promotion_reason", "promoted")
     else:
-        champion = version_at(store.client, submission.name, CHAMPION)
-        decision = _decide(store, submission.evidence, champion, rule, judge_again, promote=promote)
-        _move_aliases(store.client, version, champion, decision)
+        for _ in range(ATTEMPTS):
+            champion = version_at(store.client, submission.name, CHAMPION)
+            decision = _decide(store, submission.evidence, champion, rule, judge_again, promote=promote)
+            if _give_place(store.client, version, champion, decision, exclusive=exclusive):
+                break
+        else:
+            raise SalonError(f"{submission.name}: its champion changes all the time: run it again")
         reason = decision.reason
     alias = alias_of(store, version)
     tags = {"promotion_reason": reason, "promoted": str(alias == CHAMPION).lower()}
@@ -186,19 +230,24 @@ def _decide(
     return Decision(decision.promote, f"{decision.reason}; version {champion.version} was judged again")
 
 
-def _move_aliases(
-    client: MlflowClient, version: ModelVersion, champion: ModelVersion | None, decision: Decision
-) -> None:
+def _give_place(
+    client: MlflowClient,
+    version: ModelVersion,
+    champion: ModelVersion | None,
+    decision: Decision,
+    *,
+    exclusive: bool,
+) -> bool:
     name, number = version.name, str(version.version)
     if not decision.promote:
         client.set_registered_model_alias(name, CHALLENGER, number)
-        return
-    if champion is not None:
-        client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
-    client.set_registered_model_alias(name, CHAMPION, number)  # one atomic move: never none, never two
-    challenger = version_at(client, name, CHALLENGER)
-    if challenger is not None and str(challenger.version) == number:
+        return True
+    replaced = {} if champion is None else {PREVIOUS: str(champion.version)}
+    if not move_aliases(client, name, {**replaced, CHAMPION: number}, expected=champion, exclusive=exclusive):
+        return False
+    if _number(version_at(client, name, CHALLENGER)) == number:
         client.delete_registered_model_alias(name, CHALLENGER)
+    return True
 
 
 def create_model(client: MlflowClient, name: str) -> None:
