@@ -7,10 +7,18 @@ from test_sentinels import make_split
 
 from salon.errors import SalonError
 from salon.judging.retriever import BUCKETS, Retriever, describe, draw_candidates, hash_words
-from salon.params import RetrieverParams, ScorerParams
+from salon.params.training import RetrieverParams, ScorerParams
 from salon.stages.scorer import TrainingPool, retrieve, train_retriever
 
-SETTINGS = ScorerParams(max_steps=1, retriever=RetrieverParams(max_steps=150, batch_size=32, width=8))
+SETTINGS = ScorerParams(
+    seed=90210,
+    max_steps=1,
+    batch_size=64,
+    lr=2e-3,
+    width=32,
+    min_accuracy=0.99,
+    retriever=RetrieverParams(max_steps=150, batch_size=32, lr=5e-3, width=8),
+)
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["attributes", "captions alone"])
