@@ -25,7 +25,7 @@ from ports import free_port
 from salon.commands import rollback, sync
 from salon.commands import serve as stage
 from salon.errors import SalonError
-from salon.registry import combined as ensemble
+from salon.registry import combined
 from salon.registry.champions import Champions
 from workspaces import NAME, Workspace
 
@@ -109,7 +109,7 @@ def test_one_server_through_promotion_rollback_a_killed_worker_and_a_damaged_cha
     workspace.edit_params("serve", poll_seconds=0.2)
     workspace.retrain(seed=1, right=0.4)
     workspace.register()
-    assert not ensemble.exists(workspace.store)  # four methods are still to come
+    assert not combined.exists(workspace.store)  # four methods are still to come
     sync.run(workspace.params, workspace.paths)
     assert "salon: built, version 1 (champion) holds diffusion 1" in capsys.readouterr().out
     with serving(workspace.root) as served:

@@ -59,7 +59,7 @@ def register(
     store: Store,
     params: Params,
     paths: Paths,
-    submission: Candidate,
+    candidate: Candidate,
     *,
     commit: str | None,
     judge_again: JudgeAgain,
@@ -69,18 +69,18 @@ def register(
 
     With `promote` the comparison with the champion is left out; the guardrails still hold.
     """
-    create_model(store.client, submission.name)
-    with registry_lock(store, paths, name=submission.name) as exclusive:
-        version = find_version(store, submission.name, submission.model_sha256)
+    create_model(store.client, candidate.name)
+    with registry_lock(store, paths, name=candidate.name) as exclusive:
+        version = find_version(store, candidate.name, candidate.model_sha256)
         if version is None:
-            run_id = run_to_log_into(store, params, paths, submission)
-            log_judgement(store, run_id, submission)
-            version = create_version(store, run_id, submission, commit=commit)
-        elif version.tags.get("judgement_sha256") != submission.judgement_sha256:
-            log_judgement(store, str(version.run_id), submission)
-            _tag(store, version, {"judgement_sha256": submission.judgement_sha256})
+            run_id = run_to_log_into(store, params, paths, candidate)
+            log_judgement(store, run_id, candidate)
+            version = create_version(store, run_id, candidate, commit=commit)
+        elif version.tags.get("judgement_sha256") != candidate.judgement_sha256:
+            log_judgement(store, str(version.run_id), candidate)
+            _tag(store, version, {"judgement_sha256": candidate.judgement_sha256})
         return _decide_alias(
-            store, version, submission, params.register_, judge_again, promote=promote, exclusive=exclusive
+            store, version, candidate, params.register_, judge_again, promote=promote, exclusive=exclusive
         )
 
 
@@ -132,10 +132,11 @@ def move_aliases(
     """Write aliases in this order, if `expected` is champion still; whether its successor stands afterwards.
 
     Unless nobody else can write, this is a compare-and-swap in several requests: the champion is read,
-    replaced, and read again when whoever had read the same must have written. One write is one row, so that
-    there is never none and never two. Of two that swap at once the first sees that it was overwritten, and
-    decides again against the other. It is not seen when the other was held up between reading and writing
-    for longer than SETTLE_SECONDS: then the last that wrote is champion without a comparison with the first.
+    replaced, and read again when whoever had read the same must have written. An alias is one row, so that
+    there is never no champion and never two. Of two that swap at once, the first sees that it was
+    overwritten and decides again against the other. What cannot be excluded: that the other was held up
+    between reading and writing for longer than SETTLE_SECONDS. Then the last that wrote is champion without
+    a comparison with the first, until that one is registered again.
     """
     if _number(version_at(client, name, CHAMPION)) != _number(expected):
         return False
@@ -156,7 +157,7 @@ def _number(version: ModelVersion | None) -> str | None:
 def _decide_alias(
     store: Store,
     version: ModelVersion,
-    submission: Candidate,
+    candidate: Candidate,
     rule: RegisterParams,
     judge_again: JudgeAgain,
     *,
@@ -173,25 +174,25 @@ def _decide_alias(
         reason = version.tags.get("promotion_reason", "promoted")
     else:
         for _ in range(ATTEMPTS):
-            champion = version_at(store.client, submission.name, CHAMPION)
-            decision = _decide(store, submission.evidence, champion, rule, judge_again, promote=promote)
-            if _give_place(store.client, version, champion, decision, exclusive=exclusive):
+            champion = version_at(store.client, candidate.name, CHAMPION)
+            decision = _decide(store, candidate.evidence, champion, rule, judge_again, promote=promote)
+            if _follow(decision, store.client, version, champion, exclusive=exclusive):
                 break
         else:
-            raise SalonError(f"{submission.name}: its champion changes all the time: run it again")
+            raise SalonError(f"{candidate.name}: its champion changes all the time: run it again")
         reason = decision.reason
     alias = alias_of(store, version)
     tags = {"promotion_reason": reason, "promoted": str(alias == CHAMPION).lower()}
     if any(version.tags.get(key) != value for key, value in tags.items()):
         _tag(store, version, tags)
     return Registration(
-        method=submission.method,
-        name=submission.name,
+        method=candidate.method,
+        name=candidate.name,
         version=str(version.version),
         alias=alias,
         promoted=alias == CHAMPION,
         reason=reason,
-        model_sha256=submission.model_sha256,
+        model_sha256=candidate.model_sha256,
         run_id=str(version.run_id),
     )
 
@@ -230,11 +231,11 @@ def _decide(
     return Decision(decision.promote, f"{decision.reason}; version {champion.version} was judged again")
 
 
-def _give_place(
+def _follow(
+    decision: Decision,
     client: MlflowClient,
     version: ModelVersion,
     champion: ModelVersion | None,
-    decision: Decision,
     *,
     exclusive: bool,
 ) -> bool:
@@ -242,8 +243,8 @@ def _give_place(
     if not decision.promote:
         client.set_registered_model_alias(name, CHALLENGER, number)
         return True
-    replaced = {} if champion is None else {PREVIOUS: str(champion.version)}
-    if not move_aliases(client, name, {**replaced, CHAMPION: number}, expected=champion, exclusive=exclusive):
+    moved = {} if champion is None else {PREVIOUS: str(champion.version)}
+    if not move_aliases(client, name, {**moved, CHAMPION: number}, expected=champion, exclusive=exclusive):
         return False
     if _number(version_at(client, name, CHALLENGER)) == number:
         client.delete_registered_model_alias(name, CHALLENGER)

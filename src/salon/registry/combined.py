@@ -19,7 +19,7 @@ from salon.paths import Paths
 from salon.registry.aliases import CHAMPION, PREVIOUS, create_model, move_aliases, version_at
 from salon.registry.champions import Champions, Entry
 from salon.registry.lock import registry_lock
-from salon.registry.versions import has_files, log_version
+from salon.registry.versions import find_tagged, has_files, log_version
 from salon.tracking.runs import Store, run
 
 COMBINED = "salon"
@@ -46,12 +46,16 @@ def follow_champions(store: Store, params: Params, paths: Paths) -> CombinedMode
     with registry_lock(store, paths, name=COMBINED) as exclusive:
         champions = Champions(store, serving_order(params))
         while entries := champions.now():  # again, where another process moved the alias meanwhile
-            digest = _digest(entries)
+            digest = lines_sha256([f"{entry.name} {entry.version}" for entry in entries.values()])
             members = {method: entry.version for method, entry in entries.items()}
             serving = version_at(store.client, COMBINED, CHAMPION)
-            if serving is not None and _is(store, serving, digest):
+            if (
+                serving is not None
+                and serving.tags.get(COMPOSITION) == digest
+                and has_files(store.client, serving)
+            ):
                 return CombinedModel(str(serving.version), members, is_new=False)
-            found = _find(store, digest)
+            found = find_tagged(store, COMBINED, COMPOSITION, digest)
             number = str((found or _create(store, champions, entries, digest)).version)
             replaced = {} if serving is None else {PREVIOUS: str(serving.version)}
             aliases = {**replaced, CHAMPION: number}
@@ -68,16 +72,6 @@ def exists(store: Store) -> bool:
 def serving_order(params: Params) -> list[str]:
     """The methods as servers name them; the first answers requests that name none."""
     return sorted(params.methods, key=lambda method: method != params.serve.default_method)
-
-
-def _is(store: Store, version: ModelVersion, digest: str) -> bool:
-    return version.tags.get(COMPOSITION) == digest and has_files(store.client, version)
-
-
-def _find(store: Store, digest: str) -> ModelVersion | None:
-    found = store.client.search_model_versions(f"name = '{COMBINED}' and tags.{COMPOSITION} = '{digest}'")
-    usable = [version for version in found if has_files(store.client, version)]
-    return max(usable, key=lambda version: int(version.version), default=None)
 
 
 def _create(store: Store, champions: Champions, entries: Mapping[str, Entry], digest: str) -> ModelVersion:
@@ -97,11 +91,6 @@ def _create(store: Store, champions: Champions, entries: Mapping[str, Entry], di
                 metadata={"methods": versions},
                 tags={COMPOSITION: digest},
             )
-
-
-def _digest(entries: Mapping[str, Entry]) -> str:
-    lines = [f"{entry.name} {entry.version}" for entry in entries.values()]
-    return lines_sha256(lines)
 
 
 def _card(versions: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -268,16 +268,24 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 @contextmanager
-def _quick_to_give_up() -> Iterator[None]:
-    """MLflow's client tries for minutes; to find out that nobody answers, seconds are enough."""
-    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-    added = {name: value for name, value in wanted.items() if name not in os.environ}
-    os.environ.update(added)
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The process's environment with these variables, for as long as the block lasts."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        for name in added:
-            del os.environ[name]
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _quick_to_give_up() -> AbstractContextManager[None]:
+    """MLflow's client tries for minutes; to find out that nobody answers, seconds are enough."""
+    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    return environment({name: value for name, value in wanted.items() if name not in os.environ})
 
 
 def _connect(uri: str) -> MlflowClient:
