@@ -1,4 +1,4 @@
-"""The command line: one command per stage of the pipeline, in its order, and those beside it.
+"""The command line: one command per stage of the pipeline, in its order, and then those beside it.
 
 Heavy imports sit inside the commands.
 """
@@ -10,6 +10,9 @@ import typer
 
 from salon.params import Params, load_params
 from salon.paths import Paths
+
+STAGES = "Stages of the pipeline, in order"
+COMMANDS = "Other commands"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,7 +35,7 @@ def workspace() -> tuple[Params, Paths]:
     return load_params(paths.params), paths
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def ingest() -> None:
     """Read captioned pictures from the source into Parquet shards."""
     from salon.stages import ingest as stage
@@ -40,7 +43,7 @@ def ingest() -> None:
     stage.run(*workspace())
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def validate(
     source: Annotated[
         str | None, typer.Option(help="Check this source instead; nothing in the workspace changes.")
@@ -81,7 +84,7 @@ def validate(
         )
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def scorer() -> None:
     """Train the independent scorer that judges every method."""
     from salon.stages import scorer as stage
@@ -89,7 +92,7 @@ def scorer() -> None:
     stage.run(*workspace())
 
 
-@app.command("train-clip")
+@app.command("train-clip", rich_help_panel=STAGES)
 def train_clip() -> None:
     """Train the tokenizer and the contrastive text and image towers."""
     from salon.stages import train_clip as stage
@@ -97,7 +100,7 @@ def train_clip() -> None:
     stage.run(*workspace())
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def codec(name: Annotated[str, typer.Argument(help="A codec of params.yaml, e.g. vqvae.")]) -> None:
     """Train one codec; fail when too little of held-out pictures survives it."""
     from salon.stages import codec as stage
@@ -105,15 +108,7 @@ def codec(name: Annotated[str, typer.Argument(help="A codec of params.yaml, e.g.
     stage.run(*workspace(), name)
 
 
-@app.command()
-def sentinels() -> None:
-    """Judge picture sources whose place is known; fail when a metric puts one where it cannot stand."""
-    from salon.stages import sentinels as stage
-
-    stage.run(*workspace())
-
-
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def train(method: MethodName) -> None:
     """Train one method within its budget; killed and started again, it goes on."""
     from salon.stages import train as stage
@@ -121,7 +116,15 @@ def train(method: MethodName) -> None:
     stage.run(*workspace(), method)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
+def sentinels() -> None:
+    """Judge picture sources whose place is known; fail when a metric puts one where it cannot stand."""
+    from salon.stages import sentinels as stage
+
+    stage.run(*workspace())
+
+
+@app.command(rich_help_panel=STAGES)
 def evaluate(method: MethodName) -> None:
     """Judge one method with the independent scorer; measure what a picture costs."""
     from salon.stages import evaluate as stage
@@ -129,7 +132,7 @@ def evaluate(method: MethodName) -> None:
     stage.run(*workspace(), method)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def compare() -> None:
     """Set all methods side by side on one page."""
     from salon.stages import compare as stage
@@ -137,7 +140,20 @@ def compare() -> None:
     stage.run(*workspace())
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
+def register(
+    method: MethodName,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Make it champion without comparing; guardrails still hold.")
+    ] = False,
+) -> None:
+    """Log one method to MLflow and make it champion if it is really better."""
+    from salon.stages import register as stage
+
+    stage.run(*workspace(), method, promote=promote)
+
+
+@app.command(rich_help_panel=COMMANDS)
 def recommend(
     max_latency_ms: Annotated[float | None, typer.Option(help="Median of one picture alone.")] = None,
     min_images_per_second: Annotated[
@@ -169,20 +185,7 @@ def recommend(
     )
 
 
-@app.command()
-def register(
-    method: MethodName,
-    promote: Annotated[
-        bool, typer.Option("--promote", help="Make it champion without comparing; guardrails still hold.")
-    ] = False,
-) -> None:
-    """Log one method to MLflow and make it champion if it is really better."""
-    from salon.stages import register as stage
-
-    stage.run(*workspace(), method, promote=promote)
-
-
-@app.command()
+@app.command(rich_help_panel=COMMANDS)
 def sync() -> None:
     """Register what is trained here and missing in the registry, e.g. after a restore from the DVC cache."""
     from salon.commands import sync as command
@@ -190,7 +193,7 @@ def sync() -> None:
     command.run(*workspace())
 
 
-@app.command()
+@app.command(rich_help_panel=COMMANDS)
 def rollback(method: MethodName) -> None:
     """Make the previous champion of a method serve again."""
     from salon.commands import rollback as command
@@ -198,7 +201,7 @@ def rollback(method: MethodName) -> None:
     command.run(*workspace(), method)
 
 
-@app.command()
+@app.command(rich_help_panel=COMMANDS)
 def serve(
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on; others than this machine's need a token.")
@@ -222,43 +225,7 @@ def serve(
         command.run(params, host=host, port=port, token=token, methods=method or [])
 
 
-@app.command()
-def compress(
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures to store.")],
-    out: Annotated[Path, typer.Option("--out", help="The token file.")],
-    codec: Annotated[str, typer.Option("--codec", help="A trained codec.")] = "vqgan",
-) -> None:
-    """Store pictures as the codes of a learned codec."""
-    from salon.commands import compress as command
-
-    command.compress(workspace()[1], pictures, out=out, codec_name=codec)
-
-
-@app.command()
-def decompress(
-    file: Annotated[Path, typer.Argument(help="A token file.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")],
-) -> None:
-    """Draw the pictures of a token file."""
-    from salon.commands import compress as command
-
-    command.decompress(workspace()[1], file, out=out)
-
-
-@app.command()
-def search(
-    query: Annotated[str, typer.Argument(help="What to look for, e.g. 'an owl on blue'.")],
-    split: Annotated[str, typer.Option("--split", help="Split to search.")] = "train",
-    top: Annotated[int, typer.Option("--top", help="Pictures to list, best first.")] = 12,
-    out: Annotated[Path | None, typer.Option("--out", help="PNG that shows them side by side.")] = None,
-) -> None:
-    """Find pictures by text with the contrastive towers."""
-    from salon.commands import search as command
-
-    command.run(workspace()[1], query, split=split, top=top, out=out)
-
-
-@app.command()
+@app.command(rich_help_panel=COMMANDS)
 def inspect(
     picture: Annotated[Path, typer.Argument(help="A PNG that salon drew.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -273,15 +240,43 @@ def inspect(
         raise typer.Exit(1)
 
 
-@app.command()
-def profile(name: Annotated[str, typer.Argument(help="A file of profiles/, e.g. smoke.")]) -> None:
-    """Lay a profile over params.yaml."""
-    from salon.commands import profile as command
+@app.command(rich_help_panel=COMMANDS)
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for, e.g. 'an owl on blue'.")],
+    split: Annotated[str, typer.Option("--split", help="Split to search.")] = "train",
+    top: Annotated[int, typer.Option("--top", help="Pictures to list, best first.")] = 12,
+    out: Annotated[Path | None, typer.Option("--out", help="PNG that shows them side by side.")] = None,
+) -> None:
+    """Find pictures by text with the contrastive towers."""
+    from salon.commands import search as command
 
-    command.run(Paths(Path()), name)
+    command.run(workspace()[1], query, split=split, top=top, out=out)
 
 
-@app.command()
+@app.command(rich_help_panel=COMMANDS)
+def compress(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures to store.")],
+    out: Annotated[Path, typer.Option("--out", help="The token file.")],
+    codec: Annotated[str, typer.Option("--codec", help="A trained codec.")] = "vqgan",
+) -> None:
+    """Store pictures as the codes of a learned codec."""
+    from salon.commands import compress as command
+
+    command.compress(workspace()[1], pictures, out=out, codec_name=codec)
+
+
+@app.command(rich_help_panel=COMMANDS)
+def decompress(
+    file: Annotated[Path, typer.Argument(help="A token file.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")],
+) -> None:
+    """Draw the pictures of a token file."""
+    from salon.commands import compress as command
+
+    command.decompress(workspace()[1], file, out=out)
+
+
+@app.command(rich_help_panel=COMMANDS)
 def seeds(
     profile: Annotated[str, typer.Option(help="A file of profiles/.")] = "smoke",
     seeds: Annotated[int, typer.Option(help="Trainings of each method.")] = 3,
@@ -293,7 +288,15 @@ def seeds(
     command.run(Paths(Path()), profile=profile, count=seeds, methods=methods.split(",") if methods else None)
 
 
-@app.command()
+@app.command(rich_help_panel=COMMANDS)
+def profile(name: Annotated[str, typer.Argument(help="A file of profiles/, e.g. smoke.")]) -> None:
+    """Lay a profile over params.yaml."""
+    from salon.commands import profile as command
+
+    command.run(Paths(Path()), name)
+
+
+@app.command(rich_help_panel=COMMANDS)
 def smoke(
     keep: Annotated[
         Path | None, typer.Option("--keep", help="Folder that keeps the clone; deleted otherwise.")

@@ -2,10 +2,17 @@
 
 import torch
 
+STRIDE = 1_000_003  # prime, and more than there are steps or pictures: two seeds share no place
 
-def step_seed(seed: int, step: int) -> int:
-    """Seed of what is random in one step of a training."""
-    return seed * 1_000_003 + step
+
+def place_seed(seed: int, place: int) -> int:
+    """A seed of its own for the step, or the picture, number `place`."""
+    return seed * STRIDE + place
+
+
+def step_generator(seed: int, step: int, *, device: torch.device | str = "cpu") -> torch.Generator:
+    """Of one training step, so that a resumed training draws what an unbroken one would have drawn."""
+    return torch.Generator(device).manual_seed(place_seed(seed, step))
 
 
 def seeded_generators(seed: int, count: int, *, first: int = 0) -> list[torch.Generator]:
@@ -13,4 +20,4 @@ def seeded_generators(seed: int, count: int, *, first: int = 0) -> list[torch.Ge
 
     On the CPU whatever the device, so that a seed gives the same noise everywhere.
     """
-    return [torch.Generator().manual_seed(seed * 1_000_003 + i) for i in range(first, first + count)]
+    return [step_generator(seed, i) for i in range(first, first + count)]

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from pages import REPOSITORY, Step, commands, pages, steps
 from pipeline_clone import Clone
 from reader import Reader
+from salon.commands import sync
 from salon.data.dataset import Dataset
 from salon.files import read_json, write_json
 from salon.images import image_grid, to_float
@@ -43,7 +44,7 @@ def workspace(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights = paths.method("diffusion") / "model.safetensors"
         trained = load_file(weights)
         save_file({name: 1.001 * value for name, value in trained.items()}, weights)
-        register.sync(params, paths)
+        sync.run(params, paths)
         save_file(trained, weights)
         registration = read_json(paths.registration("diffusion"))
         register.run(params, paths, "diffusion", promote=True)

@@ -128,30 +128,30 @@ def test_what_could_run_code_is_refused_though_the_manifest_names_it(bundle: Pat
 
 
 @pytest.fixture(scope="module")
-def ensemble(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ensemble") / "bundle"
+def combined(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("combined") / "bundle"
     versions = {name: str(number) for number, name in enumerate(bundles, start=1)}
     merge_bundles(folder, list(bundles.values()), versions=versions, card="# all\n")
     return folder
 
 
-def test_joined_bundle_stores_shared_parts_once(bundles: dict[str, Path], ensemble: Path):
-    assert len(list(ensemble.glob("clip-*"))) == 1
-    assert len(list(ensemble.glob("codec-*"))) == 3
-    exhibits = read_models(ensemble)
+def test_joined_bundle_stores_shared_parts_once(bundles: dict[str, Path], combined: Path):
+    assert len(list(combined.glob("clip-*"))) == 1
+    assert len(list(combined.glob("codec-*"))) == 3
+    exhibits = read_models(combined)
     assert list(exhibits) == list(METHODS)
     for name, exhibit in exhibits.items():
         (alone,) = read_models(bundles[name]).values()
         assert exhibit.digests == alone.digests
-    (ensemble / "more.json").write_text("{}", encoding="utf-8")
+    (combined / "more.json").write_text("{}", encoding="utf-8")
     with pytest.raises(SalonError, match=r"more\.json differ"):
-        read_bundle(ensemble)
-    (ensemble / "more.json").unlink()
+        read_bundle(combined)
+    (combined / "more.json").unlink()
 
 
-def test_ensemble_loads_lazily_and_picks_by_method(bundles: dict[str, Path], ensemble: Path):
+def test_combined_bundle_loads_lazily_and_picks_by_method(bundles: dict[str, Path], combined: Path):
     model = ServedModel()
-    model.load_context(mlflow.pyfunc.PythonModelContext({"bundle": str(ensemble)}, {}))
+    model.load_context(mlflow.pyfunc.PythonModelContext({"bundle": str(combined)}, {}))
     assert model._champions == {}
     rows = pd.DataFrame({"prompt": ["an owl", "a rocket"], "method": ["gan", "dalle"], "seed": [1, 2]})
     answers = model.predict(None, rows).to_dict("records")

@@ -38,6 +38,23 @@ def leaves(tree: object, prefix: str = "") -> dict[str, object]:
     }
 
 
+@pytest.mark.parametrize(
+    "name", ["scorer", "scorer.retriever", "clip", "budget", "training", "register", "serve"]
+)
+def test_a_value_that_params_yaml_states_is_no_default_as_well(name: str):
+    section: object = load_params(REPOSITORY / "params.yaml")
+    stated = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    for part in name.split("."):
+        section = getattr(section, "register_" if part == "register" else part)
+        stated = stated.get(part, {})
+    fields = type(section).model_fields
+    twice = {key: value for key, value in stated.items() if not fields[key].is_required()}
+    if name == "training":  # may be left out as a whole: each default is what fits any machine
+        assert twice == {key: fields[key].default for key in stated}
+    else:
+        assert not twice
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_changes_what_it_names_and_nothing_else(workspace: Paths, name: str) -> None:
     before = leaves(yaml.safe_load(workspace.params.read_text()))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from salon.commands import rollback, sync
 from salon.errors import SalonError
 from salon.files import read_json, write_json
 from salon.paths import Paths
@@ -122,24 +123,24 @@ def test_champion_tie_worse_better_and_rollback(workspace: Workspace, capsys: py
     assert "better with probability 1.000" in better["reason"]
     assert workspace.aliases() == {"champion": "4", "previous": "1", "challenger": "3"}
 
-    register.rollback(workspace.params, workspace.paths, NAME)
+    rollback.run(workspace.params, workspace.paths, NAME)
     assert workspace.aliases() == {"champion": "1", "previous": "4", "challenger": "3"}
     assert "version 1 is champion again" in capsys.readouterr().out
     # the same weights again, as `dvc repro` may ask: a rollback is not undone behind one's back
     assert workspace.register()["alias"] == "previous"
     assert workspace.aliases()["champion"] == "1"
-    register.rollback(workspace.params, workspace.paths, NAME)
+    rollback.run(workspace.params, workspace.paths, NAME)
     assert workspace.aliases()["champion"] == "4"
 
 
 def test_rollback_without_previous_says_so(workspace: Workspace):
     with pytest.raises(SalonError, match="no champion"):
-        register.rollback(workspace.params, workspace.paths, NAME)
+        rollback.run(workspace.params, workspace.paths, NAME)
     workspace.register()
     with pytest.raises(SalonError, match="no previous champion"):
-        register.rollback(workspace.params, workspace.paths, NAME)
+        rollback.run(workspace.params, workspace.paths, NAME)
     with pytest.raises(SalonError, match="unknown method"):
-        register.rollback(workspace.params, workspace.paths, "nonesuch")
+        rollback.run(workspace.params, workspace.paths, "nonesuch")
 
 
 def test_slow_model_waits_until_the_rule_is_relaxed(workspace: Workspace):
@@ -212,17 +213,17 @@ def test_what_cannot_be_judged_again_is_not_compared_but_can_be_overruled(worksp
 def test_sync_restores_what_the_store_lost(workspace: Workspace, capsys: pytest.CaptureFixture[str]):
     workspace.register()
     report = workspace.paths.registration(NAME).read_bytes()
-    register.sync(workspace.params, workspace.paths)
+    sync.run(workspace.params, workspace.paths)
     assert "in step, version 1 (champion)" in capsys.readouterr().out
 
     shutil.rmtree(workspace.root / "mlartifacts")
-    register.sync(workspace.params, workspace.paths)
+    sync.run(workspace.params, workspace.paths)
     assert "files of version 1 are gone" in capsys.readouterr().out
     assert workspace.aliases()["champion"] == "2"
     assert workspace.paths.registration(NAME).read_bytes() == report  # DVC's, not sync's
 
     shutil.rmtree(workspace.paths.method(NAME))
-    register.sync(workspace.params, workspace.paths)
+    sync.run(workspace.params, workspace.paths)
     assert "not trained here" in capsys.readouterr().out
 
 

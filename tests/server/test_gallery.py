@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
-from test_http import tracking_server
 
+from mlflow_server import tracking_server
 from salon.errors import SalonError
 from salon.params import load_params
 from salon.paths import Paths

@@ -37,7 +37,7 @@ METHODS: Mapping[str, Mapping[str, object]] = {
 CODEC = {"channels": [8, 16]}
 CLIP = ClipParams(
     vocab_size=300, max_tokens=16, text_width=32, text_layers=1, image_channels=[8], image_blocks=1,
-    projection_dim=16, max_steps=1, batch_size=8,
+    projection_dim=16, hard_negatives=2, max_steps=1, batch_size=8, lr=1e-3,
 )  # fmt: skip
 CAPTIONS = [
     f"{start} {thing} {where}"

@@ -29,8 +29,10 @@ CLIP = ClipParams(
     image_channels=[8],
     image_blocks=1,
     projection_dim=16,
+    hard_negatives=2,
     max_steps=1,
     batch_size=8,
+    lr=1e-3,
 )
 EVALUATE = {
     "pictures": 20,  # what else is held out must be enough for the copy test

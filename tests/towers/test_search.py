@@ -20,7 +20,8 @@ from salon.towers.tower import ClipTower, build_towers
 
 PARAMS = ClipParams(
     vocab_size=400, max_tokens=16, text_width=32, text_layers=1,
-    image_channels=[16], image_blocks=1, projection_dim=16, max_steps=1,
+    image_channels=[16], image_blocks=1, projection_dim=16,
+    hard_negatives=2, max_steps=1, batch_size=64, lr=1e-3,
 )  # fmt: skip
 
 

@@ -28,7 +28,10 @@ PARAMS = ClipParams(
     image_channels=[16, 32],
     image_blocks=1,
     projection_dim=16,
+    hard_negatives=2,
     max_steps=1,
+    batch_size=64,
+    lr=1e-3,
 )
 
 

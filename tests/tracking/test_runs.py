@@ -93,30 +93,49 @@ def test_run_is_resumed_where_the_store_knows_it(store: runs.Store):
         assert runs.find_or_start_run(store, name="x", stage="train", run_id=unknown) != run_id
 
 
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_run_ends_with_its_block_and_can_be_taken_up_again(store: runs.Store, error: type[BaseException]):
+    stage = runs.run(store, name="x", stage="train", tags={"a": "1"})
+    run = stage.__enter__()
+    run.log_params({"seed": 1, "method": {"lr": 2}})
+    assert not stage.__exit__(error, error(), None)
+    assert store.client.get_run(run.id).info.status == "FAILED"
+    with runs.run(store, name="x", stage="train", run_id=run.id) as again:
+        assert store.client.get_run(again.id).info.status == "RUNNING"
+        again.log_params({"method.lr": 2})
+        again.log_metrics({"train/velocity": 0.5}, step=3)
+        again.log_tags({"b": "2"})
+    found = store.client.get_run(run.id)
+    assert (again.id, found.info.status) == (run.id, "FINISHED")
+    assert found.data.params == {"seed": "1", "method.lr": "2"}
+    assert found.data.metrics == {"train/velocity": 0.5}
+    assert (found.data.tags["a"], found.data.tags["b"]) == ("1", "2")
+
+
 def test_params_beyond_mlflow_s_limits_and_a_second_time(store: runs.Store):
     run_id = runs.find_or_start_run(store, name="x", stage="train")
     many = {f"key.{i}": i for i in range(250)} | {"long": "x" * 7000, "list": [1, 2], "none": None}
-    runs.log_params(store, run_id, many)
-    runs.log_params(store, run_id, many)
+    runs.Run(store, run_id).log_params(many)
+    runs.Run(store, run_id).log_params(many)
     logged = store.client.get_run(run_id).data.params
     assert len(logged) == 253
     assert logged["list"] == "[1, 2]"
     assert len(logged["long"]) == 6000
     with pytest.raises(SalonError, match=r"started with key\.3 = 3, now it is 4"):
-        runs.log_params(store, run_id, many | {"key.3": 4})
+        runs.Run(store, run_id).log_params(many | {"key.3": 4})
 
 
 def test_metrics_and_grids(store: runs.Store):
     run_id = runs.find_or_start_run(store, name="x", stage="train")
     for step in (1, 2):
-        runs.log_metrics(store, run_id, {"train/velocity": 1 / step}, step=step)
-        runs.log_grid(store, run_id, "train_grid", Image.new("RGB", (8, 8)), step=step)
+        runs.Run(store, run_id).log_metrics({"train/velocity": 1 / step}, step=step)
+        runs.Run(store, run_id).log_grid("train_grid", Image.new("RGB", (8, 8)), step=step)
     history = store.client.get_metric_history(run_id, "train/velocity")
     assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5)]
     images = [artifact.path for artifact in store.client.list_artifacts(run_id, "images")]
     assert sum(path.endswith(".png") for path in images) == 2
     with pytest.raises(ValueError, match="image key"):
-        runs.log_grid(store, run_id, "train/grid=1", Image.new("RGB", (8, 8)), step=1)
+        runs.Run(store, run_id).log_grid("train/grid=1", Image.new("RGB", (8, 8)), step=1)
 
 
 def test_dataset_lineage_once_however_often_logged(params: Params, ingested_world: Path, paths: Paths):
@@ -125,7 +144,7 @@ def test_dataset_lineage_once_however_often_logged(params: Params, ingested_worl
     store = runs.open_store(params, paths)
     run_id = runs.find_or_start_run(store, name="x", stage="train")
     for _ in range(2):
-        runs.log_dataset(store, run_id, paths)
+        runs.Run(store, run_id).log_dataset(paths)
     (entry,) = store.client.get_run(run_id).inputs.dataset_inputs
     assert (entry.dataset.name, entry.dataset.digest) == ("emoji", ("ab" * 32)[:36])
     assert json.loads(entry.dataset.source) == {"uri": "data/interim"}
@@ -145,7 +164,7 @@ def test_dataset_lineage_once_however_often_logged(params: Params, ingested_worl
 def test_dataset_lineage_needs_validated_rows(store: runs.Store, paths: Paths):
     run_id = runs.find_or_start_run(store, name="x", stage="train")
     with pytest.raises(SalonError, match="validate"):
-        runs.log_dataset(store, run_id, paths)
+        runs.Run(store, run_id).log_dataset(paths)
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "http://me:secret@nowhere.invalid:5000"])

@@ -85,11 +85,11 @@ def _weights(provenance: Provenance, params: Params, paths: Paths) -> Iterator[t
     Raises:
         SalonError: neither the registry nor the workspace has these weights.
     """
-    from salon.registry import candidate as submission
     from salon.registry import versions
+    from salon.registry.candidate import model_sha256, registered_name
     from salon.tracking import runs
 
-    name = submission.registered_name(provenance.method)
+    name = registered_name(provenance.method)
     uri = runs.tracking_uri(paths)
     file = runs.sqlite_file(uri)
     with tempfile.TemporaryDirectory() as temporary:
@@ -103,7 +103,7 @@ def _weights(provenance: Provenance, params: Params, paths: Paths) -> Iterator[t
                 return
         trained = paths.method(provenance.method)
         if (trained / "model.safetensors").is_file():
-            digest = submission.model_sha256(paths, provenance.method)
+            digest = model_sha256(paths, provenance.method)
             if digest == provenance.model_sha256:
                 yield (
                     f"{provenance.method} as trained in this workspace",

@@ -2,7 +2,7 @@
 
 from salon.params import Params
 from salon.paths import Paths
-from salon.registry import aliases as registry
+from salon.registry import aliases
 from salon.registry.candidate import registered_name
 from salon.stages.register import follow_champions
 from salon.tracking import runs
@@ -16,6 +16,6 @@ def run(params: Params, paths: Paths, name: str) -> None:
     """
     params.method(name)
     store = runs.open_store(params, paths)
-    champion, previous = registry.rollback(store, paths, name)
+    champion, previous = aliases.rollback(store, paths, name)
     print(f"{registered_name(name)}: version {champion} is champion again; version {previous} is previous")
     follow_champions(store, params, paths)

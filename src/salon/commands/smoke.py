@@ -53,23 +53,9 @@ def make_clone(paths: Paths, folder: Path) -> Paths:
     Raises:
         SalonError: the workspace is no git repository.
     """
-    listing = subprocess.run(
-        [
-            "git",
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "--",
-            ".",
-            ":(exclude)reports",
-            ":(exclude)dvc.lock",
-        ],
-        cwd=paths.root,
-        capture_output=True,
-        check=False,
-    )
+    left_out = [":(exclude)reports", ":(exclude)dvc.lock"]
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".", *left_out]
+    listing = subprocess.run(command, cwd=paths.root, capture_output=True, check=False)
     if listing.returncode:
         raise SalonError(f"{paths.root.resolve()} is no git repository: {listing.stderr.decode().strip()}")
     for name in sorted(set(os.fsdecode(listing.stdout).split("\0")) - {""}):
@@ -141,10 +127,8 @@ def summary(params: Params, clone: Paths, seconds: Mapping[str, float]) -> list[
         test = read_json(clone.metrics(name))["test"]["alignment"]
         figures = ", ".join(f"{attribute} {estimate['value']:.1%}" for attribute, estimate in test.items())
         registration = read_json(clone.registration(name))
-        lines.append(f"{name}: right on test: {figures}")
-        lines.append(
-            f"{name}: {registration['name']} version {registration['version']}, {registration['alias']}"
-        )
+        place = f"{registration['name']} version {registration['version']}, {registration['alias']}"
+        lines += [f"{name}: right on test: {figures}", f"{name}: {place}"]
     return lines
 
 

@@ -2,8 +2,7 @@
 
 from salon.params import Params
 from salon.paths import Paths
-from salon.registry import aliases as registry
-from salon.registry import versions
+from salon.registry import aliases, versions
 from salon.registry.candidate import model_sha256, registered_name
 from salon.stages.register import describe, follow_champions, register
 from salon.tracking import runs
@@ -22,7 +21,7 @@ def run(params: Params, paths: Paths) -> None:
         digest = model_sha256(paths, name)
         version = versions.find_version(store, registered_name(name), digest)
         if version is not None and "promotion_reason" in version.tags:
-            alias = registry.alias_of(store, version)
+            alias = aliases.alias_of(store, version)
             print(f"{registered_name(name)}: in step, version {version.version} ({alias or 'no alias'})")
         elif not paths.metrics(name).is_file():
             print(f"{registered_name(name)}: trained, not evaluated yet: run `dvc repro`")

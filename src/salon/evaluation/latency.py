@@ -14,8 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
+from salon.devices import device_name, inference_device
 from salon.files import read_json, write_json
 from salon.inference.bundle import write_bundle
 from salon.paths import Paths
@@ -119,5 +118,6 @@ class LatencyMeter:
 def describe_machine() -> dict[str, str | int]:
     """What the seconds were measured on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    device = f"cuda: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "cpu"
-    return {"device": device, "cpu_cores": cores}
+    device = inference_device()
+    name = f"cuda: {device_name(device)}" if device.type == "cuda" else "cpu"
+    return {"device": name, "cpu_cores": cores}

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from salon.codecs import Codec, load_codec
+from salon.devices import inference_device
 from salon.errors import SalonError
 from salon.files import read_json, write_json
 from salon.images import to_uint8
@@ -248,7 +249,7 @@ class ModelCache:
 
     def __init__(self) -> None:
         configured_signer()  # a certificate that cannot be used is told now, not at the first picture
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = inference_device()
         self._captions: WeakValueDictionary[str, PromptEncoder] = WeakValueDictionary()
         self._codecs: WeakValueDictionary[str, Codec] = WeakValueDictionary()
         self._lock = threading.Lock()

@@ -2,10 +2,12 @@
 
 `champion` serves; `previous` is whom it replaced; `challenger` is the last that was not good enough. Aliases
 are moved one by one, and each intermediate state has exactly one champion. Who reads and moves them does so
-alone (`salon.registry.lock`), so that of two versions that come at once one is compared with the other.
+alone (`salon.registry.lock`) or sees afterwards that it did not (`move_aliases`), so that of two versions
+that come at once one is compared with the other.
 """
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +34,8 @@ from salon.registry.versions import (
 from salon.tracking.runs import Store
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
+ATTEMPTS = 5
+SETTLE_SECONDS = 1.0  # many times what a request takes
 
 JudgeAgain = Callable[[ModelVersion], Mapping[str, float]]
 """Scores of a registered version on today's validation prompts, by today's judge."""
@@ -55,7 +59,7 @@ def register(
     store: Store,
     params: Params,
     paths: Paths,
-    submission: Candidate,
+    candidate: Candidate,
     *,
     commit: str | None,
     judge_again: JudgeAgain,
@@ -65,17 +69,19 @@ def register(
 
     With `promote` the comparison with the champion is left out; the guardrails still hold.
     """
-    create_model(store.client, submission.name)
-    with registry_lock(store, paths, name=submission.name):
-        version = find_version(store, submission.name, submission.model_sha256)
+    create_model(store.client, candidate.name)
+    with registry_lock(store, paths, name=candidate.name) as exclusive:
+        version = find_version(store, candidate.name, candidate.model_sha256)
         if version is None:
-            run_id = run_to_log_into(store, params, paths, submission)
-            log_judgement(store, run_id, submission)
-            version = create_version(store, run_id, submission, commit=commit)
-        elif version.tags.get("judgement_sha256") != submission.judgement_sha256:
-            log_judgement(store, str(version.run_id), submission)
-            _tag(store, version, {"judgement_sha256": submission.judgement_sha256})
-        return decide_alias(store, version, submission, params.register_, judge_again, promote=promote)
+            run_id = run_to_log_into(store, params, paths, candidate)
+            log_judgement(store, run_id, candidate)
+            version = create_version(store, run_id, candidate, commit=commit)
+        elif version.tags.get("judgement_sha256") != candidate.judgement_sha256:
+            log_judgement(store, str(version.run_id), candidate)
+            _tag(store, version, {"judgement_sha256": candidate.judgement_sha256})
+        return _decide_alias(
+            store, version, candidate, params.register_, judge_again, promote=promote, exclusive=exclusive
+        )
 
 
 def alias_of(store: Store, version: ModelVersion) -> str | None:
@@ -91,7 +97,7 @@ def rollback(store: Store, paths: Paths, method: str) -> tuple[str, str]:
         SalonError: there is no champion, or none before it.
     """
     name = registered_name(method)
-    with registry_lock(store, paths, name=name):
+    with registry_lock(store, paths, name=name) as exclusive:
         champion = version_at(store.client, name, CHAMPION)
         previous = version_at(store.client, name, PREVIOUS)
         if champion is None:
@@ -109,19 +115,54 @@ def rollback(store: Store, paths: Paths, method: str) -> tuple[str, str]:
                 download_bundle(store, previous, Path(folder))
         except SalonError as error:
             raise SalonError(f"{name} version {previous.version} cannot serve again: {error}") from None
-        store.client.set_registered_model_alias(name, CHAMPION, str(previous.version))
-        store.client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
-        return str(previous.version), str(champion.version)
+        swapped = {CHAMPION: str(previous.version), PREVIOUS: str(champion.version)}
+        if not move_aliases(store.client, name, swapped, expected=champion, exclusive=exclusive):
+            raise SalonError(f"{name} got another champion meanwhile: see which, and run this again")
+        return swapped[CHAMPION], swapped[PREVIOUS]
 
 
-def decide_alias(
+def move_aliases(
+    client: MlflowClient,
+    name: str,
+    aliases: Mapping[str, str],
+    *,
+    expected: ModelVersion | None,
+    exclusive: bool,
+) -> bool:
+    """Write aliases in this order, if `expected` is champion still; whether its successor stands afterwards.
+
+    Unless nobody else can write, this is a compare-and-swap in several requests: the champion is read,
+    replaced, and read again when whoever had read the same must have written. An alias is one row, so that
+    there is never no champion and never two. Of two that swap at once, the first sees that it was
+    overwritten and decides again against the other. What cannot be excluded: that the other was held up
+    between reading and writing for longer than SETTLE_SECONDS. Then the last that wrote is champion without
+    a comparison with the first, until that one is registered again.
+    """
+    if _number(version_at(client, name, CHAMPION)) != _number(expected):
+        return False
+    for alias, number in aliases.items():
+        client.set_registered_model_alias(name, alias, number)
+    if exclusive:
+        return True
+    time.sleep(SETTLE_SECONDS)
+    standing = client.get_registered_model(name).aliases
+    # whoever is previous was compared with and replaced
+    return aliases[CHAMPION] in (str(standing.get(alias)) for alias in (CHAMPION, PREVIOUS))
+
+
+def _number(version: ModelVersion | None) -> str | None:
+    return None if version is None else str(version.version)
+
+
+def _decide_alias(
     store: Store,
     version: ModelVersion,
-    submission: Candidate,
+    candidate: Candidate,
     rule: RegisterParams,
     judge_again: JudgeAgain,
     *,
     promote: bool,
+    exclusive: bool,
 ) -> Registration:
     alias = alias_of(store, version)
     settled = "promotion_reason" in version.tags
@@ -132,22 +173,26 @@ def decide_alias(
         # killed between alias and tag, or asked to promote what already serves
         reason = version.tags.get("promotion_reason", "promoted")
     else:
-        champion = version_at(store.client, submission.name, CHAMPION)
-        decision = _decide(store, submission.evidence, champion, rule, judge_again, promote=promote)
-        _move_aliases(store.client, version, champion, decision)
+        for _ in range(ATTEMPTS):
+            champion = version_at(store.client, candidate.name, CHAMPION)
+            decision = _decide(store, candidate.evidence, champion, rule, judge_again, promote=promote)
+            if _follow(decision, store.client, version, champion, exclusive=exclusive):
+                break
+        else:
+            raise SalonError(f"{candidate.name}: its champion changes all the time: run it again")
         reason = decision.reason
     alias = alias_of(store, version)
     tags = {"promotion_reason": reason, "promoted": str(alias == CHAMPION).lower()}
     if any(version.tags.get(key) != value for key, value in tags.items()):
         _tag(store, version, tags)
     return Registration(
-        method=submission.method,
-        name=submission.name,
+        method=candidate.method,
+        name=candidate.name,
         version=str(version.version),
         alias=alias,
         promoted=alias == CHAMPION,
         reason=reason,
-        model_sha256=submission.model_sha256,
+        model_sha256=candidate.model_sha256,
         run_id=str(version.run_id),
     )
 
@@ -186,19 +231,24 @@ def _decide(
     return Decision(decision.promote, f"{decision.reason}; version {champion.version} was judged again")
 
 
-def _move_aliases(
-    client: MlflowClient, version: ModelVersion, champion: ModelVersion | None, decision: Decision
-) -> None:
+def _follow(
+    decision: Decision,
+    client: MlflowClient,
+    version: ModelVersion,
+    champion: ModelVersion | None,
+    *,
+    exclusive: bool,
+) -> bool:
     name, number = version.name, str(version.version)
     if not decision.promote:
         client.set_registered_model_alias(name, CHALLENGER, number)
-        return
-    if champion is not None:
-        client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
-    client.set_registered_model_alias(name, CHAMPION, number)  # one atomic move: never none, never two
-    challenger = version_at(client, name, CHALLENGER)
-    if challenger is not None and str(challenger.version) == number:
+        return True
+    moved = {} if champion is None else {PREVIOUS: str(champion.version)}
+    if not move_aliases(client, name, {**moved, CHAMPION: number}, expected=champion, exclusive=exclusive):
+        return False
+    if _number(version_at(client, name, CHALLENGER)) == number:
         client.delete_registered_model_alias(name, CHALLENGER)
+    return True
 
 
 def create_model(client: MlflowClient, name: str) -> None:

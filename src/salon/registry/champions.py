@@ -1,14 +1,11 @@
 """Who is champion now, and where its files lie: all that a server asks of the registry."""
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from salon.errors import SalonError
@@ -16,7 +13,7 @@ from salon.params import Params
 from salon.paths import Paths
 from salon.registry.aliases import CHAMPION, version_at
 from salon.registry.candidate import registered_name
-from salon.registry.versions import download_bundle
+from salon.registry.versions import download_bundle, local_folder
 from salon.tracking.runs import Store, open_store, sqlite_file, tracking_uri
 
 
@@ -75,26 +72,11 @@ class Champions:
             SalonError: its files are gone, damaged, or cannot be fetched.
         """
         version = self.store.client.get_model_version(entry.name, entry.version)
-        local = self._local_bundle(version)
+        local = local_folder(self.store.client, version)
+        if local is not None and not (local / "MLmodel").is_file():
+            raise SalonError(f"the files of {entry.name} version {entry.version} are gone: run `salon sync`")
         if local is not None:
-            yield local
+            yield local / "artifacts" / "bundle"
             return
-        folder = Path(tempfile.mkdtemp(prefix="salon-"))
-        try:
-            yield download_bundle(self.store, version, folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _local_bundle(self, version: ModelVersion) -> Path | None:
-        location = self.store.client.get_model_version_download_uri(version.name, str(version.version))
-        if location.startswith("models:/"):
-            location = self.store.client.get_logged_model(location.removeprefix("models:/")).artifact_location
-        parsed = urlparse(location)
-        if parsed.scheme not in ("", "file"):
-            return None
-        folder = Path(unquote(parsed.path))
-        if not (folder / "MLmodel").is_file():
-            raise SalonError(
-                f"the files of {version.name} version {version.version} are gone: run `salon sync`"
-            )
-        return folder / "artifacts" / "bundle"
+        with tempfile.TemporaryDirectory(prefix="salon-", ignore_cleanup_errors=True) as folder:
+            yield download_bundle(self.store, version, Path(folder))

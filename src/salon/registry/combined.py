@@ -16,11 +16,11 @@ from salon.files import lines_sha256
 from salon.inference.bundle import merge_bundles
 from salon.params import Params
 from salon.paths import Paths
-from salon.registry.aliases import CHAMPION, PREVIOUS, create_model, version_at
+from salon.registry.aliases import CHAMPION, PREVIOUS, create_model, move_aliases, version_at
 from salon.registry.champions import Champions, Entry
 from salon.registry.lock import registry_lock
-from salon.registry.versions import has_files, log_version
-from salon.tracking.runs import Store, find_or_start_run, finish_run
+from salon.registry.versions import find_tagged, has_files, log_version
+from salon.tracking.runs import Store, run
 
 COMBINED = "salon"
 COMPOSITION = "composition_sha256"  # tag: which versions, in which order
@@ -43,24 +43,25 @@ def follow_champions(store: Store, params: Params, paths: Paths) -> CombinedMode
         SalonError: the files of a champion are gone or damaged; the alias stays where it was.
     """
     create_model(store.client, COMBINED)
-    with registry_lock(store, paths, name=COMBINED):
+    with registry_lock(store, paths, name=COMBINED) as exclusive:
         champions = Champions(store, serving_order(params))
-        entries = champions.now()
-        if not entries:
-            return None
-        digest = _digest(entries)
-        members = {method: entry.version for method, entry in entries.items()}
-        serving = version_at(store.client, COMBINED, CHAMPION)
-        if serving is not None and _is(store, serving, digest):
-            return CombinedModel(str(serving.version), members, is_new=False)
-        version = _find(store, digest)
-        is_new = version is None
-        if version is None:
-            version = _create(store, champions, entries, digest)
-        if serving is not None:
-            store.client.set_registered_model_alias(COMBINED, PREVIOUS, str(serving.version))
-        store.client.set_registered_model_alias(COMBINED, CHAMPION, str(version.version))
-        return CombinedModel(str(version.version), members, is_new=is_new)
+        while entries := champions.now():  # again, where another process moved the alias meanwhile
+            digest = lines_sha256([f"{entry.name} {entry.version}" for entry in entries.values()])
+            members = {method: entry.version for method, entry in entries.items()}
+            serving = version_at(store.client, COMBINED, CHAMPION)
+            if (
+                serving is not None
+                and serving.tags.get(COMPOSITION) == digest
+                and has_files(store.client, serving)
+            ):
+                return CombinedModel(str(serving.version), members, is_new=False)
+            found = find_tagged(store, COMBINED, COMPOSITION, digest)
+            number = str((found or _create(store, champions, entries, digest)).version)
+            replaced = {} if serving is None else {PREVIOUS: str(serving.version)}
+            aliases = {**replaced, CHAMPION: number}
+            if move_aliases(store.client, COMBINED, aliases, expected=serving, exclusive=exclusive):
+                return CombinedModel(number, members, is_new=found is None)
+        return None
 
 
 def exists(store: Store) -> bool:
@@ -73,16 +74,6 @@ def serving_order(params: Params) -> list[str]:
     return sorted(params.methods, key=lambda method: method != params.serve.default_method)
 
 
-def _is(store: Store, version: ModelVersion, digest: str) -> bool:
-    return version.tags.get(COMPOSITION) == digest and has_files(store.client, version)
-
-
-def _find(store: Store, digest: str) -> ModelVersion | None:
-    found = store.client.search_model_versions(f"name = '{COMBINED}' and tags.{COMPOSITION} = '{digest}'")
-    usable = [version for version in found if has_files(store.client, version)]
-    return max(usable, key=lambda version: int(version.version), default=None)
-
-
 def _create(store: Store, champions: Champions, entries: Mapping[str, Entry], digest: str) -> ModelVersion:
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as fetched:
         bundle = Path(temporary) / "bundle"
@@ -90,24 +81,16 @@ def _create(store: Store, champions: Champions, entries: Mapping[str, Entry], di
         versions = {method: entry.version for method, entry in entries.items()}
         card = _card(versions)
         merge_bundles(bundle, bundles, versions=versions, card=card)
-        run_id = find_or_start_run(store, name=COMBINED, stage="register")
-        try:
+        with run(store, name=COMBINED, stage="register") as logged_into:
             return log_version(
                 store,
-                run_id,
+                logged_into.id,
                 name=COMBINED,
                 bundle=bundle,
                 card=card,
                 metadata={"methods": versions},
                 tags={COMPOSITION: digest},
             )
-        finally:
-            finish_run(store, run_id)
-
-
-def _digest(entries: Mapping[str, Entry]) -> str:
-    lines = [f"{entry.name} {entry.version}" for entry in entries.values()]
-    return lines_sha256(lines)
 
 
 def _card(versions: Mapping[str, str]) -> str:

@@ -1,7 +1,6 @@
 """One version of a registered model: logged once per set of weights, with all that is known of it."""
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,108 +48,100 @@ SERVED_PACKAGES = (
 
 def find_version(store: Store, name: str, model_sha256: str) -> ModelVersion | None:
     """The newest version of `name` with these weights whose files are still there."""
-    found = store.client.search_model_versions(f"name = '{name}' and tags.model_sha256 = '{model_sha256}'")
+    return find_tagged(store, name, "model_sha256", model_sha256)
+
+
+def find_tagged(store: Store, name: str, tag: str, value: str) -> ModelVersion | None:
+    """The newest version of `name` with this tag whose files are still there."""
+    found = store.client.search_model_versions(f"name = '{name}' and tags.{tag} = '{value}'")
     usable = [version for version in found if has_files(store.client, version)]
     return max(usable, key=lambda version: int(version.version), default=None)
 
 
-def run_to_log_into(store: Store, params: Params, paths: Paths, submission: Candidate) -> str:
+def run_to_log_into(store: Store, params: Params, paths: Paths, candidate: Candidate) -> str:
     """The training's own run, or a new one where this store does not know it (weights from a cache)."""
-    run_id = submission.ledger.get("run_id")
+    run_id = candidate.ledger.get("run_id")
     if run_id and runs.knows_run(store, run_id):
         return str(run_id)
-    run_id = runs.find_or_start_run(
-        store,
-        name=submission.method,
-        stage="train",
-        tags={
-            "salon.method": submission.method,
-            "salon.family": submission.config["family"],
-            "salon.restored": "true",
-            **runs.provenance_tags(paths),
-            **pipeline_tags(store, params, paths),
-        },
-    )
+    tags = {
+        "salon.method": candidate.method,
+        "salon.family": candidate.config["family"],
+        "salon.restored": "true",
+        **runs.provenance_tags(paths),
+        **pipeline_tags(store, params, paths),
+    }
     settings = {
         "seed": params.training_seed,
         "budget": params.budget.model_dump(),
-        "method": submission.config["config"],
-        "total_steps": submission.steps,
+        "method": candidate.config["config"],
+        "total_steps": candidate.steps,
     }
-    runs.log_params(store, run_id, runs.flatten(settings))
-    ledger = runs.flatten(submission.ledger)
-    costs = {key: value for key, value in ledger.items() if isinstance(value, int | float)}
-    runs.log_metrics(
-        store, run_id, {f"cost/{key}": value for key, value in costs.items()}, step=submission.steps
-    )
-    runs.log_dataset(store, run_id, paths)
-    runs.finish_run(store, run_id)
-    return run_id
+    ledger = runs.flatten(candidate.ledger)
+    costs = {f"cost/{key}": value for key, value in ledger.items() if isinstance(value, int | float)}
+    with runs.run(store, name=candidate.method, stage="train", tags=tags) as run:
+        run.log_params(settings)
+        run.log_metrics(costs, step=candidate.steps)
+        run.log_dataset(paths)
+    return run.id
 
 
-def log_judgement(store: Store, run_id: str, submission: Candidate) -> None:
+def log_judgement(store: Store, run_id: str, candidate: Candidate) -> None:
     """Write metrics, grids, and the evidence that a later challenger is compared with."""
-    figures = submission.flat_metrics()
-    runs.log_metrics(store, run_id, figures, step=submission.steps)
-    log_headlines(store, run_id, submission.method, figures, step=submission.steps)
-    for path in submission.grids:
+    figures = candidate.flat_metrics()
+    run = runs.Run(store, run_id)
+    run.log_metrics(figures, step=candidate.steps)
+    log_headlines(store, run_id, candidate.method, figures, step=candidate.steps)
+    for path in candidate.grids:
         key = "evaluate_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in path.stem.lower())
         with Image.open(path) as image:
-            runs.log_grid(store, run_id, key, image.convert("RGB"), step=submission.steps)
+            run.log_grid(key, image.convert("RGB"), step=candidate.steps)
     with tempfile.TemporaryDirectory() as folder:
-        record = Path(folder) / _evidence_file(submission.model_sha256)
-        record.write_text(json.dumps(vars(submission.evidence)), encoding="utf-8")
+        record = Path(folder) / _evidence_file(candidate.model_sha256)
+        record.write_text(json.dumps(vars(candidate.evidence)), encoding="utf-8")
         store.client.log_artifact(run_id, str(record))
 
 
-def create_version(store: Store, run_id: str, submission: Candidate, *, commit: str | None) -> ModelVersion:
+def create_version(store: Store, run_id: str, candidate: Candidate, *, commit: str | None) -> ModelVersion:
     """Log the model into `run_id` and register it, without any alias."""
     from salon.inference.model import add_golden_samples  # imports torch, which `sync` does without
 
     card = model_card(
-        method=submission.method,
-        family=submission.config["family"],
-        image_size=submission.config["shape"]["image_size"],
-        metrics=submission.metrics,
-        ledger=submission.ledger,
-        licences=submission.licences,
-        data_sha256=submission.data_sha256,
-        model_sha256=submission.model_sha256,
+        method=candidate.method,
+        family=candidate.config["family"],
+        image_size=candidate.config["shape"]["image_size"],
+        metrics=candidate.metrics,
+        ledger=candidate.ledger,
+        licences=candidate.licences,
+        data_sha256=candidate.data_sha256,
+        model_sha256=candidate.model_sha256,
         commit=commit,
     )
-    description = {
-        "method": submission.method,
-        "family": submission.config["family"],
-        "model_sha256": submission.model_sha256,
-        "data_sha256": submission.data_sha256,
+    digests = {
+        "model_sha256": candidate.model_sha256,
+        "data_sha256": candidate.data_sha256,
         **({"git_commit": commit} if commit else {}),
     }
-    tags = {
-        "model_sha256": submission.model_sha256,
-        "data_sha256": submission.data_sha256,
-        "judgement_sha256": submission.judgement_sha256,
-        **({"git_commit": commit} if commit else {}),
-    }
+    description = {"method": candidate.method, "family": candidate.config["family"], **digests}
     with tempfile.TemporaryDirectory() as temporary:
         bundle = Path(temporary) / "bundle"
         write_bundle(
             bundle,
-            method=submission.method_folder,
-            clip=submission.clip_folder,
-            codec=submission.codec_folder,
+            method=candidate.method_folder,
+            clip=candidate.clip_folder,
+            codec=candidate.codec_folder,
             card=card,
-            description={**description, "examples": submission.examples},
+            description={**description, "examples": candidate.examples},
         )
         add_golden_samples(bundle)
         return log_version(
             store,
             run_id,
-            name=submission.name,
+            name=candidate.name,
             bundle=bundle,
             card=card,
             metadata=description,
-            tags=tags,
-            step=submission.steps,
+            tags={**digests, "judgement_sha256": candidate.judgement_sha256},
+            step=candidate.steps,
         )
 
 
@@ -238,13 +229,17 @@ def download_bundle(store: Store, version: ModelVersion, folder: Path) -> Path:
 
 def has_files(client: MlflowClient, version: ModelVersion) -> bool:
     """False where the files lay on this machine and are gone; a server answers for its own."""
+    folder = local_folder(client, version)
+    return folder is None or (folder / "MLmodel").is_file()
+
+
+def local_folder(client: MlflowClient, version: ModelVersion) -> Path | None:
+    """Where the files of a version lie on this machine; None where a server keeps them."""
     location = client.get_model_version_download_uri(version.name, str(version.version))
     if location.startswith("models:/"):
         location = client.get_logged_model(location.removeprefix("models:/")).artifact_location
     parsed = urlparse(location)
-    if parsed.scheme not in ("", "file"):
-        return True
-    return (Path(unquote(parsed.path)) / "MLmodel").is_file()
+    return Path(unquote(parsed.path)) if parsed.scheme in ("", "file") else None
 
 
 @contextmanager
@@ -255,13 +250,5 @@ def _as_default(store: Store) -> Iterator[None]:
         "MLFLOW_EXPERIMENT_ID": store.experiment_id,
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
+    with runs.environment(wanted):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

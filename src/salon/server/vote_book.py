@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from salon.server.votes import Ballot, Score
-from salon.tracking.runs import Store, find_or_start_run, finish_run, log_metrics
+from salon.tracking.runs import Run, Store, find_or_start_run, finish_run
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class VoteBook:
             if self._run_id is None:
                 self._run_id = find_or_start_run(store, name="gallery votes", stage=STAGE)
             ballots = sum(total for metric, total in totals.items() if metric.startswith("votes/"))
-            log_metrics(store, self._run_id, totals, step=ballots)
+            Run(store, self._run_id).log_metrics(totals, step=ballots)
         except Exception:
             self._unsaved = True
             raise

@@ -11,9 +11,7 @@ from salon.errors import SalonError
 from salon.files import write_json
 from salon.params import Params
 from salon.paths import Paths
-from salon.registry import aliases as registry
-from salon.registry import champions, versions
-from salon.registry import combined as ensemble
+from salon.registry import aliases, champions, combined, versions
 from salon.registry.candidate import read_candidate
 from salon.tracking import runs
 
@@ -30,27 +28,27 @@ def run(params: Params, paths: Paths, name: str, *, promote: bool = False) -> No
     store = runs.open_store(params, paths)
     missing = params.methods.keys() - champions.Champions(store, list(params.methods)).now().keys()
     # the first run of the pipeline would build it once per method; `salon sync` takes whoever is there
-    if not missing or ensemble.exists(store):
+    if not missing or combined.exists(store):
         follow_champions(store, params, paths)
 
 
 def follow_champions(store: runs.Store, params: Params, paths: Paths) -> None:
     """Bring `salon@champion` in step; where that fails, the champions of the methods stand all the same."""
     try:
-        found = ensemble.follow_champions(store, params, paths)
+        found = combined.follow_champions(store, params, paths)
     except SalonError as error:
-        print(f"salon: {ensemble.COMBINED}@champion stays as it was: {error}", file=sys.stderr)
+        print(f"salon: {combined.COMBINED}@champion stays as it was: {error}", file=sys.stderr)
         return
     if found is None:
         return
     members = ", ".join(f"{method} {version}" for method, version in found.members.items())
     state = "built" if found.is_new else "in step"
-    print(f"{ensemble.COMBINED}: {state}, version {found.version} (champion) holds {members}")
+    print(f"{combined.COMBINED}: {state}, version {found.version} (champion) holds {members}")
 
 
-def register(params: Params, paths: Paths, name: str, *, promote: bool = False) -> registry.Registration:
+def register(params: Params, paths: Paths, name: str, *, promote: bool = False) -> aliases.Registration:
     params.method(name)
-    submission = read_candidate(paths, name)
+    candidate = read_candidate(paths, name)
     store = runs.open_store(params, paths)
     commit = runs.git_commit(paths.root)
 
@@ -61,11 +59,11 @@ def register(params: Params, paths: Paths, name: str, *, promote: bool = False) 
         with tempfile.TemporaryDirectory() as folder:
             return judge_bundle(params, paths, versions.download_bundle(store, version, Path(folder)))
 
-    return registry.register(
-        store, params, paths, submission, commit=commit, judge_again=judge_again, promote=promote
+    return aliases.register(
+        store, params, paths, candidate, commit=commit, judge_again=judge_again, promote=promote
     )
 
 
-def describe(registration: registry.Registration) -> str:
+def describe(registration: aliases.Registration) -> str:
     place = registration.alias or "without alias"
     return f"{registration.name} version {registration.version}: {place} ({registration.reason})"

@@ -21,7 +21,7 @@ from salon.data.dataset import CaptionedImages
 from salon.images import to_float
 from salon.nn.trainable import Losses, Trainable
 from salon.params import ClipParams
-from salon.seeding import step_seed
+from salon.seeding import step_generator
 from salon.towers.tower import TwoTowers, tokenize
 
 Description = tuple[tuple[str, str], ...]
@@ -117,7 +117,7 @@ class PairBatches(BatchSource):
         self.negatives = HardNegatives(data.attributes, self.caption_of_row)
 
     def batch(self, rows: Int[Tensor, "b"], *, step: int) -> Pairs:
-        generator = torch.Generator().manual_seed(step_seed(self.seed, step))
+        generator = step_generator(self.seed, step)
         extra, extra_descriptions = self.negatives.draw(rows, per_row=self.per_row, generator=generator)
         own_numbers = self.number_of_row[rows]
         extra_numbers = torch.tensor([self.numbers[each] for each in extra_descriptions], dtype=torch.long)

@@ -40,7 +40,7 @@ def log_headlines(store: Store, run_id: str, method: str, figures: Mapping[str, 
         for name, value in figures.items()
         if name.rpartition("/")[2] in HEADLINES and not name.startswith("val/")
     }
-    runs.log_metrics(store, parent, telling, step=step)
+    runs.Run(store, parent).log_metrics(telling, step=step)
     runs.finish_run(store, parent)
 
 
@@ -53,12 +53,12 @@ def _find_parent(store: Store, params: Params, paths: Paths) -> str:
     )
     if found:
         return str(found[0].info.run_id)
-    parent = runs.find_or_start_run(
+    # it does nothing itself; its end moves with that of its children
+    with runs.run(
         store, name=f"pipeline {key[:6]}", stage="pipeline", tags=runs.provenance_tags(paths)
-    )
-    runs.log_params(store, parent, runs.flatten(settings))
-    if paths.validation.is_file():
-        runs.log_dataset(store, parent, paths)
-    runs.finish_run(store, parent)  # it does nothing itself; its end moves with that of its children
-    runs.log_tags(store, parent, {PIPELINE: key})  # last: half a parent is never found
-    return parent
+    ) as parent:
+        parent.log_params(settings)
+        if paths.validation.is_file():
+            parent.log_dataset(paths)
+    parent.log_tags({PIPELINE: key})  # last: half a parent is never found
+    return parent.id

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -116,70 +116,86 @@ def finish_run(store: Store, run_id: str, status: RunStatus = "FINISHED") -> Non
     store.client.set_terminated(run_id, status=status)
 
 
-def log_params(store: Store, run_id: str, params: Mapping[str, Any]) -> None:
-    """Write flat parameters; writing the same again, as a resumed run does, changes nothing.
-
-    Raises:
-        SalonError: the run has another value for a parameter: it is another run.
-    """
-    known = store.client.get_run(run_id).data.params
-    new = {key: str(value)[:MAX_PARAM_LENGTH] for key, value in params.items()}
-    changed = sorted(key for key, value in new.items() if known.get(key, value) != value)
-    if changed:
-        key = changed[0]
-        raise SalonError(
-            f"run {run_id} was started with {key} = {known[key]}, now it is {new[key]}: start a new run"
-        )
-    fresh = [Param(key, value) for key, value in new.items() if key not in known]
-    for start in range(0, len(fresh), MAX_BATCH):
-        store.client.log_batch(run_id, params=fresh[start : start + MAX_BATCH])
-
-
-def log_metrics(store: Store, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
-    """Write one value per metric, named `split/term`."""
-    now = int(time.time() * 1000)
-    store.client.log_batch(
-        run_id, metrics=[Metric(key, float(value), now, step) for key, value in metrics.items()]
-    )
-
-
-def log_tags(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
-    """Set tags of a run."""
-    store.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-
-
-def log_grid(store: Store, run_id: str, key: str, image: Image.Image, *, step: int) -> None:
-    """Write a picture that the UI shows in a row with the others of `key`."""
-    if not GRID_KEY.fullmatch(key):
-        raise ValueError(f"image key {key!r}: use lower-case letters, digits and _")
-    store.client.log_image(run_id, image, key=key, step=step, synchronous=True)
-
-
-def log_dataset(store: Store, run_id: str, paths: Paths) -> None:
-    """Record which rows the run trains on: hash, columns and counts. No picture is read.
-
-    Raises:
-        SalonError: the rows were not ingested or not validated.
-    """
+@contextmanager
+def run(
+    store: Store, *, name: str, stage: str, run_id: str | None = None, tags: Mapping[str, str] | None = None
+) -> Iterator["Run"]:
+    """A run, started or set running again, that ends with the block: FINISHED, or FAILED where it raises."""
+    found = Run(store, find_or_start_run(store, name=name, stage=stage, run_id=run_id, tags=tags))
     try:
-        digest = read_json(paths.validation)["data_sha256"]
-        counts = read_json(paths.ingest_report)
-    except FileNotFoundError as error:
-        raise SalonError(
-            f"{error.filename} does not exist: run the ingest and validate stages first"
-        ) from None
-    schema = pq.read_schema(shard_paths(paths.interim, "train")[0])
-    columns = [{"type": str(field.type), "name": field.name, "required": True} for field in schema]
-    dataset = Dataset(
-        name=counts["source"],
-        digest=digest[:MAX_DIGEST_LENGTH],
-        source_type="local",
-        source=json.dumps({"uri": paths.interim.relative_to(paths.root).as_posix()}),
-        schema=json.dumps({"mlflow_colspec": columns}),
-        profile=json.dumps({"num_rows": counts["ingested"], **counts["splits"]}),
-    )
-    tags = [InputTag(MLFLOW_DATASET_CONTEXT, "training")]
-    store.client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
+        yield found
+    except BaseException:  # Ctrl-C too
+        finish_run(store, found.id, "FAILED")
+        raise
+    finish_run(store, found.id)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, and what is written into it."""
+
+    store: Store
+    id: str
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Write parameters, nested ones with dotted keys; writing the same again changes nothing.
+
+        Raises:
+            SalonError: the run has another value for a parameter: it is another run.
+        """
+        known = self.store.client.get_run(self.id).data.params
+        new = {key: str(value)[:MAX_PARAM_LENGTH] for key, value in flatten(params).items()}
+        changed = sorted(key for key, value in new.items() if known.get(key, value) != value)
+        if changed:
+            key = changed[0]
+            raise SalonError(
+                f"run {self.id} was started with {key} = {known[key]}, now it is {new[key]}: start a new run"
+            )
+        fresh = [Param(key, value) for key, value in new.items() if key not in known]
+        for start in range(0, len(fresh), MAX_BATCH):
+            self.store.client.log_batch(self.id, params=fresh[start : start + MAX_BATCH])
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Write one value per metric, named `split/term`."""
+        now = int(time.time() * 1000)
+        values = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        self.store.client.log_batch(self.id, metrics=values)
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        self.store.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_grid(self, key: str, image: Image.Image, *, step: int) -> None:
+        """Write a picture that the UI shows in a row with the others of `key`."""
+        if not GRID_KEY.fullmatch(key):
+            raise ValueError(f"image key {key!r}: use lower-case letters, digits and _")
+        self.store.client.log_image(self.id, image, key=key, step=step, synchronous=True)
+
+    def log_dataset(self, paths: Paths) -> None:
+        """Record which rows the run trains on: hash, columns and counts. No picture is read.
+
+        Raises:
+            SalonError: the rows were not ingested or not validated.
+        """
+        try:
+            digest = read_json(paths.validation)["data_sha256"]
+            counts = read_json(paths.ingest_report)
+        except FileNotFoundError as error:
+            raise SalonError(
+                f"{error.filename} does not exist: run the ingest and validate stages first"
+            ) from None
+        schema = pq.read_schema(shard_paths(paths.interim, "train")[0])
+        columns = [{"type": str(field.type), "name": field.name, "required": True} for field in schema]
+        dataset = Dataset(
+            name=counts["source"],
+            digest=digest[:MAX_DIGEST_LENGTH],
+            source_type="local",
+            source=json.dumps({"uri": paths.interim.relative_to(paths.root).as_posix()}),
+            schema=json.dumps({"mlflow_colspec": columns}),
+            profile=json.dumps({"num_rows": counts["ingested"], **counts["splits"]}),
+        )
+        tags = [InputTag(MLFLOW_DATASET_CONTEXT, "training")]
+        self.store.client.log_inputs(self.id, datasets=[DatasetInput(dataset, tags)])
 
 
 def flatten(mapping: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
@@ -232,16 +248,24 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 @contextmanager
-def _quick_to_give_up() -> Iterator[None]:
-    """MLflow's client tries for minutes; to find out that nobody answers, seconds are enough."""
-    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-    added = {name: value for name, value in wanted.items() if name not in os.environ}
-    os.environ.update(added)
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The process's environment with these variables, for as long as the block lasts."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        for name in added:
-            del os.environ[name]
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _quick_to_give_up() -> AbstractContextManager[None]:
+    """MLflow's client tries for minutes; to find out that nobody answers, seconds are enough."""
+    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    return environment({name: value for name, value in wanted.items() if name not in os.environ})
 
 
 def _connect(uri: str) -> MlflowClient:
@@ -297,37 +321,3 @@ def _first_line(error: Exception) -> str:
 
 def _without_password(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that is going on."""
-
-    store: Store
-    id: str
-
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        log_params(self.store, self.id, params)
-
-    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        log_metrics(self.store, self.id, metrics, step=step)
-
-    def log_grid(self, key: str, image: Image.Image, *, step: int) -> None:
-        log_grid(self.store, self.id, key, image, step=step)
-
-    def log_dataset(self, paths: Paths) -> None:
-        log_dataset(self.store, self.id, paths)
-
-
-@contextmanager
-def run(
-    store: Store, *, name: str, stage: str, tags: Mapping[str, str] | None = None, run_id: str | None = None
-) -> Iterator[Run]:
-    """A run that ends FINISHED when the block ends well, else FAILED."""
-    found = find_or_start_run(store, name=name, stage=stage, run_id=run_id, tags=tags)
-    try:
-        yield Run(store, found)
-    except BaseException:
-        finish_run(store, found, "FAILED")
-        raise
-    finish_run(store, found)

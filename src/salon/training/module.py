@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from salon.data.batches import BatchSource
 from salon.errors import SalonError
 from salon.nn.trainable import Losses, Trainable
-from salon.seeding import step_seed
+from salon.seeding import place_seed
 from salon.training.cuda_graph import RecordedStep
 
 CHECK_EVERY_STEPS = 200  # between two looks at the health of a training
@@ -155,7 +155,7 @@ class TrainingModule(L.LightningModule):
         if step != self.step:
             raise RuntimeError(f"the loader is at step {step}, the weights at step {self.step}")
         self.task.before_step(step / self.total_steps)
-        self._generator.manual_seed(step_seed(self.seed, step) * self.task.noise_stride)
+        self._generator.manual_seed(place_seed(self.seed, step) * self.task.noise_stride)
         optimizers, schedules = self.optimizers(), self.lr_schedulers()
         # of other steps Lightning keeps nothing, and telling it takes a tenth of a quick step
         is_logged = (step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
@@ -190,7 +190,7 @@ class TrainingModule(L.LightningModule):
         assert self._held_out is not None
         held_out = self._held_out.batch(rows, step=number)
         for objective in self.task.held_out_objectives:
-            self._generator.manual_seed(step_seed(HELD_OUT_SEED, number))
+            self._generator.manual_seed(place_seed(HELD_OUT_SEED, number))
             losses = self.averaged.losses(held_out, objective=objective, generator=self._generator)
             self.log(f"val/{objective}", losses.total, batch_size=len(rows), sync_dist=True)
 

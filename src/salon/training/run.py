@@ -54,7 +54,7 @@ def training_run(
     tags = {**(tags or {}), **pipeline_tags(store, params, paths)}
     with runs.run(store, name=name, stage=stage, tags=tags, run_id=resume.run_id) as run:
         resume.remember_run(run.id)
-        run.log_params(runs.flatten(settings))
+        run.log_params(settings)
         run.log_dataset(paths)
         yield run, resume
     resume.discard()
