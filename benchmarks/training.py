@@ -1,10 +1,10 @@
-"""How fast does each method train and draw, and how much of the machine does it use?
+"""How fast does everything train, how fast does each method draw, and how much of the machine does it use?
 
-For each method of params.yaml, with random pictures and captions of the default world's shapes (speed does
-not depend on what the weights know): training pictures/s and GFLOP/s of the real loop (Lightning, averaged
+For each codec, the towers and each method of params.yaml, with random pictures and captions of the default
+world's shapes (speed does not depend on what the weights know): training pictures/s and GFLOP/s of the real loop (Lightning, averaged
 weights and all), the share of the machine's matmul peak measured in the same run, and the share of the loop's
 time that is neither loss, backward pass nor optimizer ("rest"); then sampling with the config's defaults,
-alone and in batches of 16.
+alone and in batches of 16. Codecs and towers have the first columns only.
 
     python benchmarks/training.py --threads 2
     python benchmarks/training.py --device cuda          # bf16 there, as in training
@@ -18,6 +18,7 @@ import argparse
 import logging
 import time
 import warnings
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -28,16 +29,22 @@ from lightning.pytorch.callbacks import Callback
 from random_world import REPOSITORY, World
 from stopwatch import Spread, describe_machine, finish, interleave, matmul_peak, ratio
 
+from salon.codecs import DiscreteCodec
+from salon.data.batches import BatchSource, ImageBatches
 from salon.devices import resolve_precision
 from salon.images import to_uint8
 from salon.methods.base import Method
+from salon.nn.trainable import Trainable
 from salon.params.profiles import lay_over
 from salon.paths import Paths
 from salon.seeding import seeded_generators
+from salon.towers.contrastive import ContrastiveTask, PairBatches
 from salon.towers.states import Batch
-from salon.training.batches import TrainingBatches
-from salon.training.module import MethodModule
-from salon.training.trainer import count_cost
+from salon.towers.tokenizer import train_tokenizer
+from salon.towers.tower import build_towers
+from salon.training.batches import MethodBatches, Steps
+from salon.training.module import Optimization, TrainingModule
+from salon.training.trainer import count_cost, count_step
 
 SEED = 0
 SAMPLE_BATCH = 16
@@ -47,7 +54,7 @@ WARMUP_STEPS = 10
 def header(device: torch.device) -> str:
     """Titles of the columns."""
     return (
-        f"{'method':<10} {'batch':>5} {'GFLOP/step':>10} {'pictures/s':>10} {'GFLOP/s':>8} {'of peak':>7} "
+        f"{'trained':<12} {'batch':>5} {'GFLOP/step':>10} {'pictures/s':>10} {'GFLOP/s':>8} {'of peak':>7} "
         f"{'rest' if device.type == 'cpu' else 'eager':>6} {'ms at 1':>8} {'per s at 16':>11} "
         f"{'16 against 1':>20}"
     )
@@ -74,12 +81,18 @@ class Stopwatch(Callback):
 
 
 def time_loop(
-    method: Method, world: World, *, seconds: float, device: torch.device, cuda_graphs: bool = True
+    task: Trainable,
+    source: BatchSource,
+    optimization: Optimization,
+    *,
+    seconds: float,
+    device: torch.device,
+    cuda_graphs: bool = True,
 ) -> float:
-    """Seconds per step of the loop that `salon train` runs, logger and checkpoints apart."""
+    """Seconds per step of the loop that trains everything, logger and checkpoints apart."""
     total_steps = 1_000_000
-    module = MethodModule(
-        method, world.data, world.cache, total_steps=total_steps, seed=SEED, cuda_graphs=cuda_graphs
+    module = TrainingModule(
+        task, source, optimization=optimization, total_steps=total_steps, seed=SEED, cuda_graphs=cuda_graphs
     )
     clock = Stopwatch(seconds, device)
     trainer = L.Trainer(
@@ -94,11 +107,23 @@ def time_loop(
         use_distributed_sampler=False,
         callbacks=[clock],
     )
-    batches = TrainingBatches(
-        size=len(world.data), batch_size=method.config.batch_size, total_steps=total_steps, seed=SEED
-    )
-    trainer.fit(module, batches)
+    trainer.fit(module, Steps(source, total_steps))
     return clock.seconds / clock.steps
+
+
+def small_networks(world: World) -> Iterator[tuple[str, Trainable, BatchSource, float]]:
+    """What is trained before the methods: name, task, data and learning rate."""
+    for name in world.params.codecs:
+        codec = world.codec(name).train().requires_grad_(True)
+        assert isinstance(codec, DiscreteCodec)
+        source = ImageBatches(world.data.images, batch_size=codec.config.batch_size, seed=SEED)
+        yield f"codec-{name}", codec.task(), source, codec.config.lr
+    settings = world.params.clip
+    tokenizer = train_tokenizer(
+        world.cache.captions, vocab_size=settings.vocab_size, max_tokens=settings.max_tokens
+    )
+    pairs = PairBatches(world.data, tokenizer, settings, seed=SEED)
+    yield "towers", ContrastiveTask(build_towers(settings, tokenizer)), pairs, settings.lr
 
 
 def time_arithmetic(method: Method, world: World, *, repeats: int, device: torch.device) -> float:
@@ -151,8 +176,16 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast("cuda", torch.bfloat16, cache_enabled=False)  # as Lightning has it
 
 
+def speed(name: str, batch_size: int, step_flops: float, loop: float, peak: float) -> str:
+    """The columns that everything that is trained has."""
+    return (
+        f"{name:<12} {batch_size:>5} {step_flops / 1e9:>10.2f} {batch_size / loop:>10.0f} "
+        f"{step_flops / loop / 1e9:>8.1f} {step_flops / loop / peak:>7.1%}"
+    )
+
+
 def main() -> None:
-    """Print a line per method."""
+    """Print a line for each."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -173,25 +206,36 @@ def main() -> None:
     peak = matmul_peak(device, dtype)
     print(f"{describe_machine(device)}; matmul peak {peak / 1e9:.0f} GFLOP/s, {dtype}")
     print(header(device))
+    if not arguments.methods:
+        for name, task, source, lr in small_networks(world):
+            step_flops = count_step(task, source, seed=SEED)
+            loop = time_loop(task, source, Optimization(lr=lr), seconds=arguments.seconds, device=device)
+            print(speed(name, source.batch_size, step_flops, loop, peak), flush=True)
     for name in arguments.methods or world.params.methods:
         method = world.method(name)
         step_flops = count_cost(method, world.data, world.cache, seed=SEED).step_flops
-        loop = time_loop(method, world, seconds=arguments.seconds, device=device)
+        optimization = Optimization.from_config(method.config)
+        source = MethodBatches(method, world.data, world.cache, seed=SEED)
+        loop = time_loop(method, source, optimization, seconds=arguments.seconds, device=device)
         method.frozen.to(device)
         method.to(device)
         if device.type == "cpu":
             arithmetic = time_arithmetic(method, world, repeats=arguments.repeats, device=device)
             beside = f"{max(0.0, 1 - arithmetic / loop):.0%}"
         else:
+            again = world.method(name)
             eager = time_loop(
-                world.method(name), world, seconds=arguments.seconds, device=device, cuda_graphs=False
+                again,
+                MethodBatches(again, world.data, world.cache, seed=SEED),
+                optimization,
+                seconds=arguments.seconds,
+                device=device,
+                cuda_graphs=False,
             )
             beside = f"{method.config.batch_size / eager:.0f}"
         one, each, gain = time_sampling(method, world, repeats=arguments.repeats, device=device)
         print(
-            f"{name:<10} {method.config.batch_size:>5} {step_flops / 1e9:>10.2f} "
-            f"{method.config.batch_size / loop:>10.0f} {step_flops / loop / 1e9:>8.1f} "
-            f"{step_flops / loop / peak:>7.1%} {beside:>6} "
+            f"{speed(name, source.batch_size, step_flops, loop, peak)} {beside:>6} "
             f"{1000 * one:>8.1f} {1 / each:>11.1f} {gain!s:>20}",
             flush=True,
         )
