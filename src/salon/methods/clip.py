@@ -27,7 +27,8 @@ from torch.nn import functional as F
 
 from salon.methods.base import DataShape, FrozenNets, Losses, MethodConfig
 from salon.methods.flow_base import FlowConfig, FlowMethod
-from salon.nn.flow import euler, velocity_loss
+from salon.nn.flow import velocity_loss
+from salon.nn.solvers import euler, even_sigmas, guided
 from salon.params import Fraction
 from salon.towers.states import Batch, TextStates
 
@@ -103,26 +104,19 @@ class Clip(FlowMethod):
         num_inference_steps: int,
     ) -> Float[Tensor, "b 3 h w"]:
         """Decode the caption's words as if they were seen in a picture."""
-        config = self.config
-        scale = guidance_scale
-        embedding = text.words
+        embedding, target = text.words, text.pooled.clone()  # a copy: one from inference mode has no gradient
         both = torch.cat([embedding, self.null_embedding.expand_as(embedding)])
-        target = text.pooled.clone()  # a tensor from inference mode cannot take part in a gradient
+        predict = guided(self.predict, embedding, both, scale=guidance_scale)
+        low, high = self.config.refinement_interval
 
-        low, high = config.refinement_interval
-
-        def guided(x: Tensor, sigma: Tensor) -> Tensor:
-            if scale == 1:
-                predicted = self.predict(x, sigma, embedding)
-            else:
-                steered, free = self.predict(x.repeat(2, 1, 1, 1), sigma.repeat(2), both).chunk(2)
-                predicted = free + scale * (steered - free)
-            if config.refinement and low <= float(sigma[0]) <= high:
-                predicted = self.towards(predicted, target, rms=config.refinement)
-            return predicted
+        def refined(x: Tensor, sigma: float) -> Tensor:
+            predicted = predict(x, sigma)
+            if not (self.config.refinement and low <= sigma <= high):
+                return predicted
+            return self.towards(predicted, target, rms=self.config.refinement)
 
         noise = torch.stack(
             [torch.randn(self.latent_shape, generator=g, device=g.device) for g in generators]
         )
-        x = euler(guided, noise.to(embedding.device), num_steps=num_inference_steps)
+        x = euler(refined, noise.to(embedding.device), even_sigmas(num_inference_steps))
         return self.codec.decode(x).clamp(-1, 1)

@@ -6,7 +6,6 @@ velocity is the error of the picture over sigma (x-prediction with v-loss, Li 20
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -33,14 +32,3 @@ def velocity_loss(
     s = sigma[:, None, None, None]
     error = predict((1 - s) * x + s * eps, sigma).float() - x
     return (error / s.clamp(min=MIN_SIGMA)).square().mean()
-
-
-def euler(predict: Predict, x: Float[Tensor, "b c h w"], *, num_steps: int) -> Float[Tensor, "b c h w"]:
-    """From noise (sigma = 1) to a picture (sigma = 0) in equal steps.
-
-    A step along v keeps x_sigma on the line through the predicted picture, so no step divides by sigma.
-    """
-    for now, then in pairwise(torch.linspace(1, 0, num_steps + 1).tolist()):
-        predicted = predict(x, x.new_full((x.shape[0],), now))
-        x = predicted.lerp(x, then / now)
-    return x
