@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from salon.methods.base import DataShape, FrozenNets, Losses, MethodConfig
 from salon.methods.flow_base import FlowConfig, FlowMethod
 from salon.nn.flow import velocity_loss
+from salon.nn.noise import batch_noise, own_noise
 from salon.nn.solvers import euler, even_sigmas, guided
 from salon.params import Fraction
 from salon.towers.states import Batch, TextStates
@@ -72,7 +73,7 @@ class Clip(FlowMethod):
         """Squared error of the velocity, given the embedding of the picture; no caption is read."""
         images, seen = batch.images, batch.precomputed
         assert seen is not None
-        drawn = torch.rand(len(images), generator=generator, device=generator.device).to(images.device)
+        drawn = batch_noise(len(images), generator=generator, device=images.device, draw=torch.rand)
         dropped = drawn < self.config.embedding_dropout
         embedding = torch.where(dropped[:, None], self.null_embedding, seen)
         loss = velocity_loss(
@@ -115,8 +116,6 @@ class Clip(FlowMethod):
                 return predicted
             return self.towards(predicted, target, rms=self.config.refinement)
 
-        noise = torch.stack(
-            [torch.randn(self.latent_shape, generator=g, device=g.device) for g in generators]
-        )
-        x = euler(refined, noise.to(embedding.device), even_sigmas(num_inference_steps))
+        noise = own_noise(self.latent_shape, generators, device=embedding.device)
+        x = euler(refined, noise, even_sigmas(num_inference_steps))
         return self.codec.decode(x).clamp(-1, 1)

@@ -22,6 +22,7 @@ from salon.errors import SalonError
 from salon.methods.base import DataShape, FrozenNets, Losses, MethodConfig
 from salon.methods.flow_base import FlowConfig, FlowMethod
 from salon.nn.flow import MIN_SIGMA, velocity_loss
+from salon.nn.noise import batch_noise, own_noise
 from salon.nn.solvers import SolverName, diffusers_solver, euler, guided, late_sigmas
 from salon.params import Fraction
 from salon.towers.states import Batch, TextStates
@@ -89,7 +90,7 @@ class Diffusion(FlowMethod):
     def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """Squared error of the velocity (Esser 2024, eq. 14), some captions dropped."""
         images = batch.images
-        drawn = torch.rand(len(images), generator=generator, device=generator.device).to(images.device)
+        drawn = batch_noise(len(images), generator=generator, device=images.device, draw=torch.rand)
         text = self.with_null_captions(batch.text, drawn < self.config.caption_dropout)
         loss = velocity_loss(
             lambda x, sigma: self.predict(x, sigma, text),
@@ -117,9 +118,7 @@ class Diffusion(FlowMethod):
         def held_back(x: Tensor, sigma: float) -> Tensor:
             return x.lerp(predict(x, sigma), min(1.0, sigma / MIN_SIGMA))  # as the loss holds sigma back
 
-        x = torch.stack(
-            [torch.randn(self.latent_shape, generator=g, device=g.device) for g in generators]
-        ).to(text.tokens.device)
+        x = own_noise(self.latent_shape, generators, device=text.tokens.device)
         if self.config.solver == "euler":
             x = euler(held_back, x, late_sigmas(num_inference_steps))
         else:

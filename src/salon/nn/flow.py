@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from salon.nn.noise import batch_noise
+
 MIN_SIGMA = 0.05  # the loss divides by sigma; below this it is held back (Li 2025, sec. 4)
 
 Predict = Callable[[Float[Tensor, "b c h w"], Float[Tensor, "b"]], Float[Tensor, "b c h w"]]
@@ -26,8 +28,8 @@ def velocity_loss(
     generator: torch.Generator,
 ) -> Float[Tensor, ""]:
     """Squared error of the velocity (Esser 2024, eq. 14) at logit-normal noise levels (eq. 19)."""
-    draws = torch.randn(x.shape[0], generator=generator, device=generator.device).to(x.device)
-    eps = torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)
+    draws = batch_noise(len(x), generator=generator, device=x.device)
+    eps = batch_noise(*x.shape, generator=generator, device=x.device)
     sigma = torch.sigmoid(logit_mean + logit_std * draws)
     s = sigma[:, None, None, None]
     error = predict((1 - s) * x + s * eps, sigma).float() - x

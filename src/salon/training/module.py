@@ -1,7 +1,6 @@
 """One Lightning module for every method: optimizers, schedules, clipping and averaged weights."""
 
 import math
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,6 @@ from salon.data.dataset import CaptionedImages
 from salon.errors import SalonError
 from salon.images import to_float
 from salon.methods.base import Losses, Method
-from salon.nn.distributed import SharedNoise, processes
 from salon.towers.states import TextStateCache
 from salon.training.batches import BatchSource
 from salon.training.cuda_graph import RecordedStep
@@ -158,8 +156,7 @@ class MethodModule(L.LightningModule):
             if objective not in self._replays:
                 self._replays[objective] = self._record(objective, rows)
             return self._replays[objective](rows)
-        with SharedNoise(len(rows)) if processes()[1] > 1 else nullcontext():
-            losses = self._losses(objective, rows, self._generator)
+        losses = self._losses(objective, rows, self._generator)
         optimizer.zero_grad(set_to_none=True)
         self.manual_backward(losses.total)
         return losses
