@@ -39,7 +39,7 @@ def test_schedule_is_the_cosine() -> None:
 
 
 def test_training_masks_by_the_same_schedule() -> None:
-    masked = random_mask(torch.Size((4000, 64)), torch.Generator().manual_seed(0))
+    masked = random_mask(torch.Size((4000, 64)), torch.Generator().manual_seed(0), device=torch.device("cpu"))
     assert masked.sum(dim=1).min() >= 1
     shares = masked.float().mean(dim=1)
     assert shares.mean().item() == pytest.approx(2 / math.pi, abs=0.02)  # mean of cos(pi u / 2)
@@ -60,7 +60,7 @@ def test_loss_is_the_mean_over_masked_cells() -> None:
         generator=torch.Generator().manual_seed(2),
     ).total
     generator = torch.Generator().manual_seed(2)
-    masked = random_mask(codes.shape, generator)
+    masked = random_mask(codes.shape, generator, device=codes.device)
     caption = method.caption(method.caption.drop(text.words, method.config.caption_dropout, generator))
     vectors_in = method.code.vectors_in(method.codebook)
     hidden = method.hidden(codes.masked_fill(masked, method.mask_code), caption, vectors_in)

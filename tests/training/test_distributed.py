@@ -13,12 +13,13 @@ from ports import free_port
 from salon.devices import count_processes, resolve_precision, resolve_strategy, single_device
 from salon.errors import SalonError
 from salon.methods.base import families
-from salon.nn.distributed import SharedNoise, gather, own_rows, weight
+from salon.nn.distributed import gather, own_rows, weight
+from salon.nn.noise import batch_noise
 from salon.params import TrainingParams
 from salon.params.section import parse_section
 from salon.training import trainer
 from salon.training.resume import ResumeFolder
-from shared_training import RESUMED, STEPS, build, learn_all, train_method
+from shared_training import RESUMED, STEPS, Recorder, build, learn_all, train_method
 
 SCRIPT = Path(__file__).parents[1] / "support" / "shared_training.py"
 PROCESSES = 2
@@ -95,6 +96,7 @@ def test_the_settings_reach_the_trainer(monkeypatch: pytest.MonkeyPatch, tmp_pat
         raise Asked
 
     monkeypatch.setattr(trainer.L, "Trainer", refuse)
+    monkeypatch.setattr(trainer, "MLFlowLogger", Recorder)
     wanted = {
         "accelerator": "gpu",
         "devices": 4,
@@ -155,15 +157,14 @@ def test_a_process_alone_has_the_whole_batch() -> None:
     assert weight(torch.tensor(7)) == 1.0
 
 
-def test_shared_noise_is_the_rows_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_noise_of_each_process_is_the_rows_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
     shares = []
     for rank in range(3):
-        monkeypatch.setattr("salon.nn.distributed.processes", lambda rank=rank: (rank, 3))
-        with SharedNoise(2):
-            shares.append(torch.randn(2, 2, generator=torch.Generator().manual_seed(0)))
-            assert torch.randn((2, 2)).shape == torch.rand(torch.Size((2, 2))).shape == (2, 2)
-            assert torch.rand(5).shape == (5,)  # not a row per picture: left alone
+        monkeypatch.setattr("salon.nn.noise.processes", lambda rank=rank: (rank, 3))
+        generator = torch.Generator().manual_seed(0)
+        shares.append(batch_noise(2, 2, generator=generator, device=torch.device("cpu")))
+        assert batch_noise(2, generator=generator, device=torch.device("cpu"), draw=torch.rand).shape == (2,)
     assert torch.equal(torch.stack(shares, dim=1).flatten(0, 1), whole)
     assert [len(range(rank, 4, 3)) for rank in range(3)] == [2, 1, 1]
 

@@ -27,7 +27,9 @@ from torch.nn import functional as F
 
 from salon.methods.base import DataShape, FrozenNets, MethodConfig
 from salon.methods.flow_base import FlowConfig, FlowMethod
-from salon.nn.flow import euler, velocity_loss
+from salon.nn.flow import velocity_loss
+from salon.nn.noise import batch_noise, own_noise
+from salon.nn.solvers import euler, even_sigmas, guided
 from salon.nn.trainable import Losses
 from salon.params import Fraction
 from salon.towers.states import Batch, TextStates
@@ -72,7 +74,7 @@ class Clip(FlowMethod):
         """Squared error of the velocity, given the embedding of the picture; no caption is read."""
         images, seen = batch.images, batch.precomputed
         assert seen is not None
-        drawn = torch.rand(len(images), generator=generator, device=generator.device).to(images.device)
+        drawn = batch_noise(len(images), generator=generator, device=images.device, draw=torch.rand)
         dropped = drawn < self.config.embedding_dropout
         embedding = torch.where(dropped[:, None], self.null_embedding, seen)
         loss = velocity_loss(
@@ -104,26 +106,17 @@ class Clip(FlowMethod):
         num_inference_steps: int,
     ) -> Float[Tensor, "b 3 h w"]:
         """Decode the caption's words as if they were seen in a picture."""
-        config = self.config
-        scale = guidance_scale
-        embedding = text.words
+        embedding, target = text.words, text.pooled.clone()  # a copy: one from inference mode has no gradient
         both = torch.cat([embedding, self.null_embedding.expand_as(embedding)])
-        target = text.pooled.clone()  # a tensor from inference mode cannot take part in a gradient
+        predict = guided(self.predict, embedding, both, scale=guidance_scale)
+        low, high = self.config.refinement_interval
 
-        low, high = config.refinement_interval
+        def refined(x: Tensor, sigma: float) -> Tensor:
+            predicted = predict(x, sigma)
+            if not (self.config.refinement and low <= sigma <= high):
+                return predicted
+            return self.towards(predicted, target, rms=self.config.refinement)
 
-        def guided(x: Tensor, sigma: Tensor) -> Tensor:
-            if scale == 1:
-                predicted = self.predict(x, sigma, embedding)
-            else:
-                steered, free = self.predict(x.repeat(2, 1, 1, 1), sigma.repeat(2), both).chunk(2)
-                predicted = free + scale * (steered - free)
-            if config.refinement and low <= float(sigma[0]) <= high:
-                predicted = self.towards(predicted, target, rms=config.refinement)
-            return predicted
-
-        noise = torch.stack(
-            [torch.randn(self.latent_shape, generator=g, device=g.device) for g in generators]
-        )
-        x = euler(guided, noise.to(embedding.device), num_steps=num_inference_steps)
+        noise = own_noise(self.latent_shape, generators, device=embedding.device)
+        x = euler(refined, noise, even_sigmas(num_inference_steps))
         return self.codec.decode(x).clamp(-1, 1)

@@ -7,11 +7,11 @@ at random, so that one network gives the guided and the unguided velocity (Ho 20
 
 Departures: FiLM by a linear map of the caption's words, and a layout painted from it. Guidance can be kept to
 an interval of noise levels (Kynkäänniemi 2024), which saves the second network pass elsewhere.
-At inference the solver is a scheduler of diffusers, chosen by name.
+At inference the solver is Euler's unless another one of diffusers is chosen (`salon.nn.solvers`).
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -22,11 +22,11 @@ from salon.errors import SalonError
 from salon.methods.base import DataShape, FrozenNets, MethodConfig
 from salon.methods.flow_base import FlowConfig, FlowMethod
 from salon.nn.flow import MIN_SIGMA, velocity_loss
+from salon.nn.noise import batch_noise, own_noise
+from salon.nn.solvers import SolverName, diffusers_solver, euler, guided, late_sigmas
 from salon.nn.trainable import Losses
 from salon.params import Fraction
 from salon.towers.states import Batch, TextStates
-
-SolverName = Literal["euler", "heun", "unipc", "dpm++"]
 
 
 class DiffusionConfig(FlowConfig):
@@ -39,7 +39,7 @@ class DiffusionConfig(FlowConfig):
     caption_dropout: Fraction = 0.1
     """Share of captions replaced by the null caption, for classifier-free guidance."""
     solver: SolverName = "euler"
-    """Default solver."""
+    """Solver; those other than euler are of diffusers."""
     guidance_interval: tuple[Fraction, Fraction] = (0.0, 1.0)
     """Noise levels sigma between which guidance is applied."""
 
@@ -77,12 +77,6 @@ class Diffusion(FlowMethod):
         condition = nn.functional.silu(self.time(sigma) + self.caption(text.words))
         return self.unet(x, condition, text.tokens, text.mask)
 
-    def velocity(
-        self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, "b"], text: TextStates
-    ) -> Float[Tensor, "b c h w"]:
-        """v(x_sigma, sigma, caption) = E[eps - x]."""
-        return (x - self.predict(x, sigma, text)) / sigma.clamp(min=MIN_SIGMA)[:, None, None, None]
-
     def with_null_captions(self, text: TextStates, dropped: Tensor) -> TextStates:
         """`text` with the captions marked in `dropped` (b,) replaced by the learned null caption."""
         first = torch.zeros_like(text.mask)
@@ -97,7 +91,7 @@ class Diffusion(FlowMethod):
     def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """Squared error of the velocity (Esser 2024, eq. 14), some captions dropped."""
         images = batch.images
-        drawn = torch.rand(len(images), generator=generator, device=generator.device).to(images.device)
+        drawn = batch_noise(len(images), generator=generator, device=images.device, draw=torch.rand)
         text = self.with_null_captions(batch.text, drawn < self.config.caption_dropout)
         loss = velocity_loss(
             lambda x, sigma: self.predict(x, sigma, text),
@@ -117,44 +111,17 @@ class Diffusion(FlowMethod):
         num_inference_steps: int,
     ) -> Float[Tensor, "b 3 h w"]:
         """Integrate the flow from noise (sigma = 1) to a picture (sigma = 0)."""
-        from diffusers.utils.torch_utils import randn_tensor
-
-        config = self.config
-        scale = guidance_scale
-        scheduler = make_scheduler(config.solver)
-        scheduler.set_timesteps(num_inference_steps, device=text.tokens.device)
-        b = len(text)
-        shape = (b, *self.latent_shape)
-        x = randn_tensor(shape, generator=list(generators), device=text.tokens.device)
         both = text.concat(self.with_null_captions(text, torch.ones_like(text.mask[:, 0])))
-        low, high = config.guidance_interval
-        for t in scheduler.timesteps:
-            sigma = float(t) / scheduler.config.num_train_timesteps
-            if scale > 1 and low <= sigma <= high:
-                guided, free = self.velocity(x.repeat(2, 1, 1, 1), x.new_full((2 * b,), sigma), both).chunk(2)
-                v = free + scale * (guided - free)
-            else:
-                v = self.velocity(x, x.new_full((b,), sigma), text)
-            x = scheduler.step(v, t, x).prev_sample
+        predict = guided(
+            self.predict, text, both, scale=guidance_scale, interval=self.config.guidance_interval
+        )
+
+        def held_back(x: Tensor, sigma: float) -> Tensor:
+            return x.lerp(predict(x, sigma), min(1.0, sigma / MIN_SIGMA))  # as the loss holds sigma back
+
+        x = own_noise(self.latent_shape, generators, device=text.tokens.device)
+        if self.config.solver == "euler":
+            x = euler(held_back, x, late_sigmas(num_inference_steps))
+        else:
+            x = diffusers_solver(self.config.solver, held_back, x, num_steps=num_inference_steps)
         return self.codec.decode(x).clamp(-1, 1)
-
-
-def make_scheduler(name: SolverName) -> Any:
-    """The diffusers scheduler behind a solver's name, set up for rectified flow.
-
-    Raises:
-        SalonError: unknown name.
-    """
-    import diffusers
-
-    flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
-    match name:
-        case "euler":
-            return diffusers.FlowMatchEulerDiscreteScheduler()
-        case "heun":
-            return diffusers.FlowMatchHeunDiscreteScheduler()
-        case "unipc":
-            return diffusers.UniPCMultistepScheduler(**flow)
-        case "dpm++":
-            return diffusers.DPMSolverMultistepScheduler(**flow)
-    raise SalonError(f"unknown solver {name!r}: one of euler, heun, unipc, dpm++")

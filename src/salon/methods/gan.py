@@ -35,6 +35,7 @@ from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig, Trad
 from salon.nn.discriminator import ProjectionDiscriminator
 from salon.nn.distributed import gather, own_rows, processes
 from salon.nn.generator import Generator
+from salon.nn.noise import batch_noise, own_noise
 from salon.nn.trainable import Losses
 from salon.params import Fraction
 from salon.towers.states import Batch, TextStates
@@ -125,7 +126,7 @@ class GAN(Method):
     def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """L_D or L_G."""
         images, text, width = batch.images, batch.text, self.config.latent_width
-        z = torch.randn(len(images), width, generator=generator, device=generator.device).to(images.device)
+        z = batch_noise(len(images), width, generator=generator, device=images.device)
         if objective == "discriminator":
             with torch.no_grad():
                 fakes = self.generator(z, text.words)
@@ -225,9 +226,8 @@ class GAN(Method):
         num_inference_steps: int,
     ) -> Float[Tensor, "b 3 h w"]:
         """One pass of the generator."""
-        width = self.config.latent_width
-        z = torch.stack([torch.randn(width, generator=each, device=each.device) for each in generators])
-        return self.generator(z.to(text.words), text.words)
+        z = own_noise([self.config.latent_width], generators, device=text.words.device)
+        return self.generator(z, text.words)
 
 
 def same_captions(pooled: Float[Tensor, "b e"]) -> Bool[Tensor, "b b"]:

@@ -26,6 +26,7 @@ from salon.methods.base import DataShape, FrozenNets, MethodConfig
 from salon.methods.token_base import TokenConfig, TokenMethod
 from salon.nn.code_prediction import draw, guide, gumbel
 from salon.nn.distributed import weight
+from salon.nn.noise import batch_noise
 from salon.nn.trainable import Losses
 from salon.towers.states import Batch, TextStates
 
@@ -81,7 +82,7 @@ class VqVaePrior(TokenMethod):
         """Cross-entropy of the masked codes, in nats per code."""
         codes = batch.precomputed
         assert codes is not None
-        masked = random_mask(codes.shape, generator).to(codes.device)
+        masked = random_mask(codes.shape, generator, device=codes.device)
         caption = self.caption(self.caption.drop(batch.text.words, self.config.caption_dropout, generator))
         vectors_in, vectors_out = self.code.vectors_in(self.codebook), self.code.vectors_out(self.codebook)
         hidden = self.hidden(codes.masked_fill(masked, self.mask_code), caption, vectors_in)
@@ -130,10 +131,12 @@ def num_masked(progress: float, cells: int) -> int:
     return max(1, math.floor(cells * math.cos(math.pi / 2 * progress)))
 
 
-def random_mask(shape: torch.Size, generator: torch.Generator) -> Bool[Tensor, "b n"]:
+def random_mask(
+    shape: torch.Size, generator: torch.Generator, *, device: torch.device
+) -> Bool[Tensor, "b n"]:
     """At least one cell of each row; how many follows the cosine schedule at a uniform progress."""
     b, n = shape
-    progress = torch.rand(b, 1, generator=generator, device=generator.device)
+    progress = batch_noise(b, 1, generator=generator, device=device, draw=torch.rand)
     count = (n * torch.cos(math.pi / 2 * progress)).ceil().clamp(min=1)
-    order = torch.rand(b, n, generator=generator, device=generator.device).argsort(dim=1).argsort(dim=1)
-    return order < count
+    order = batch_noise(b, n, generator=generator, device=device, draw=torch.rand)
+    return order.argsort(dim=1).argsort(dim=1) < count

@@ -9,11 +9,14 @@ codes come out otherwise, one in 10,000.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from salon.nn.noise import batch_noise, own_noise
 
 
 class CodeMaps(nn.Module):
@@ -65,7 +68,7 @@ class CaptionGrid(nn.Module):
         self, words: Float[Tensor, "b w"], share: float, generator: torch.Generator
     ) -> Float[Tensor, "b w"]:
         """`words` with a random share replaced by the learned null caption."""
-        draws = torch.rand(len(words), generator=generator, device=generator.device).to(words.device)
+        draws = batch_noise(len(words), generator=generator, device=words.device, draw=torch.rand)
         return torch.where((draws < share)[:, None], self.null_words, words)
 
     def with_null(self, words: Float[Tensor, "b w"], scale: float) -> Float[Tensor, "b2 n d"]:
@@ -94,10 +97,8 @@ def draw(
     p = logits.softmax(dim=2)
     distribution = p.cumsum(dim=2, dtype=torch.float64)  # doubles: no code is too improbable to be drawn
     shape = (logits.shape[1], 1)
-    uniform = torch.stack(
-        [torch.rand(*shape, generator=g, device=g.device, dtype=torch.float64) for g in generators]
-    )
-    level = uniform.to(p.device) * distribution[:, :, -1:]
+    uniform = own_noise(shape, generators, device=p.device, draw=partial(torch.rand, dtype=torch.float64))
+    level = uniform * distribution[:, :, -1:]
     codes = torch.searchsorted(distribution, level, right=True).clamp(max=logits.shape[2] - 1)  # (b, m, 1)
     return codes[:, :, 0], p.gather(2, codes)[:, :, 0].log()
 
@@ -107,5 +108,5 @@ def gumbel(
 ) -> Float[Tensor, "b ..."]:
     """Gumbel noise on `device`, each picture's from its own generator."""
     # torch's own exponential draws take eight times as long on a CPU
-    uniform = torch.stack([torch.rand(*shape, generator=g, device=g.device) for g in generators]).to(device)
+    uniform = own_noise(shape, generators, device=device, draw=torch.rand)
     return uniform.log_().neg_().log_().neg_()

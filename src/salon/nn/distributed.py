@@ -5,14 +5,12 @@ over equal shares is the mean over the batch. What is no such mean (pictures com
 over a random number of cells) asks here. With one process every function gives back what it got.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 
 def processes() -> tuple[int, int]:
@@ -43,33 +41,6 @@ def weight(count: Tensor) -> Tensor | float:
     total = count.detach().clone()
     dist.all_reduce(total)
     return count * size / total
-
-
-class SharedNoise(TorchFunctionMode):
-    """Within it, `torch.rand` and `torch.randn` of a row per picture draw for the whole batch and give this
-    process its rows: seeded alike, all processes together draw what one would.
-    """
-
-    def __init__(self, pictures: int) -> None:
-        """`pictures` is this process's share of the batch."""
-        super().__init__()
-        self.pictures = pictures
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func not in (torch.rand, torch.randn):
-            return func(*args, **kwargs)
-        shape = tuple(args[0]) if args and isinstance(args[0], Sequence) else args
-        if not shape or shape[0] != self.pictures:
-            return func(*args, **kwargs)
-        rank, size = processes()
-        return func(shape[0] * size, *shape[1:], **kwargs)[rank::size]
 
 
 class _Gather(torch.autograd.Function):

@@ -6,11 +6,12 @@ velocity is the error of the picture over sigma (x-prediction with v-loss, Li 20
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from salon.nn.noise import batch_noise
 
 MIN_SIGMA = 0.05  # the loss divides by sigma; below this it is held back (Li 2025, sec. 4)
 
@@ -27,20 +28,9 @@ def velocity_loss(
     generator: torch.Generator,
 ) -> Float[Tensor, ""]:
     """Squared error of the velocity (Esser 2024, eq. 14) at logit-normal noise levels (eq. 19)."""
-    draws = torch.randn(x.shape[0], generator=generator, device=generator.device).to(x.device)
-    eps = torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)
+    draws = batch_noise(len(x), generator=generator, device=x.device)
+    eps = batch_noise(*x.shape, generator=generator, device=x.device)
     sigma = torch.sigmoid(logit_mean + logit_std * draws)
     s = sigma[:, None, None, None]
     error = predict((1 - s) * x + s * eps, sigma).float() - x
     return (error / s.clamp(min=MIN_SIGMA)).square().mean()
-
-
-def euler(predict: Predict, x: Float[Tensor, "b c h w"], *, num_steps: int) -> Float[Tensor, "b c h w"]:
-    """From noise (sigma = 1) to a picture (sigma = 0) in equal steps.
-
-    A step along v keeps x_sigma on the line through the predicted picture, so no step divides by sigma.
-    """
-    for now, then in pairwise(torch.linspace(1, 0, num_steps + 1).tolist()):
-        predicted = predict(x, x.new_full((x.shape[0],), now))
-        x = predicted.lerp(x, then / now)
-    return x
