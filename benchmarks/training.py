@@ -1,10 +1,10 @@
 """How fast does everything train, how fast does each method draw, and how much of the machine does it use?
 
 For each codec, the towers and each method of params.yaml, with random pictures and captions of the default
-world's shapes (speed does not depend on what the weights know): training pictures/s and GFLOP/s of the real loop (Lightning, averaged
-weights and all), the share of the machine's matmul peak measured in the same run, and the share of the loop's
-time that is neither loss, backward pass nor optimizer ("rest"); then sampling with the config's defaults,
-alone and in batches of 16. Codecs and towers have the first columns only.
+world's shapes (speed does not depend on what the weights know): training pictures/s and GFLOP/s of the real
+loop (Lightning, averaged weights and all), the share of the machine's matmul peak measured in the same run,
+and the share of the loop's time that is neither loss, backward pass nor optimizer ("rest"); then sampling
+with the config's defaults, alone and in batches of 16. Codecs and towers have the first columns only.
 
     python benchmarks/training.py --threads 2
     python benchmarks/training.py --device cuda          # bf16 there, as in training

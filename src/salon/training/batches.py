@@ -19,7 +19,7 @@ PRECOMPUTE_BATCH = 256  # images
 CHECKS = 20  # looks at held-out images in the course of one training
 # A look costs a forward pass, a third of a step: together they cost less than a fiftieth of the training.
 HELD_OUT_SHARE = 0.04
-MOST_HELD_OUT = 256
+LEAST_HELD_OUT, MOST_HELD_OUT = 8, 256
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class HeldOut:
     def batches(self) -> tuple[Tensor, ...]:
         """The rows of all processes."""
         most = round(HELD_OUT_SHARE * self.total_steps * self.source.batch_size / CHECKS)
-        count = max(self.world_size, min(most, MOST_HELD_OUT, len(self.source)))
+        count = min(max(most, LEAST_HELD_OUT), MOST_HELD_OUT, len(self.source))
         return torch.arange(count // self.world_size * self.world_size).split(self.source.batch_size)
 
     def __len__(self) -> int:
