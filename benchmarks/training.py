@@ -42,9 +42,10 @@ from salon.towers.contrastive import ContrastiveTask, PairBatches
 from salon.towers.states import Batch
 from salon.towers.tokenizer import train_tokenizer
 from salon.towers.tower import build_towers
-from salon.training.batches import MethodBatches, Steps
+from salon.training.batches import Steps
+from salon.training.method import MethodBatches, count_cost
 from salon.training.module import Optimization, TrainingModule
-from salon.training.trainer import count_cost, count_step
+from salon.training.trainer import count_step
 
 SEED = 0
 SAMPLE_BATCH = 16

@@ -34,13 +34,13 @@ MODELS = ("salon.codecs", "salon.methods", "salon.nn", "salon.towers")
 LEFT_OUT = {
     "ingest": (),
     "validate": ("salon.stages",),  # the stages it borrows from are named
-    # a batch can hold text states, and a verdict has a name; neither is trained on here
-    "scorer": (*ROWS, "salon.judging.alignment", "salon.judging.statistics", "salon.towers.states"),
-    "train_clip": ROWS,
-    "codec": (*ROWS, "salon.towers.states"),
+    # a verdict has a name and an interval; neither is trained
+    "scorer": (*ROWS, "salon.judging.alignment", "salon.judging.statistics", "salon.seeding"),
+    "train_clip": (*ROWS, "salon.seeding"),
+    "codec": (*ROWS, "salon.seeding"),
     "train": (*ROWS, "salon.towers"),
     # how words are split, and what a world's captions look like: the judges and the rows hold both
-    "sentinels": (*ROWS, "salon.data.ingest.worlds.scenes", "salon.towers.tokenizer"),
+    "sentinels": (*ROWS, "salon.data.ingest.worlds.scenes", "salon.nn.trainable", "salon.towers.tokenizer"),
     # what wraps a drawn picture into an answer costs nothing that is timed
     "evaluate": (*ROWS, *MODELS, "salon.data.ingest.worlds.scenes", "salon.inference", "salon.registry"),
     "compare": (*ROWS, "salon.data.ingest.worlds.scenes"),

@@ -12,8 +12,8 @@ from salon.errors import SalonError
 from salon.methods.base import DataShape, FrozenNets
 from salon.methods.gan import GAN, GANConfig, diversity, matching_loss, same_captions
 from salon.towers.states import Batch, TextStateCache, TextStates
-from salon.training.batches import MethodBatches
 from salon.training.budget import count_step_flops
+from salon.training.method import MethodBatches
 from salon.training.module import Optimization, TrainingModule
 
 SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, words_width=8)

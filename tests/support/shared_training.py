@@ -20,7 +20,7 @@ from salon.methods.base import DataShape, FrozenNets, Method, families, read_con
 from salon.params import TrainingParams
 from salon.towers.states import TextStateCache
 from salon.training import trainer
-from salon.training.batches import MethodBatches
+from salon.training.method import MethodBatches
 from salon.training.module import Optimization
 from salon.training.resume import ResumeFolder
 

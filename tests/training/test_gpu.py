@@ -11,7 +11,7 @@ from salon.methods.base import Method, families
 from salon.params import TrainingParams
 from salon.seeding import seeded_generators
 from salon.training import trainer
-from salon.training.batches import MethodBatches
+from salon.training.method import MethodBatches
 from salon.training.resume import ResumeFolder
 from shared_training import STEPS, STOP_AFTER, Recorder, Stopped, build, make_data, stop_after, train_method
 
@@ -124,7 +124,7 @@ def test_a_gpu_draws_what_a_cpu_draws(family: str) -> None:
 def test_a_training_set_too_large_for_the_gpu_is_fed_from_beside_it(tmp_path, recorder, monkeypatch) -> None:
     learn(build("clip"), tmp_path / "resident", precision="32-true")  # it precomputes, too
     resident = losses_by_step(recorder)
-    monkeypatch.setattr("salon.training.batches.RESIDENT_SHARE", 0.0)
+    monkeypatch.setattr("salon.training.method.RESIDENT_SHARE", 0.0)
     data, cache = make_data()
     source = MethodBatches(build("diffusion"), data, cache, seed=0)
     source.to(torch.device("cuda"))

@@ -19,8 +19,8 @@ from salon.nn.trainable import Losses, Trainable
 from salon.paths import Paths
 from salon.seeding import seeded_generators
 from salon.towers.states import TextStateCache, TextStates
-from salon.training.batches import MethodBatches
 from salon.training.budget import count_step_flops, steps_within
+from salon.training.method import MethodBatches
 from salon.training.module import Optimization, TrainingModule, warmup_hold_decay
 from salon.training.resume import resume_folder
 
@@ -228,7 +228,7 @@ def test_a_batch_is_the_same_wherever_the_training_set_lies(module: TrainingModu
     rows = torch.tensor([7, 0, 7])
     resident, beside = (MethodBatches(method, data, cache, seed=0) for _ in range(2))
     resident.to(torch.device("cpu"))
-    monkeypatch.setattr("salon.training.batches.RESIDENT_SHARE", 0.0)
+    monkeypatch.setattr("salon.training.method.RESIDENT_SHARE", 0.0)
     beside.to(torch.device("cpu"))
     assert (resident.is_resident, beside.is_resident) == (True, False)
     for batch in (resident.batch(rows, step=0), beside.batch(rows, step=0)):

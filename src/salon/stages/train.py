@@ -10,12 +10,12 @@ from salon.methods.base import DataShape, FrozenNets, read_config
 from salon.params import Params
 from salon.paths import Paths
 from salon.towers.states import TextStateCache
-from salon.training.batches import MethodBatches
 from salon.training.budget import steps_within
 from salon.training.cost import LEDGER, shared_costs
+from salon.training.method import GRID_IMAGES, MethodBatches, SampleGrids, count_cost
 from salon.training.module import Optimization
 from salon.training.run import training_run
-from salon.training.trainer import GRID_PICTURES, SampleGrids, count_cost, train
+from salon.training.trainer import train
 
 
 def run(params: Params, paths: Paths, name: str) -> None:
@@ -66,7 +66,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
                 f"{name}: {total_steps} steps of {cost.step_flops / 1e9:.2f} GFLOP within "
                 f"{params.budget.train_flops:.3g} FLOPs, {shared_flops:.3g} of them shared"
             )
-        preview = cache.states[cache.indices(val.captions[:GRID_PICTURES])]
+        preview = cache.states[cache.indices(val.captions[:GRID_IMAGES])]
         grids = SampleGrids(preview, run, total_steps=total_steps, grids=params.training.grids, seed=seed)
         trained = train(
             method,

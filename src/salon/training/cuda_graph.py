@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from salon.methods.base import Losses
+from salon.nn.trainable import Losses
 
 WARMUP_RUNS = 3  # before a recording: libraries choose their kernels and take their memory
 

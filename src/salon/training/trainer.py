@@ -12,17 +12,12 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import MLFlowLogger
 
 from salon.data.batches import BatchSource
-from salon.data.dataset import CaptionedImages
 from salon.devices import device_name, resolve_devices, resolve_precision, resolve_strategy
-from salon.images import image_grid, to_float
-from salon.methods.base import Method
 from salon.nn.trainable import Trainable
 from salon.params import TrainingParams
-from salon.seeding import seeded_generators
-from salon.towers.states import TextStateCache, TextStates
 from salon.tracking.runs import Run
-from salon.training.batches import CHECKS, HeldOut, MethodBatches, Steps
-from salon.training.budget import count_forward_flops, count_step_flops
+from salon.training.batches import CHECKS, HeldOut, Steps
+from salon.training.budget import count_step_flops
 from salon.training.checkpoints import TimedCheckpoints, WholeCheckpoints
 from salon.training.cost import TrainingCost, peak_memory_gb
 from salon.training.module import Optimization, TrainingModule
@@ -31,7 +26,6 @@ from salon.training.run import is_main_process
 
 T = TypeVar("T", bound=Trainable)
 
-GRID_PICTURES = 32
 ALONE = {"devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
 
 
@@ -59,19 +53,6 @@ def count_step(task: Trainable, source: BatchSource, *, seed: int) -> int:
         return twin.losses(batch, objective=objective, generator=generator).total
 
     return sum(count_step_flops(task, partial(loss, objective=each)) for each in task.objectives)
-
-
-def count_cost(method: Method, data: CaptionedImages, cache: TextStateCache, *, seed: int) -> StepCost:
-    """What training `method` on `data` will cost, counted on one batch."""
-    rows = [row % len(data) for row in range(method.config.batch_size)]
-    source = MethodBatches(method, data.take(rows), cache, seed=seed)
-    source.to(torch.device("cpu"))
-    images = to_float(source.data.images)
-    precompute_flops = count_forward_flops(lambda: method.precompute(images))
-    return StepCost(
-        step_flops=count_step(method, source, seed=seed),
-        precompute_flops=round(precompute_flops / len(rows) * len(data)),
-    )
 
 
 @dataclass(frozen=True)
@@ -197,25 +178,3 @@ class _Clock(Callback):
         self._wait(trainer)
         if trainer.is_global_zero:
             self._resume.remember_seconds(self.seconds)
-
-
-class SampleGrids(Callback):
-    """Logs images of fixed captions and seeds, evenly spaced over the training."""
-
-    def __init__(
-        self, preview: TextStates, run: Run | None, *, total_steps: int, grids: int, seed: int
-    ) -> None:
-        self._preview = preview[:GRID_PICTURES]
-        self._run, self._seed = run, seed
-        self._due = {round(total_steps * (i + 1) / grids) for i in range(grids)}
-
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
-        assert isinstance(module, TrainingModule)
-        if module.step not in self._due or self._run is None:
-            return
-        averaged = module.averaged.eval()
-        assert isinstance(averaged, Method)
-        text = self._preview.to(module.device)
-        images = averaged.sample(text, generator=seeded_generators(self._seed, len(text)))
-        grid = image_grid(images, columns=8, zoom=max(1, 128 // images.shape[-1]))
-        self._run.log_grid("train_grid", grid, step=module.step)
