@@ -87,7 +87,7 @@ def test_unknown_words_and_cut_prompts_are_told(model: mlflow.pyfunc.PyFuncModel
 
 
 def test_limits_of_the_method_are_a_bad_request(model: mlflow.pyfunc.PyFuncModel):
-    with pytest.raises(RequestError, match="guidance_scale 50"):
+    with pytest.raises(RequestError, match="guidance_scale must be a number from 1 to 20"):
         draw(model, {"prompt": "an owl", "guidance_scale": 50})
 
 

@@ -2,7 +2,7 @@
 
 from salon.errors import SalonError
 
-MAX_GUIDANCE_SCALE = 20.0
+MIN_GUIDANCE_SCALE, MAX_GUIDANCE_SCALE = 1.0, 20.0  # 1 is no guidance
 
 
 def check_guidance(scale: float) -> float:
@@ -11,6 +11,8 @@ def check_guidance(scale: float) -> float:
     Raises:
         SalonError: it is not.
     """
-    if not 1 <= scale <= MAX_GUIDANCE_SCALE:
-        raise SalonError(f"guidance_scale {scale} is out of range: 1 to {MAX_GUIDANCE_SCALE:g}")
+    if not MIN_GUIDANCE_SCALE <= scale <= MAX_GUIDANCE_SCALE:
+        raise SalonError(
+            f"guidance_scale {scale} is out of range: {MIN_GUIDANCE_SCALE:g} to {MAX_GUIDANCE_SCALE:g}"
+        )
     return scale
