@@ -8,6 +8,8 @@ all, or for a value in a table (`dataframe_split`), where a schema cannot tell c
 
 import json
 import sys
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -64,28 +66,24 @@ def _column(field: FieldInfo) -> Any:
     return (values, ...) if field.is_required() else (values, None)
 
 
-COLUMNS: dict[str, Any] = {name: _column(field) for name, field in Row.model_fields.items()}
-Columns = create_model("Columns", __base__=Wire, **COLUMNS)
+def _model(name: str, fields: dict[str, Any], base: type[Wire] = Wire) -> Any:
+    return create_model(name, __base__=base, **fields)
+
+
+Columns = _model("Columns", {name: _column(field) for name, field in Row.model_fields.items()})
 
 
 class _Params(Wire):
     params: Options | None = None
 
 
-class Records(_Params):
-    dataframe_records: Rows
-
-
-class Split(_Params):
-    dataframe_split: Table
-
-
-class Inputs(_Params):
-    inputs: Rows | Row | Columns
-
-
-class Instances(_Params):
-    instances: Rows | Row | Columns
+FORMS = {
+    "dataframe_split": Table,
+    "dataframe_records": Rows,
+    "inputs": Rows | Row | Columns,
+    "instances": Rows | Row | Columns,
+}
+Form = reduce(or_, [_model(form, {form: (content, ...)}, _Params) for form, content in FORMS.items()])
 
 
 class Answer(Wire):
@@ -123,7 +121,7 @@ class Models(Wire):
 
 
 PARTS: dict[str, Any] = {
-    "request": Row | Records | Split | Inputs | Instances,
+    "request": Row | Form,
     "answer": Answer,
     "bare_answer": list[Picture],
     "error": Problem,

@@ -6,9 +6,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from salon.inference.contract import FORMS, Table
 from salon.inference.request import RequestError
-
-FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 
 
 @dataclass(frozen=True)
@@ -45,23 +44,26 @@ def read_payload(body: bytes) -> Payload:
         rows = _from_split(content)
     elif isinstance(content, dict) and form != "dataframe_records":
         rows = _from_columns(content, form)
-    elif isinstance(content, list) and all(isinstance(row, dict) for row in content):
+    elif _is_list(content, of=dict):
         rows = content
     else:
         raise RequestError(f"{form} must be a list of rows, each a JSON object")
     return Payload(rows, params or {}, bare=False)
 
 
+def _is_list(value: Any, *, of: type) -> bool:
+    return isinstance(value, list) and all(isinstance(each, of) for each in value)
+
+
 def _from_split(content: Any) -> list[dict[str, Any]]:
-    if not isinstance(content, dict) or not content.keys() <= {"columns", "data", "index"}:
-        raise RequestError("dataframe_split must be a JSON object with columns and data")
-    columns, data = content.get("columns"), content.get("data")
-    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
-        raise RequestError("dataframe_split: columns must be a list of names")
+    table: Any = content if isinstance(content, dict) and content.keys() <= Table.model_fields.keys() else {}
+    columns, data = table.get("columns"), table.get("data")
+    if not (_is_list(columns, of=str) and _is_list(data, of=list)):
+        raise RequestError(
+            "dataframe_split must be a JSON object with columns and data: a list of names, and a list of rows"
+        )
     if len(set(columns)) != len(columns):
         raise RequestError("dataframe_split: a column stands twice")
-    if not isinstance(data, list) or not all(isinstance(row, list) for row in data):
-        raise RequestError("dataframe_split: data must be a list of rows, each a list")
     if any(len(row) != len(columns) for row in data):
         raise RequestError(f"dataframe_split: every row must have {len(columns)} values, one per column")
     return [dict(zip(columns, row, strict=True)) for row in data]
