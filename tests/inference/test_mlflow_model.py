@@ -100,6 +100,23 @@ def test_threads_do_not_disturb_each_other(model: mlflow.pyfunc.PyFuncModel):
         assert list(pool.map(one, range(8))) == alone
 
 
+def test_a_model_of_the_release_before_loads_and_draws_the_same(
+    folder: Path, model: mlflow.pyfunc.PyFuncModel, tmp_path: Path
+):
+    """Its own code imports a name of then."""
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    (code,) = copy.glob("*.py")
+    assert "salon.inference.mlflow_model" in code.read_text(encoding="utf-8")
+    code.write_text(
+        "import mlflow\nfrom salon.serving.served import ServedModel\n"
+        "mlflow.models.set_model(ServedModel())\n",
+        encoding="utf-8",
+    )
+    before = mlflow.pyfunc.load_model(str(copy))
+    request = {"prompt": "an owl", "seed": 7}
+    assert draw(before, request)[0]["image_png_base64"] == draw(model, request)[0]["image_png_base64"]
+
+
 @pytest.mark.parametrize("damage", ["changed", "missing", "added", "manifest"])
 def test_damaged_bundle_does_not_load(folder: Path, tmp_path: Path, damage: str):
     bundle = tmp_path / "bundle"

@@ -22,8 +22,14 @@ from salon.errors import SalonError
 from salon.inference import credentials
 from salon.inference.bundle import read_models
 from salon.inference.model import ModelCache
-from salon.inference.png import encode_png
-from salon.inference.provenance import DIGITAL_SOURCE_TYPE, XMP_KEY, Provenance, ProvenanceError, read_record
+from salon.inference.provenance import (
+    DIGITAL_SOURCE_TYPE,
+    XMP_KEY,
+    Provenance,
+    ProvenanceError,
+    encode_png,
+    read_record,
+)
 from salon.inference.request import PictureRequest
 from workspaces import NAME, Workspace, write_method
 
@@ -202,7 +208,8 @@ def environment_signer(monkeypatch: pytest.MonkeyPatch):
 def test_the_environment_says_who_signs(environment_signer, certificate: Path, tmp_path: Path):
     assert environment_signer("") is None
     assert environment_signer(str(certificate)) is not None
-    assert credentials.read_credentials(encode_png(PIXELS, DRAWN)).state == "valid"
+    signed = credentials.sign_as_configured(encode_png(PIXELS, DRAWN), DRAWN)
+    assert credentials.read_credentials(signed).state == "valid"
     shutil.copy(certificate / "certificate.pem", tmp_path)
     (tmp_path / "key.pem").write_bytes(b"no key")
     with pytest.raises(SalonError, match="does not admit"):
@@ -216,8 +223,8 @@ def test_the_environment_says_who_signs(environment_signer, certificate: Path, t
 def drawn(registered_world: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A picture by the registered champion."""
     found = (registered_world.root / "mlartifacts" / "models").glob("*/artifacts/artifacts/bundle")
-    champion = ModelCache().load(read_models(next(found))[NAME], version="1")
-    (picture,) = champion.draw([PictureRequest("сова на полосатом фоне", 11, 3, None)])
+    loaded = ModelCache().load(read_models(next(found))[NAME], version="1")
+    (picture,) = loaded.draw([PictureRequest("сова на полосатом фоне", 11, 3, None)])
     path = tmp_path_factory.mktemp("drawn") / "owl.png"
     path.write_bytes(picture.png)
     return path

@@ -67,7 +67,7 @@ def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -
     from salon.server.limits import Limits
     from salon.server.metrics import ServerMetrics
     from salon.server.models import ServedModels
-    from salon.server.vote_book import VoteBook
+    from salon.server.votes import BallotBox
     from salon.tracking.runs import open_store
 
     failures: list[SalonError] = []
@@ -79,18 +79,18 @@ def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -
         failures.append(error)
         stop()
 
-    meters = ServerMetrics()
-    engine = BatchQueue(params.serve, meters)
-    votes = VoteBook(lambda: open_store(params, paths))
-    roster = ServedModels(
+    metrics = ServerMetrics()
+    queue = BatchQueue(params.serve, metrics)
+    votes = BallotBox(lambda: open_store(params, paths))
+    models = ServedModels(
         registry,
-        meters,
+        metrics,
         order=[method for method in serving_order(params) if method in registry.methods],
         poll_seconds=params.serve.poll_seconds,
         on_failure=give_up,
     )
-    app = build_app(engine, roster, meters)
-    app.include_router(gallery.build_router(votes, served=roster.versions))
+    app = build_app(queue, models, metrics)
+    app.include_router(gallery.build_router(votes, served=models.versions))
     public = {"/health", *gallery.PUBLIC_PATHS}
     limited = Limits(app, params.serve, token=os.environ.get(TOKEN) or None, public=public)
     server = uvicorn.Server(
@@ -100,8 +100,8 @@ def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -
     try:
         run_server(server, socket.socket(fileno=descriptor))
     finally:
-        roster.close()
-        engine.close()
+        models.close()
+        queue.close()
         votes.close()
     if failures:
         raise failures[0]
