@@ -20,7 +20,7 @@ def test_what_is_timed_is_what_serves(workspace: Workspace, monkeypatch: pytest.
 
     def predict(self, context, model_input, params=None):
         asked.append(model_input)
-        candidates.append(self.champion(NAME).method.config.candidates)
+        candidates.append(self.model(NAME).method.config.candidates)
         time.sleep(0.05)
         return real(self, context, model_input, params)
 

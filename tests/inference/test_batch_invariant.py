@@ -38,15 +38,15 @@ def request_of(seed: int, *, steps: int | None = None, guidance_scale: float | N
 def test_bytes_are_the_same_alone_and_in_every_batch(
     champions: dict[str, LoadedModel], name: str, guidance_scale: float | None
 ):
-    champion = champions[name]
+    loaded = champions[name]
     asked = [request_of(seed, guidance_scale=guidance_scale) for seed in range(BATCH)]
-    alone = [champion.draw([request])[0].png for request in asked]
+    alone = [loaded.draw([request])[0].png for request in asked]
     assert len(set(alone)) == BATCH
     for size in (2, 3, 7, BATCH):
         for start in (0, 5 * (size < BATCH)):  # at other places, beside others
-            drawn = champion.draw(asked[start : start + size])
+            drawn = loaded.draw(asked[start : start + size])
             assert [picture.png for picture in drawn] == alone[start : start + size], (size, start)
-    assert all(champion._exact.values())  # so that they were really drawn together
+    assert all(loaded._exact.values())  # so that they were really drawn together
 
 
 @pytest.mark.parametrize("steps", [1, 3, 16])
@@ -54,25 +54,25 @@ def test_bytes_are_the_same_for_other_steps_and_each_number_of_steps_is_proven(
     champions: dict[str, LoadedModel], steps: int
 ):
     """The passes of `vqvae` work on as many codes as are masked: at 16 steps, on as few as six."""
-    champion = champions["vqvae"]
+    loaded = champions["vqvae"]
     asked = [request_of(seed, steps=steps) for seed in range(BATCH)]
-    alone = [champion.draw([request])[0].png for request in asked]
-    champion._exact.clear()
+    alone = [loaded.draw([request])[0].png for request in asked]
+    loaded._exact.clear()
     for size in (2, 5, BATCH):
-        assert [picture.png for picture in champion.draw(asked[:size])] == alone[:size], size
-    assert champion._exact == {(2, steps, False): True, (8, steps, False): True, (16, steps, False): True}
+        assert [picture.png for picture in loaded.draw(asked[:size])] == alone[:size], size
+    assert loaded._exact == {(2, steps, False): True, (8, steps, False): True, (16, steps, False): True}
 
 
 def test_a_proof_that_is_cut_short_proves_nothing(champions: dict[str, LoadedModel]):
-    champion = champions["vqvae"]
-    champion._exact.clear()
+    loaded = champions["vqvae"]
+    loaded._exact.clear()
 
     def too_late() -> None:
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        champion.draw([request_of(0, steps=4), request_of(1, steps=4)], check=too_late)
-    assert not champion._exact
+        loaded.draw([request_of(0, steps=4), request_of(1, steps=4)], check=too_late)
+    assert not loaded._exact
 
 
 def test_bytes_are_the_same_with_two_threads(bundles: dict[str, Path]):
@@ -81,12 +81,12 @@ def test_bytes_are_the_same_with_two_threads(bundles: dict[str, Path]):
     try:
         loader = ModelCache()
         for name, bundle in bundles.items():
-            champion = loader.load(read_models(bundle)[name], version="1")
+            loaded = loader.load(read_models(bundle)[name], version="1")
             asked = [request_of(seed) for seed in range(4)]
-            alone = [champion.draw([request])[0].png for request in asked]
+            alone = [loaded.draw([request])[0].png for request in asked]
             for size in (2, 3, 4):
-                assert [picture.png for picture in champion.draw(asked[:size])] == alone[:size], (name, size)
-            assert all(champion._exact.values()), name
+                assert [picture.png for picture in loaded.draw(asked[:size])] == alone[:size], (name, size)
+            assert all(loaded._exact.values()), name
     finally:
         torch.set_num_threads(before)
 
@@ -142,13 +142,13 @@ def test_products_of_bf16_are_those_of_rounded_factors(monkeypatch: pytest.Monke
 def test_probes_are_of_fp32_whatever_the_processor_has(
     champions: dict[str, LoadedModel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    champion = champions["vqvae"]
+    loaded = champions["vqvae"]
     drawn = {}
     for has_bf16 in (True, False):
         monkeypatch.setattr(
             "salon.inference.batch_invariant.multiplies_bf16", lambda has_bf16=has_bf16: has_bf16
         )
-        champion.write_probes(tmp_path / "probes.json")
+        loaded.write_golden_samples(tmp_path / "probes.json")
         drawn[has_bf16] = (tmp_path / "probes.json").read_text(encoding="utf-8")
     assert drawn[True] == drawn[False]
 
@@ -172,19 +172,19 @@ def test_batches_that_round_otherwise_are_drawn_one_by_one(
 ):
     loader = ModelCache()
     loader.device = torch.device("cpu")  # elsewhere all batches are of one size
-    champion = loader.load(read_models(bundles["diffusion"])["diffusion"], version="1")
-    sample, sizes = champion.method.sample, []
+    loaded = loader.load(read_models(bundles["diffusion"])["diffusion"], version="1")
+    sample, sizes = loaded.method.sample, []
 
     def with_noise(text: TextStates, **options: Any) -> torch.Tensor:
         sizes.append(len(text))
         return sample(text, **options) + 1e-6 * len(text)
 
-    monkeypatch.setattr(champion.method, "sample", with_noise)
-    champion.draw([request_of(seed) for seed in range(3)])
+    monkeypatch.setattr(loaded.method, "sample", with_noise)
+    loaded.draw([request_of(seed) for seed in range(3)])
     assert sizes.count(4) == 1  # the attempt
     assert sizes[-3:] == [1, 1, 1]
     sizes.clear()
-    champion.draw([request_of(seed) for seed in range(3)])
+    loaded.draw([request_of(seed) for seed in range(3)])
     assert sizes == [1, 1, 1]
 
 
@@ -195,7 +195,7 @@ def test_off_the_cpu_all_batches_have_one_size():
 
 
 def test_towers_and_codecs_that_are_equal_are_loaded_once(champions: dict[str, LoadedModel]):
-    assert len({id(champion.captions) for champion in champions.values()}) == 1
-    codecs = {name: id(champion.method.codec) for name, champion in champions.items()}
+    assert len({id(loaded.encoder) for loaded in champions.values()}) == 1
+    codecs = {name: id(loaded.method.codec) for name, loaded in champions.items()}
     assert codecs["gan"] == codecs["clip"] == codecs["diffusion"]
     assert len({codecs[name] for name in ("gan", "vqvae", "dalle")}) == 3

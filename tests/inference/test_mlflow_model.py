@@ -87,7 +87,7 @@ def test_unknown_words_and_cut_prompts_are_told(model: mlflow.pyfunc.PyFuncModel
 
 
 def test_limits_of_the_method_are_a_bad_request(model: mlflow.pyfunc.PyFuncModel):
-    with pytest.raises(RequestError, match="guidance_scale 50"):
+    with pytest.raises(RequestError, match="guidance_scale must be a number from 1 to 20"):
         draw(model, {"prompt": "an owl", "guidance_scale": 50})
 
 
@@ -98,6 +98,23 @@ def test_threads_do_not_disturb_each_other(model: mlflow.pyfunc.PyFuncModel):
     alone = [one(seed) for seed in range(8)]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(one, range(8))) == alone
+
+
+def test_a_model_of_the_release_before_loads_and_draws_the_same(
+    folder: Path, model: mlflow.pyfunc.PyFuncModel, tmp_path: Path
+):
+    """Its own code imports a name of then."""
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    (code,) = copy.glob("*.py")
+    assert "salon.inference.mlflow_model" in code.read_text(encoding="utf-8")
+    code.write_text(
+        "import mlflow\nfrom salon.serving.served import ServedModel\n"
+        "mlflow.models.set_model(ServedModel())\n",
+        encoding="utf-8",
+    )
+    before = mlflow.pyfunc.load_model(str(copy))
+    request = {"prompt": "an owl", "seed": 7}
+    assert draw(before, request)[0]["image_png_base64"] == draw(model, request)[0]["image_png_base64"]
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "added", "manifest"])

@@ -8,7 +8,7 @@ import torch
 from five_methods import METHODS, write_bundles
 from salon.inference.batch_invariant import padded_count
 from salon.inference.bundle import CLIP
-from salon.inference.prompts import PROBES, REMEMBERED_PROMPTS, PromptEncoder
+from salon.inference.prompts import REMEMBERED_PROMPTS, TRIAL_PROMPTS, PromptEncoder
 from salon.towers.states import TextStates
 from salon.towers.tower import ClipTower
 
@@ -86,5 +86,5 @@ def test_where_prompts_together_round_otherwise_each_is_encoded_alone(
 
     monkeypatch.setattr(captions, "_encode", with_noise)
     captions.encode(PROMPTS[:3])
-    assert sizes == [*[1] * len(PROBES), 4, 1, 1, 1]
+    assert sizes == [*[1] * len(TRIAL_PROMPTS), 4, 1, 1, 1]
     assert "together round otherwise" in caplog.text

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,14 +15,21 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
+from pages import REPOSITORY, blocks
 from salon.cli import app
 from salon.commands import inspect
 from salon.errors import SalonError
 from salon.inference import credentials
 from salon.inference.bundle import read_models
 from salon.inference.model import ModelCache
-from salon.inference.png import encode_png
-from salon.inference.provenance import DIGITAL_SOURCE_TYPE, XMP_KEY, Provenance, ProvenanceError, read_record
+from salon.inference.provenance import (
+    DIGITAL_SOURCE_TYPE,
+    XMP_KEY,
+    Provenance,
+    ProvenanceError,
+    encode_png,
+    read_record,
+)
 from salon.inference.request import PictureRequest
 from workspaces import NAME, Workspace, write_method
 
@@ -129,9 +137,19 @@ def test_a_forged_name_reaches_neither_a_path_nor_a_query(value: str):
 
 
 @pytest.fixture(scope="module")
-def signer() -> credentials.Signer:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which somebody typed what the page says."""
     pytest.importorskip("c2pa", reason="pip install '.[c2pa]'")
-    return credentials.Signer(*credentials.development_identity())
+    folder = tmp_path_factory.mktemp("certificate")
+    (script,) = blocks((REPOSITORY / "docs" / "serve.md").read_text(encoding="utf-8"), "sh")
+    subprocess.run(["sh", "-ec", script], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def signer(certificate: Path) -> credentials.Signer:
+    chain, key = (certificate / name for name in ("certificate.pem", "key.pem"))
+    return credentials.Signer(chain.read_bytes(), key.read_bytes())
 
 
 def test_content_credentials_are_valid_and_leave_the_picture_alone(signer: credentials.Signer):
@@ -143,7 +161,7 @@ def test_content_credentials_are_valid_and_leave_the_picture_alone(signer: crede
     found = credentials.read_credentials(signed)
     assert found.state == "valid"
     assert found.reasons == ["signingCredential.untrusted"]
-    assert "development" in (found.signer or "")
+    assert found.signer == "signer, Development"
 
     import c2pa
 
@@ -187,28 +205,26 @@ def environment_signer(monkeypatch: pytest.MonkeyPatch):
     credentials.configured_signer.cache_clear()
 
 
-def test_the_environment_says_who_signs(environment_signer, tmp_path: Path):
-    pytest.importorskip("c2pa")
+def test_the_environment_says_who_signs(environment_signer, certificate: Path, tmp_path: Path):
     assert environment_signer("") is None
-    assert environment_signer(credentials.DEVELOPMENT) is not None
-    assert credentials.read_credentials(encode_png(PIXELS, DRAWN)).state == "valid"
-    chain, key = credentials.development_identity()
-    (tmp_path / "certificate.pem").write_bytes(chain)
-    (tmp_path / "key.pem").write_bytes(key)
-    assert environment_signer(str(tmp_path)) is not None
+    assert environment_signer(str(certificate)) is not None
+    signed = credentials.sign_as_configured(encode_png(PIXELS, DRAWN), DRAWN)
+    assert credentials.read_credentials(signed).state == "valid"
+    shutil.copy(certificate / "certificate.pem", tmp_path)
     (tmp_path / "key.pem").write_bytes(b"no key")
     with pytest.raises(SalonError, match="does not admit"):
         environment_signer(str(tmp_path))
-    with pytest.raises(SalonError, match=r"certificate\.pem and key\.pem"):
-        environment_signer(str(tmp_path / "nowhere"))
+    for gone in (str(tmp_path / "nowhere"), "development"):  # the latter was a word for one made on the spot
+        with pytest.raises(SalonError, match=r"certificate\.pem and key\.pem .docs/serve\.md says how"):
+            environment_signer(gone)
 
 
 @pytest.fixture(scope="module")
 def drawn(registered_world: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A picture by the registered champion."""
     found = (registered_world.root / "mlartifacts" / "models").glob("*/artifacts/artifacts/bundle")
-    champion = ModelCache().load(read_models(next(found))[NAME], version="1")
-    (picture,) = champion.draw([PictureRequest("сова на полосатом фоне", 11, 3, None)])
+    loaded = ModelCache().load(read_models(next(found))[NAME], version="1")
+    (picture,) = loaded.draw([PictureRequest("сова на полосатом фоне", 11, 3, None)])
     path = tmp_path_factory.mktemp("drawn") / "owl.png"
     path.write_bytes(picture.png)
     return path

@@ -40,8 +40,8 @@ def load(bundle: Path, name: str = "diffusion"):
     return ModelCache().load(read_models(bundle)[name], version="3")
 
 
-def pixels(champion) -> np.ndarray:
-    (picture,) = champion.draw([PictureRequest("an owl", 7, None, None)])
+def pixels(loaded) -> np.ndarray:
+    (picture,) = loaded.draw([PictureRequest("an owl", 7, None, None)])
     return np.asarray(Image.open(io.BytesIO(picture.png))).astype(int)
 
 
@@ -138,11 +138,11 @@ def combined(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
 def test_joined_bundle_stores_shared_parts_once(bundles: dict[str, Path], combined: Path):
     assert len(list(combined.glob("clip-*"))) == 1
     assert len(list(combined.glob("codec-*"))) == 3
-    exhibits = read_models(combined)
-    assert list(exhibits) == list(METHODS)
-    for name, exhibit in exhibits.items():
+    packages = read_models(combined)
+    assert list(packages) == list(METHODS)
+    for name, package in packages.items():
         (alone,) = read_models(bundles[name]).values()
-        assert exhibit.digests == alone.digests
+        assert package.digests == alone.digests
     (combined / "more.json").write_text("{}", encoding="utf-8")
     with pytest.raises(SalonError, match=r"more\.json differ"):
         read_bundle(combined)
@@ -152,11 +152,11 @@ def test_joined_bundle_stores_shared_parts_once(bundles: dict[str, Path], combin
 def test_combined_bundle_loads_lazily_and_picks_by_method(bundles: dict[str, Path], combined: Path):
     model = ServedModel()
     model.load_context(mlflow.pyfunc.PythonModelContext({"bundle": str(combined)}, {}))
-    assert model._champions == {}
+    assert model._models == {}
     rows = pd.DataFrame({"prompt": ["an owl", "a rocket"], "method": ["gan", "dalle"], "seed": [1, 2]})
     answers = model.predict(None, rows).to_dict("records")
     assert [(row["method"], row["model_version"]) for row in answers] == [("gan", "1"), ("dalle", "5")]
-    assert set(model._champions) == {"gan", "dalle"}
+    assert set(model._models) == {"gan", "dalle"}
     everybody = model.predict(None, pd.DataFrame({"prompt": ["an owl"]}), {"method": "all", "seed": 1})
     assert list(everybody["method"]) == list(METHODS)
     assert everybody["image_png_base64"][0] == answers[0]["image_png_base64"]

@@ -14,7 +14,7 @@ from five_methods import EXAMPLES, METHODS, Running, serve, write_bundles
 from salon.inference.provenance import read_record
 from salon.params import load_params
 from salon.paths import Paths
-from salon.server.vote_book import VoteBook
+from salon.server.votes import BallotBox
 from salon.tracking import runs
 from tiny import write_tiny_params
 
@@ -38,7 +38,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> runs.Store:
 
 @pytest.fixture(scope="module")
 def running(bundles: dict[str, Path], store: runs.Store) -> Iterator[Running]:
-    votes = VoteBook(lambda: store, flush_seconds=0.05)
+    votes = BallotBox(lambda: store, flush_seconds=0.05)
     with serve(bundles, votes) as running:
         yield running
     votes.close()
@@ -311,7 +311,7 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_told(visitor: Visitor):
 
 
 def test_a_server_with_a_token_asks_once(browser: Browser, bundles: dict[str, Path], store: runs.Store):
-    votes = VoteBook(lambda: store, flush_seconds=0.05)
+    votes = BallotBox(lambda: store, flush_seconds=0.05)
     with serve(bundles, votes, token=TOKEN) as guarded:
         visitor = Visitor(browser, guarded.url)
         page = visitor.page

@@ -17,8 +17,7 @@ from salon.errors import SalonError
 from salon.params import load_params
 from salon.paths import Paths
 from salon.server import gallery
-from salon.server.vote_book import CLOSE_SECONDS, VoteBook
-from salon.server.votes import Ballot, Score
+from salon.server.votes import CLOSE_SECONDS, Ballot, BallotBox, Score
 from salon.tracking import runs
 from tiny import write_tiny_params
 
@@ -165,13 +164,13 @@ def written(store: runs.Store) -> list[dict[str, float]]:
     return [dict(run.data.metrics) for run in found]
 
 
-def cast(book: VoteBook, name: str, winner: str = "gan") -> dict[str, tuple[int, int]]:
+def cast(book: BallotBox, name: str, winner: str = "gan") -> dict[str, tuple[int, int]]:
     scores = book.cast(Ballot(ballot=name, winner=winner, versions=VERSIONS))
     return {score.method: (score.votes, score.shown) for score in scores}
 
 
 def test_votes_of_many_threads_are_all_in_mlflow_and_the_next_server_goes_on(store: runs.Store):
-    book = VoteBook(lambda: store, flush_seconds=0.05)
+    book = BallotBox(lambda: store, flush_seconds=0.05)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: cast(book, f"b{i}", "diffusion" if i % 4 else "gan"), range(100)))
     assert cast(book, "b0") == {"gan": (25, 100), "diffusion": (75, 100)}  # the same ballot counts once
@@ -184,7 +183,7 @@ def test_votes_of_many_threads_are_all_in_mlflow_and_the_next_server_goes_on(sto
     run = store.client.search_runs([store.experiment_id])[0]
     assert run.data.params == {}  # nothing of who asked for what
 
-    following = VoteBook(lambda: store, flush_seconds=0.05)
+    following = BallotBox(lambda: store, flush_seconds=0.05)
     wait_for(lambda: cast(following, "first")["gan"][0] == 26)
     following.close()
     wait_for(lambda: len(written(store)) == 2)
@@ -196,7 +195,7 @@ def test_votes_on_a_tracking_server(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with tracking_server(tmp_path / "server") as url:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         store = runs.open_store(params, Paths(tmp_path))
-        book = VoteBook(lambda: store, flush_seconds=0.05)
+        book = BallotBox(lambda: store, flush_seconds=0.05)
         cast(book, "b1", "diffusion")
         wait_for(lambda: any(written(store)))  # a run is there before its figures are
         book.close()
@@ -204,7 +203,7 @@ def test_votes_on_a_tracking_server(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_server_that_nobody_votes_on_writes_nothing(store: runs.Store):
-    book = VoteBook(lambda: store, flush_seconds=0.05)
+    book = BallotBox(lambda: store, flush_seconds=0.05)
     time.sleep(0.3)
     book.close()
     assert written(store) == []
@@ -219,7 +218,7 @@ def test_a_store_that_fails_costs_no_vote_and_no_time(store: runs.Store, caplog:
             raise SalonError("nobody answers there")
         return store
 
-    book = VoteBook(open_store, flush_seconds=0.05)
+    book = BallotBox(open_store, flush_seconds=0.05)
     started = time.monotonic()
     assert cast(book, "b1") == {"gan": (1, 1), "diffusion": (0, 1)}
     assert time.monotonic() - started < 0.5
@@ -239,7 +238,7 @@ def test_closing_while_votes_are_being_written(store: runs.Store):
         go.wait()
         return store
 
-    book = VoteBook(slow_store, flush_seconds=0.05)
+    book = BallotBox(slow_store, flush_seconds=0.05)
     cast(book, "b1")
     reached.wait()
     closing = threading.Thread(target=book.close)
@@ -255,7 +254,7 @@ def test_closing_without_a_store_says_what_is_lost(caplog: pytest.LogCaptureFixt
     def open_store() -> runs.Store:
         raise SalonError("nobody answers there")
 
-    book = VoteBook(open_store, flush_seconds=30)
+    book = BallotBox(open_store, flush_seconds=30)
     cast(book, "b1")
     started = time.monotonic()
     book.close()

@@ -118,7 +118,7 @@ def test_unknown_words_come_back_as_warning(champion: str):
         ),
         (
             {"dataframe_records": [{"prompt": "an owl"}], "params": {"guidance_scale": 50}},
-            "guidance_scale 50",
+            "guidance_scale must be a number from 1 to 20",
         ),
         ({"dataframe_split": {"columns": ["prompt"], "data": []}}, "no row"),
         ({"dataframe_records": [{"prompt": "an owl"}] * 65}, "65 rows"),

@@ -11,6 +11,11 @@ from salon.server.payload import read_payload
 SECRET = "zanzibar"
 
 
+def read(body: bytes) -> None:
+    payload = read_payload(body)
+    read_requests(payload.rows, payload.params)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -56,7 +61,9 @@ def test_method_is_chosen_by_row_or_params_and_all_asks_everybody():
         (b"{" + SECRET.encode(), "not valid JSON"),
         (b'{"prompt": 1' + b"0" * 5000 + b"}", "not valid JSON"),
         (b"[" * 100_000 + b"]" * 100_000, "not valid JSON"),
-        (b'{"inputs": ' + b"[" * 50 + b"]" * 50 + b"}", "nested deeper"),
+        (b'{"inputs": ' + b"[" * 50 + b"]" * 50 + b"}", "must be a list of rows"),
+        (b'{"inputs": [{"prompt": "a", "seed": ' + b"[" * 50 + b"]" * 50 + b"}]}", "seed must be a number"),
+        (b'{"inputs": [{"prompt": "half a character: \\ud83d"}]}', "not valid JSON"),
         (b"[]", "must be a JSON object"),
         (b'"zanzibar"', "must be a JSON object"),
         (b"NaN", "not valid JSON"),
@@ -70,6 +77,7 @@ def test_method_is_chosen_by_row_or_params_and_all_asks_everybody():
         (b'{"inputs": {"prompt": ["a"], "seed": 1}}', "one length"),
         (b'{"inputs": [{"prompt": "a", "zanzibar": 1}]}', "1 unknown keys"),
         (b'{"inputs": [{"prompt": "a"}], "params": {"zanzibar": 1}}', "1 unknown keys"),
+        (b'{"inputs": [{"prompt": "a"}], "params": {"seed": -1}}', "params: seed must be a number"),
         (b'{"inputs": [{"prompt": "a"}], "params": [1]}', "params must be"),
         (b'{"dataframe_records": {"prompt": "a"}}', "must be a list of rows"),
         (b'{"dataframe_split": []}', "columns and data"),
@@ -82,7 +90,7 @@ def test_method_is_chosen_by_row_or_params_and_all_asks_everybody():
 )
 def test_anything_else_gets_one_sentence(body: bytes, sentence: str):
     with pytest.raises(RequestError, match=sentence) as error:
-        read_payload(body)
+        read(body)
     assert SECRET not in error.value.sentence
     assert "\n" not in error.value.sentence
     assert len(error.value.sentence) < 150

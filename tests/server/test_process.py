@@ -184,6 +184,30 @@ def run(root: Path, *, max_file_bytes: int | None = None) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_told_to_stop_does_what_is_left_to_do(number: signal.Signals):
+    """As closing the ballot box."""
+    program = """
+import socket, uvicorn
+from salon.commands.serve import run_server
+
+async def app(scope, receive, send):
+    while (message := await receive())["type"].startswith("lifespan"):
+        await send({"type": message["type"] + ".complete"})
+        print(message["type"], flush=True)
+
+run_server(uvicorn.Server(uvicorn.Config(app, log_level="warning")), socket.create_server(("127.0.0.1", 0)))
+print("closed")
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it has begun
+        time.sleep(0.3)
+        process.send_signal(number)
+        assert process.communicate(timeout=READY_SECONDS)[0].splitlines()[-1] == "closed"
+    assert process.returncode == 0
+
+
 def test_corrupted_champion_alone_ends_with_one_sentence(registered_world: Workspace):
     weights = weights_of(registered_world, "1")
     whole = weights.read_bytes()

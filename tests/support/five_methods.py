@@ -113,7 +113,7 @@ class Running:
 
     url: str
     registry: FakeRegistry
-    roster: ServedModels
+    models: ServedModels
 
 
 @contextmanager
@@ -125,30 +125,31 @@ def serve(
     settings: ServeParams = ServeParams(),  # noqa: B008
 ) -> Iterator[Running]:
     """The server of `salon serve` on a free port of this machine."""
-    meters = ServerMetrics()
-    engine = BatchQueue(settings, meters)
+    metrics = ServerMetrics()
+    queue = BatchQueue(settings, metrics)
     registry = FakeRegistry(bundles)
     failures: list[Exception] = []
-    roster = ServedModels(registry, meters, order=list(METHODS), poll_seconds=0.2, on_failure=failures.append)
-    app = build_app(engine, roster, meters)
-    served = lambda: {name: champion.version for name, champion in roster.champions.items()}  # noqa: E731
-    app.include_router(gallery.build_router(votes, served=served))
+    models = ServedModels(
+        registry, metrics, order=list(METHODS), poll_seconds=0.2, on_failure=failures.append
+    )
+    app = build_app(queue, models, metrics)
+    app.include_router(gallery.build_router(votes, served=models.versions))
     limited = Limits(app, settings, token=token, public={"/health", *gallery.PUBLIC_PATHS})
     server = uvicorn.Server(uvicorn.Config(limited, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
         deadline = time.monotonic() + READY_SECONDS
-        while not (server.started and roster.is_ready):
+        while not (server.started and models.is_ready):
             assert not failures, failures
             assert thread.is_alive()
-            assert time.monotonic() < deadline, f"not ready: {roster.problems}"
+            assert time.monotonic() < deadline, f"not ready: {models.problems}"
             time.sleep(0.05)
-        assert set(roster.champions) == set(METHODS), roster.problems
+        assert set(models.serving) == set(METHODS), models.problems
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Running(f"http://127.0.0.1:{port}", registry, roster)
+        yield Running(f"http://127.0.0.1:{port}", registry, models)
     finally:
         server.should_exit = True
         thread.join(30)
-        roster.close()
-        engine.close()
+        models.close()
+        queue.close()

@@ -22,6 +22,7 @@ from salon.paths import Paths
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+    from salon.inference.bundle import PackagedModel
     from salon.tracking.runs import Store
 
 MAX_BYTES = 64 * 2**20  # no picture of ours is larger by far
@@ -69,8 +70,8 @@ def reproduce(record: Record, params: Params, paths: Paths) -> Reproduction:
     provenance = record.provenance
     model = None
     try:
-        with _weights(provenance, params, paths) as (model, bundle):
-            again = _draw(provenance, bundle)
+        with _weights(provenance, params, paths) as (model, package):
+            again = _draw(provenance, package)
     except (SalonError, RequestError) as error:
         return Reproduction(NOT_REPRODUCIBLE, model, str(getattr(error, "sentence", error)))
     if again.shape == record.pixels.shape and (again == record.pixels).all():
@@ -79,17 +80,17 @@ def reproduce(record: Record, params: Params, paths: Paths) -> Reproduction:
 
 
 @contextmanager
-def _weights(provenance: Provenance, params: Params, paths: Paths) -> Iterator[tuple[str, Path]]:
-    """The bundle that drew a picture, and what it is called.
+def _weights(provenance: Provenance, params: Params, paths: Paths) -> "Iterator[tuple[str, PackagedModel]]":
+    """The model that drew a picture, and what it is called.
 
     Raises:
         SalonError: neither the registry nor the workspace has these weights.
     """
-    from salon.registry import versions
-    from salon.registry.candidate import model_sha256, registered_name
+    from salon.inference.bundle import read_models
+    from salon.registry import candidate, versions
     from salon.tracking import runs
 
-    name = registered_name(provenance.method)
+    name = candidate.registered_name(provenance.method)
     uri = runs.tracking_uri(paths)
     file = runs.sqlite_file(uri)
     with tempfile.TemporaryDirectory() as temporary:
@@ -98,17 +99,15 @@ def _weights(provenance: Provenance, params: Params, paths: Paths) -> Iterator[t
             store = runs.open_store(params, paths)
             version = _find_version(store, name, provenance)
             if version is not None:
-                bundle = versions.download_bundle(store, version, folder)
-                yield f"{name} version {version.version} of the registry", bundle
+                packages = read_models(versions.download_bundle(store, version, folder))
+                yield f"{name} version {version.version} of the registry", packages[provenance.method]
                 return
         trained = paths.method(provenance.method)
         if (trained / "model.safetensors").is_file():
-            digest = model_sha256(paths, provenance.method)
+            digest = candidate.model_sha256(paths, provenance.method)
             if digest == provenance.model_sha256:
-                yield (
-                    f"{provenance.method} as trained in this workspace",
-                    _local_bundle(provenance, paths, folder),
-                )
+                here = f"{provenance.method} as trained in this workspace"
+                yield here, _trained_here(provenance, paths)
                 return
         raise SalonError(
             f"the weights that drew it (version {provenance.model_version}, sha256 "
@@ -132,37 +131,31 @@ def _find_version(store: "Store", name: str, provenance: Provenance) -> "ModelVe
     return version if versions.has_files(store.client, version) else None
 
 
-def _local_bundle(provenance: Provenance, paths: Paths, folder: Path) -> Path:
+def _trained_here(provenance: Provenance, paths: Paths) -> "PackagedModel":
     from salon.files import read_json
-    from salon.inference.bundle import write_bundle
+    from salon.inference.bundle import CLIP, CODEC, METHOD, PackagedModel
 
-    config = read_json(paths.method(provenance.method) / "config.json")
-    write_bundle(
-        folder / "bundle",
-        method=paths.method(provenance.method),
-        clip=paths.clip,
-        codec=paths.codec(config["config"]["codec"]),
-        card="",
-        description={
-            "method": provenance.method,
-            "family": config["family"],
-            "model_sha256": provenance.model_sha256,
-            "data_sha256": provenance.data_sha256,
-        },
+    method = paths.method(provenance.method)
+    config = read_json(method / "config.json")
+    folders = {METHOD: method, CLIP: paths.clip, CODEC: paths.codec(config["config"]["codec"])}
+    digests = {"model_sha256": provenance.model_sha256, "data_sha256": provenance.data_sha256}
+    return PackagedModel(
+        name=provenance.method,
+        description={"family": config["family"], **digests},
+        folders=folders,
+        digests={part: str(folder) for part, folder in folders.items()},
+        golden_samples=None,
     )
-    return folder / "bundle"
 
 
-def _draw(provenance: Provenance, bundle: Path) -> UInt8[np.ndarray, "h w 3"]:
-    from salon.inference.bundle import read_models
+def _draw(provenance: Provenance, package: "PackagedModel") -> UInt8[np.ndarray, "h w 3"]:
     from salon.inference.model import ModelCache
     from salon.inference.request import read_requests
 
     options = ("prompt", "seed", "num_inference_steps", "guidance_scale")
     # the limits of a request hold: a forged record may ask for a year of steps
     (request,) = read_requests([{name: getattr(provenance, name) for name in options}])
-    exhibit = read_models(bundle)[provenance.method]
-    (picture,) = ModelCache().load(exhibit, version=provenance.model_version).draw([request])
+    (picture,) = ModelCache().load(package, version=provenance.model_version).draw([request])
     return read_record(picture.png, name="the picture drawn again").pixels
 
 

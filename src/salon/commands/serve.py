@@ -1,15 +1,20 @@
 """Serve all champions on one port: a supervisor that listens, and a worker that draws."""
 
 import os
+import signal
 import socket
 import sys
 import tempfile
 import threading
+from typing import TYPE_CHECKING
 
 from salon.errors import SalonError
 from salon.params import Params
 from salon.paths import Paths
-from salon.server.supervisor import end_with_supervisor, listen, supervise, worker_command
+from salon.server.supervisor import end_with_supervisor, listen, supervise
+
+if TYPE_CHECKING:
+    import uvicorn
 
 TOKEN = "SALON_TOKEN"  # environment variable; an option stands in the list of processes
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -33,9 +38,7 @@ def run(params: Params, *, host: str, port: int, token: str | None, methods: lis
     with listen(host, port) as listening:
         port = listening.getsockname()[1]
         print(f"salon: http://{host}:{port} (/health says when it is ready)", flush=True)
-        status = supervise(
-            lambda descriptor: worker_command(descriptor, methods), listening, environment=environment
-        )
+        status = supervise(listening, methods, environment=environment)
     sys.exit(status)
 
 
@@ -64,7 +67,7 @@ def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -
     from salon.server.limits import Limits
     from salon.server.metrics import ServerMetrics
     from salon.server.models import ServedModels
-    from salon.server.vote_book import VoteBook
+    from salon.server.votes import BallotBox
     from salon.tracking.runs import open_store
 
     failures: list[SalonError] = []
@@ -76,18 +79,18 @@ def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -
         failures.append(error)
         stop()
 
-    meters = ServerMetrics()
-    engine = BatchQueue(params.serve, meters)
-    votes = VoteBook(lambda: open_store(params, paths))
-    roster = ServedModels(
+    metrics = ServerMetrics()
+    queue = BatchQueue(params.serve, metrics)
+    votes = BallotBox(lambda: open_store(params, paths))
+    models = ServedModels(
         registry,
-        meters,
+        metrics,
         order=[method for method in serving_order(params) if method in registry.methods],
         poll_seconds=params.serve.poll_seconds,
         on_failure=give_up,
     )
-    app = build_app(engine, roster, meters)
-    app.include_router(gallery.build_router(votes, served=roster.versions))
+    app = build_app(queue, models, metrics)
+    app.include_router(gallery.build_router(votes, served=models.versions))
     public = {"/health", *gallery.PUBLIC_PATHS}
     limited = Limits(app, params.serve, token=os.environ.get(TOKEN) or None, public=public)
     server = uvicorn.Server(
@@ -95,10 +98,18 @@ def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -
     )
     threading.Thread(target=end_with_supervisor, args=[stop], daemon=True).start()
     try:
-        server.run(sockets=[socket.socket(fileno=descriptor)])
+        run_server(server, socket.socket(fileno=descriptor))
     finally:
-        roster.close()
-        engine.close()
+        models.close()
+        queue.close()
         votes.close()
     if failures:
         raise failures[0]
+
+
+def run_server(server: "uvicorn.Server", listening: socket.socket) -> None:
+    """Serve until told to stop, and return then."""
+    # uvicorn raises again what it caught, which would end the process before votes are written
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    server.run(sockets=[listening])

@@ -19,7 +19,7 @@ METHOD = "method"
 CLIP = "clip"
 CODEC = "codec"
 PARTS = (METHOD, CLIP, CODEC)
-PROBES_FILE = "probes.json"
+GOLDEN_SAMPLES_FILE = "probes.json"
 SUFFIXES = {".json", ".md", ".safetensors", ".txt"}  # data that cannot run; a pickle can
 
 
@@ -32,7 +32,7 @@ class PackagedModel:
     folders: Mapping[str, Path]
     digests: Mapping[str, str]
     """What each part holds: equal digests are equal files."""
-    probes: Path | None
+    golden_samples: Path | None
     """Pictures that it drew when it was registered; None in a bundle from before there were any."""
 
 
@@ -61,16 +61,16 @@ def merge_bundles(folder: Path, bundles: Sequence[Path], *, versions: Mapping[st
     """
     methods: dict[str, Any] = {}
     for bundle in bundles:
-        ((name, exhibit),) = read_models(bundle).items()
+        ((name, package),) = read_models(bundle).items()
         parts = {}
-        for part, source in exhibit.folders.items():
-            parts[part] = f"{part}-{exhibit.digests[part][:16]}"
+        for part, source in package.folders.items():
+            parts[part] = f"{part}-{package.digests[part][:16]}"
             if not (folder / parts[part]).exists():
                 shutil.copytree(source, folder / parts[part])
-        if exhibit.probes is not None:
+        if package.golden_samples is not None:
             parts["probes"] = f"probes-{name}.json"
-            shutil.copyfile(exhibit.probes, folder / parts["probes"])
-        methods[name] = {**exhibit.description, "version": versions[name], "parts": parts}
+            shutil.copyfile(package.golden_samples, folder / parts["probes"])
+        methods[name] = {**package.description, "version": versions[name], "parts": parts}
     (folder / CARD).write_text(card, encoding="utf-8")
     write_manifest(folder, {"methods": methods, "order": list(methods)})
 
@@ -108,33 +108,26 @@ def read_models(folder: Path) -> dict[str, PackagedModel]:
         SalonError: a file is not what the manifest says.
     """
     manifest = read_bundle(folder)
-    if "methods" not in manifest:
-        own = {part: part for part in PARTS} | (
-            {"probes": PROBES_FILE} if (folder / PROBES_FILE).is_file() else {}
-        )
-        described = {key: value for key, value in manifest.items() if key != "files"}
-        return {manifest["method"]: _exhibit(folder, manifest["method"], described, own, manifest["files"])}
+    files = manifest.pop("files")
+    methods = manifest.get("methods")
+    if methods is None:  # one method, whose parts have no names of their own
+        own = {"probes": GOLDEN_SAMPLES_FILE} if GOLDEN_SAMPLES_FILE in files else {}
+        methods = {manifest["method"]: {**manifest, "parts": {part: part for part in PARTS} | own}}
     return {
-        name: _exhibit(
-            folder, name, manifest["methods"][name], manifest["methods"][name]["parts"], manifest["files"]
-        )
-        for name in manifest["order"]
+        name: _package(folder, name, methods[name], files) for name in manifest.get("order", list(methods))
     }
 
 
-def _exhibit(
-    folder: Path,
-    name: str,
-    description: Mapping[str, Any],
-    parts: Mapping[str, str],
-    files: Mapping[str, str],
+def _package(
+    folder: Path, name: str, description: Mapping[str, Any], files: Mapping[str, str]
 ) -> PackagedModel:
+    parts = description["parts"]
     return PackagedModel(
         name=name,
         description={key: value for key, value in description.items() if key != "parts"},
         folders={part: folder / parts[part] for part in PARTS},
         digests={part: _part_digest(files, parts[part]) for part in PARTS},
-        probes=folder / parts["probes"] if "probes" in parts else None,
+        golden_samples=folder / parts["probes"] if "probes" in parts else None,
     )
 
 

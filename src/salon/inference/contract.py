@@ -1,167 +1,180 @@
-"""The contract of a served model as JSON Schema: what may be asked, and what is answered.
+"""The contract of a served model: JSON Schema of what is asked and answered, and MLflow's signature.
 
     python -m salon.inference.contract docs/serving.schema.json
 
-Limits are those of `salon.inference.request`. A valid request may still be refused for a value that its
-method
-does not support, or for more than `MAX_PICTURES` pictures in all.
+A valid request may still be refused for what its method does not support, for more than `MAX_PICTURES` in
+all, or for a value in a table (`dataframe_split`), where a schema cannot tell columns apart.
 """
 
 import json
 import sys
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
-from salon.inference.request import (
-    MAX_GUIDANCE_SCALE,
-    MAX_PICTURES,
-    MAX_PROMPT_LENGTH,
-    MAX_SEED,
-    MAX_STEPS,
-)
+from mlflow.models import ModelSignature
+from mlflow.types.schema import AnyType, Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from pydantic import Field, TypeAdapter, create_model
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
+
+from salon.inference.request import MAX_PICTURES, Options, Row, Wire
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+MLFLOW_TYPES: dict[Any, Any] = {
+    str: DataType.string,
+    int: DataType.long,
+    float: DataType.double,
+    list[str]: Array(DataType.string),
+}
+
+AtMost = Field(min_length=1, max_length=MAX_PICTURES)
+Rows = Annotated[list[Row], AtMost]
+
+
+class Picture(Wire):
+    """A drawn picture."""
+
+    image_png_base64: Annotated[
+        str,
+        Field(
+            pattern="^[A-Za-z0-9+/]+=*$",
+            json_schema_extra={"contentEncoding": "base64", "contentMediaType": "image/png"},
+        ),
+    ]
+    prompt: str
+    seed: int
+    """Draws this picture again."""
+    method: str
+    model_version: str
+    milliseconds: float
+    """Time of its batch over the batch's pictures."""
+    warnings: list[str]
+
+
+class Table(Wire):
+    """Rows without the names of their columns."""
+
+    columns: Annotated[list[str], Field(min_length=1)]
+    data: Annotated[list[list[Any]], AtMost]
+    index: list[Any] = Field(default=[])
+
+
+def _column(field: FieldInfo) -> Any:
+    values: Any = Annotated[list[field.rebuild_annotation()], AtMost]  # type: ignore[misc]
+    return (values, ...) if field.is_required() else (values, None)
+
+
+def _model(name: str, fields: dict[str, Any], base: type[Wire] = Wire) -> Any:
+    return create_model(name, __base__=base, **fields)
+
+
+Columns = _model("Columns", {name: _column(field) for name, field in Row.model_fields.items()})
+
+
+class _Params(Wire):
+    params: Options | None = None
+
+
+FORMS = {
+    "dataframe_split": Table,
+    "dataframe_records": Rows,
+    "inputs": Rows | Row | Columns,
+    "instances": Rows | Row | Columns,
+}
+Form = reduce(or_, [_model(form, {form: (content, ...)}, _Params) for form, content in FORMS.items()])
+
+
+class Answer(Wire):
+    predictions: list[Picture]
+
+
+class Problem(Wire):
+    """One sentence that says why a request was refused."""
+
+    error_code: str
+    message: str
+
+
+class Health(Wire):
+    status: Literal["loading", "ready", "failed"]
+    models: dict[str, str]
+    """Version of each method that serves."""
+    loading: list[str]
+    problems: dict[str, str]
+    """What is wrong, by method or `registry`."""
+
+
+class ServedMethod(Wire):
+    method: str
+    version: str
+    family: str
+    model_sha256: str
+    data_sha256: str
+
+
+class Models(Wire):
+    methods: list[ServedMethod]
+    words: dict[str, list[str]]
+    examples: list[str]
+
+
+PARTS: dict[str, Any] = {
+    "request": Row | Form,
+    "answer": Answer,
+    "bare_answer": list[Picture],
+    "error": Problem,
+    "health": Health,
+    "models": Models,
+}
+
+
+class _Untitled(GenerateJsonSchema):
+    """A title that repeats the name of a field says nothing."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
 
 
 def contract() -> dict[str, Any]:
     """One document; `$defs` holds request, answer, error, health and models."""
+    parts, document = TypeAdapter.json_schemas(
+        [(name, "validation", TypeAdapter(kind)) for name, kind in PARTS.items()],
+        title="Salon's scoring contract",
+        description="POST /invocations with application/json. Beside it GET /health, /models, /metrics.",
+        schema_generator=_Untitled,
+    )
+    named = {name: schema for (name, _), schema in parts.items()}
     return {
         "$schema": DIALECT,
-        "title": "Salon's scoring contract",
-        "description": "POST /invocations with application/json. Beside it GET /health, /models, /metrics.",
-        "$defs": {
-            "options": _options(),
-            "row": _object({"prompt": _prompt(), **_options()["properties"]}, required=["prompt"]),
-            "request": _request(),
-            "picture": _picture(),
-            "answer": _object({"predictions": _list({"$ref": "#/$defs/picture"})}),
-            "bare_answer": _list({"$ref": "#/$defs/picture"}),
-            "error": _object({"error_code": {"type": "string"}, "message": {"type": "string"}}),
-            "health": _health(),
-            "models": _models(),
-        },
+        **document,
+        "$defs": {**document["$defs"], **named},
         "$ref": "#/$defs/request",
     }
 
 
-def write_contract(path: Path) -> None:
-    """Write the document as the docs hold it."""
-    path.write_text(json.dumps(contract(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _param(name: str) -> ParamSpec:
+    annotation = get_args(Options.model_fields[name].annotation)[0]
+    return ParamSpec(name, MLFLOW_TYPES[getattr(annotation, "__origin__", annotation)], None)
 
 
-def _object(properties: dict[str, Any], *, required: list[str] | None = None) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties) if required is None else required,
-        "additionalProperties": False,
-    }
-
-
-def _list(items: dict[str, Any], **limits: int) -> dict[str, Any]:
-    return {"type": "array", "items": items, **limits}
-
-
-def _optional(**schema: Any) -> dict[str, Any]:
-    return {"type": [schema.pop("type"), "null"], **schema}
-
-
-def _prompt() -> dict[str, Any]:
-    return {
-        "type": "string",
-        "minLength": 1,
-        "maxLength": MAX_PROMPT_LENGTH,
-        "pattern": r"\S",
-        "description": "What to draw, in English or Russian.",
-    }
-
-
-def _options() -> dict[str, Any]:
-    return _object(
-        {
-            "method": _optional(type="string", description="Who draws; `all` is one picture from each."),
-            "seed": _optional(type="integer", minimum=0, maximum=MAX_SEED, description="Drawn when absent."),
-            "num_inference_steps": _optional(type="integer", minimum=1, maximum=MAX_STEPS),
-            "guidance_scale": _optional(type="number", minimum=0, maximum=MAX_GUIDANCE_SCALE),
-            "num_images": _optional(
-                type="integer", minimum=1, maximum=MAX_PICTURES, description="With consecutive seeds."
-            ),
-        },
-        required=[],
-    )
-
-
-def _request() -> dict[str, Any]:
-    rows = _list({"$ref": "#/$defs/row"}, minItems=1, maxItems=MAX_PICTURES)
-    table = _object(
-        {
-            "columns": _list({"type": "string"}, minItems=1),
-            "data": _list({"type": "array"}, minItems=1, maxItems=MAX_PICTURES),
-            "index": {"type": "array"},
-        },
-        required=["columns", "data"],
-    )
-    columns = {"type": "object", "required": ["prompt"]}
-    either = {"anyOf": [rows, columns]}
-    forms = {
-        "dataframe_records": rows,
-        "dataframe_split": table,
-        "inputs": either,
-        "instances": either,
-    }
-    params = {"anyOf": [{"$ref": "#/$defs/options"}, {"type": "null"}]}
-    return {
-        "oneOf": [
-            {"$ref": "#/$defs/row"},
-            *(_object({form: schema, "params": params}, required=[form]) for form, schema in forms.items()),
+SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [
+            ColSpec(DataType.string, "prompt"),
+            # `any`: MLflow refuses an integer column with gaps, so that only some rows could not have a seed
+            *(ColSpec(AnyType(), name, required=False) for name in Options.model_fields),
         ]
-    }
-
-
-def _picture() -> dict[str, Any]:
-    return _object(
-        {
-            "image_png_base64": {
-                "type": "string",
-                "contentEncoding": "base64",
-                "contentMediaType": "image/png",
-                "pattern": "^[A-Za-z0-9+/]+=*$",
-            },
-            "prompt": {"type": "string"},
-            "seed": {"type": "integer", "description": "Draws this picture again."},
-            "method": {"type": "string"},
-            "model_version": {"type": "string"},
-            "milliseconds": {"type": "number", "description": "Time of its batch over the batch's pictures."},
-            "warnings": _list({"type": "string"}),
-        }
-    )
-
-
-def _health() -> dict[str, Any]:
-    strings = {"type": "object", "additionalProperties": {"type": "string"}}
-    return _object(
-        {
-            "status": {"enum": ["loading", "ready", "failed"]},
-            "models": {**strings, "description": "Version of each method that serves."},
-            "loading": _list({"type": "string"}),
-            "problems": {**strings, "description": "What is wrong, by method or `registry`."},
-        }
-    )
-
-
-def _models() -> dict[str, Any]:
-    text = {"type": "string"}
-    method = _object(
-        {"method": text, "version": text, "family": text, "model_sha256": text, "data_sha256": text}
-    )
-    return _object(
-        {
-            "methods": _list(method),
-            "words": {"type": "object", "additionalProperties": _list(text)},
-            "examples": _list(text),
-        }
-    )
+    ),
+    outputs=Schema(
+        [ColSpec(MLFLOW_TYPES[field.annotation], name) for name, field in Picture.model_fields.items()]
+    ),
+    params=ParamSchema([_param(name) for name in Options.model_fields]),
+)
 
 
 if __name__ == "__main__":
-    write_contract(Path(sys.argv[1]))
+    Path(sys.argv[1]).write_text(
+        json.dumps(contract(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

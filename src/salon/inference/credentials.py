@@ -1,12 +1,10 @@
 """Content Credentials (C2PA 2): a signed statement inside the PNG that a trained model made it.
 
 An extra: `pip install .[c2pa]`. The variable SALON_C2PA says who signs: a folder with `certificate.pem` (the
-chain, the signer's first) and `key.pem`, or `development` for a certificate made in this process, which
-proves that a picture was not changed, but not who signed it. Every manifest has an identifier of its own, so
-that two signed files of one picture differ in bytes, though not in pixels and text.
+chain, the signer's first) and `key.pem`; docs/serve.md makes one for development. Every manifest has an
+identifier of its own, so that two signed files of one picture differ in bytes, though not in pixels and text.
 """
 
-import datetime
 import io
 import json
 import os
@@ -14,18 +12,13 @@ import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import salon
 from salon.errors import SalonError
 from salon.inference.provenance import DIGITAL_SOURCE_TYPE, PNG_SIGNATURE, Provenance
 
-if TYPE_CHECKING:
-    from cryptography.x509 import Certificate
-
 VARIABLE = "SALON_C2PA"
-DEVELOPMENT = "development"
-DEVELOPMENT_DAYS = 365
 MANIFEST_CHUNK = b"caBX"  # where a PNG keeps its manifest, C2PA 2.2, sec. A.3.4
 SETTINGS = {"verify": {"verify_after_sign": False}, "builder": {"thumbnail": {"enabled": False}}}
 
@@ -90,8 +83,6 @@ def configured_signer() -> Signer | None:
     if not chosen:
         return None
     _require_library()
-    if chosen == DEVELOPMENT:
-        return Signer(*development_identity())
     try:
         return Signer(
             (Path(chosen) / "certificate.pem").read_bytes(), (Path(chosen) / "key.pem").read_bytes()
@@ -99,8 +90,14 @@ def configured_signer() -> Signer | None:
     except OSError as error:
         raise SalonError(
             f"{VARIABLE}={chosen}: {error.filename} cannot be read ({error.strerror}); name a folder with "
-            f"certificate.pem and key.pem, or {DEVELOPMENT}"
+            "certificate.pem and key.pem (docs/serve.md says how to make them for development)"
         ) from None
+
+
+def sign_as_configured(png: bytes, provenance: Provenance) -> bytes:
+    """The picture, signed where this process signs."""
+    signer = configured_signer()
+    return png if signer is None else signer.sign(png, provenance)
 
 
 def has_credentials(png: bytes) -> bool:
@@ -133,64 +130,6 @@ def read_credentials(png: bytes) -> Credentials:
     signer = manifest.get("signature_info", {})
     named = ", ".join(signer[key] for key in ("common_name", "issuer") if signer.get(key))
     return Credentials(report["validation_state"].lower(), named or None, reasons)
-
-
-def development_identity() -> tuple[bytes, bytes]:
-    """A new chain of two certificates and the key of the first, in PEM. C2PA refuses a chain of one."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    authority, signer = "Salon development authority", "Salon development signer"
-    chain = [
-        _certificate(signer, key.public_key(), issuer=authority, issuer_key=authority_key),
-        _certificate(authority, authority_key.public_key(), issuer=authority, issuer_key=authority_key),
-    ]
-    pem = b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in chain)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return pem, private
-
-
-def _certificate(subject: str, public_key: Any, *, issuer: str, issuer_key: Any) -> "Certificate":
-    """As C2PA asks for it (2.2, sec. 14.5): version 3, key usage marked critical, a purpose it knows."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    def name(common: str) -> x509.Name:
-        organisation = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Salon, for development only")
-        return x509.Name([organisation, x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-    authority = subject == issuer
-    usage = {
-        "digital_signature": not authority,
-        "key_cert_sign": authority,
-        "crl_sign": authority,
-        **dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment"), False),
-        **dict.fromkeys(("key_agreement", "encipher_only", "decipher_only"), False),
-    }
-    now = datetime.datetime.now(datetime.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name(subject))
-        .issuer_name(name(issuer))
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))  # clocks differ
-        .not_valid_after(now + datetime.timedelta(days=DEVELOPMENT_DAYS))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .add_extension(x509.KeyUsage(**usage), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
-        )
-    )
-    if not authority:
-        purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
-        builder = builder.add_extension(purpose, critical=False)
-    return builder.sign(issuer_key, hashes.SHA256())
 
 
 def _algorithm(key: bytes) -> str:

@@ -25,21 +25,21 @@ class ServedModel(PythonModel):
             SalonError: the files are not those that were registered, or of other code.
         """
         bundle = Path(context.artifacts["bundle"])
-        self.exhibits = read_models(bundle)
+        self.packages = read_models(bundle)
         registered = _registered_version(bundle)
-        self.versions = {name: _version(exhibit, registered) for name, exhibit in self.exhibits.items()}
-        self._loader = ModelCache()
-        self._champions: dict[str, LoadedModel] = {}
-        self._locks = {name: threading.Lock() for name in self.exhibits}
-        if len(self.exhibits) == 1:
-            self.champion(next(iter(self.exhibits)))
+        self.versions = {name: _version(package, registered) for name, package in self.packages.items()}
+        self._cache = ModelCache()
+        self._models: dict[str, LoadedModel] = {}
+        self._locks = {name: threading.Lock() for name in self.packages}
+        if len(self.packages) == 1:
+            self.model(next(iter(self.packages)))
 
-    def champion(self, name: str) -> LoadedModel:
+    def model(self, name: str) -> LoadedModel:
         """The loaded method; of threads that ask at once, one loads it."""
         with self._locks[name]:
-            if name not in self._champions:
-                self._champions[name] = self._loader.load(self.exhibits[name], version=self.versions[name])
-            return self._champions[name]
+            if name not in self._models:
+                self._models[name] = self._cache.load(self.packages[name], version=self.versions[name])
+            return self._models[name]
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -49,23 +49,23 @@ class ServedModel(PythonModel):
         Raises:
             RequestError: the request cannot be met.
         """
-        requests = read_requests(model_input, params, methods=list(self.exhibits))
+        requests = read_requests(model_input, params, methods=list(self.packages))
         groups: dict[Any, list[int]] = defaultdict(list)
         for i, request in enumerate(requests):
             groups[request.method, request.num_inference_steps, request.guidance_scale].append(i)
         pictures: dict[int, DrawnImage] = {}
         for (name, *_), members in groups.items():
-            champion = self.champion(name)
-            for start in range(0, len(members), champion.max_batch):
-                batch = members[start : start + champion.max_batch]
-                drawn = champion.draw([requests[i] for i in batch])
+            model = self.model(name)
+            for start in range(0, len(members), model.max_batch):
+                batch = members[start : start + model.max_batch]
+                drawn = model.draw([requests[i] for i in batch])
                 pictures |= dict(zip(batch, drawn, strict=True))
         return pd.DataFrame([pictures[i].row() for i in range(len(requests))])
 
 
-def _version(exhibit: PackagedModel, registered: str | None) -> str:
+def _version(package: PackagedModel, registered: str | None) -> str:
     """What a bundle of several noted; else what MLflow noted; else, loaded from a folder, the weights."""
-    description: Mapping[str, Any] = exhibit.description
+    description: Mapping[str, Any] = package.description
     return description.get("version") or registered or description["model_sha256"][:12]
 
 

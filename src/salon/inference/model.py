@@ -9,7 +9,7 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,15 +31,15 @@ from salon.inference.batch_invariant import FULL, batch_invariant, padded_count
 from salon.inference.bundle import (
     CLIP,
     CODEC,
+    GOLDEN_SAMPLES_FILE,
     METHOD,
-    PROBES_FILE,
     PackagedModel,
     read_models,
     write_manifest,
 )
-from salon.inference.credentials import configured_signer
-from salon.inference.png import Provenance, encode_png
+from salon.inference.credentials import configured_signer, sign_as_configured
 from salon.inference.prompts import PromptEncoder
+from salon.inference.provenance import Provenance, encode_png
 from salon.inference.request import PictureRequest, RequestError
 from salon.methods.base import FrozenNets, Method, load_method
 from salon.towers.tower import ClipTower
@@ -83,21 +83,21 @@ class LoadedModel:
 
     def __init__(
         self,
-        exhibit: PackagedModel,
+        package: PackagedModel,
         method: Method,
-        captions: PromptEncoder,
+        encoder: PromptEncoder,
         *,
         version: str,
         device: torch.device,
     ) -> None:
-        self.exhibit = exhibit
-        self.name = exhibit.name
+        self.package = package
+        self.name = package.name
         self.version = version
         self.method = method
-        self.captions = captions
+        self.encoder = encoder
         self.device = device
         self._exact: dict[tuple[int, int | None, bool], bool] = {}
-        self._proving = threading.Lock()
+        self._verifying = threading.Lock()
 
     def draw(
         self, requests: Sequence[PictureRequest], *, check: Callable[[], None] | None = None
@@ -116,32 +116,22 @@ class LoadedModel:
         else:
             images = torch.cat([self._sample([request], check=check) for request in requests])
         pixels = _to_pixels(images)
-        pictures = [
-            encode_png(picture, self._provenance(request))
-            for picture, request in zip(pixels, requests, strict=True)
-        ]
+        pngs = [self._encode(picture, request) for picture, request in zip(pixels, requests, strict=True)]
         milliseconds = (time.perf_counter() - started) * 1000 / len(requests)
         return [
-            DrawnImage(
-                png,
-                request,
-                self.name,
-                self.version,
-                milliseconds,
-                self.captions.warnings(request.prompt),
-            )
-            for png, request in zip(pictures, requests, strict=True)
+            DrawnImage(png, each, self.name, self.version, milliseconds, self.encoder.warnings(each.prompt))
+            for png, each in zip(pngs, requests, strict=True)
         ]
 
-    def prove(self) -> None:
+    def verify_code(self) -> None:
         """Find out whether this is the code of these weights: in fp32, which every processor has.
 
         Raises:
             SalonError: the installed code draws other pictures than those of the registration.
         """
-        alone = torch.cat([self._draw_probes([probe]) for probe in GOLDEN_SAMPLES])
-        if self.exhibit.probes is not None:
-            self._compare(_to_pixels(alone))
+        drawn = self._golden_pixels()
+        if self.package.golden_samples is not None:
+            self._compare(drawn, read_json(self.package.golden_samples))
 
     def _is_exact(self, count: int, *, like: PictureRequest, check: Callable[[], None] | None) -> bool:
         """Whether batches of this size draw what each picture would be alone, found out when first needed.
@@ -150,14 +140,16 @@ class LoadedModel:
         """
         size = padded_count(count, self.device)
         steps, unguided = like.num_inference_steps, like.guidance_scale == 1
-        with self._proving:
+        with self._verifying:
             if (size, steps, unguided) not in self._exact:
-                draw = partial(self._draw_probes, steps=steps, unguided=unguided, check=check, half=True)
-                probes = [GOLDEN_SAMPLES[i % len(GOLDEN_SAMPLES)] for i in range(size)]
-                alone = {probe: draw([probe])[0] for probe in set(probes)}
+                draw = partial(
+                    self._draw_golden_samples, steps=steps, unguided=unguided, check=check, half=True
+                )
+                samples = [GOLDEN_SAMPLES[i % len(GOLDEN_SAMPLES)] for i in range(size)]
+                alone = {sample: draw([sample])[0] for sample in set(samples)}
                 exact = all(
-                    torch.equal(alone[probe], image)
-                    for probe, image in zip(probes, draw(probes), strict=True)
+                    torch.equal(alone[sample], image)
+                    for sample, image in zip(samples, draw(samples), strict=True)
                 )
                 self._exact[size, steps, unguided] = exact
                 if not exact:
@@ -168,20 +160,20 @@ class LoadedModel:
                     )
             return self._exact[size, steps, unguided]
 
-    def write_probes(self, path: Path) -> None:
+    def write_golden_samples(self, path: Path) -> None:
         """Draw the pictures by which other code will be told, in fp32."""
-        pixels = _to_pixels(torch.cat([self._draw_probes([probe]) for probe in GOLDEN_SAMPLES]))
         pngs = []
-        for picture in pixels:
+        for picture in self._golden_pixels():
             buffer = io.BytesIO()
             Image.fromarray(picture).save(buffer, format="PNG")
             pngs.append(base64.b64encode(buffer.getvalue()).decode("ascii"))
-        write_json(path, {"probes": [list(probe) for probe in GOLDEN_SAMPLES], "pictures": pngs})
+        write_json(path, {"probes": [list(sample) for sample in GOLDEN_SAMPLES], "pictures": pngs})
 
-    def _compare(self, drawn: UInt8[np.ndarray, "b h w 3"]) -> None:
-        assert self.exhibit.probes is not None
-        record = read_json(self.exhibit.probes)
-        if [tuple(probe) for probe in record["probes"]] != list(GOLDEN_SAMPLES):
+    def _golden_pixels(self) -> UInt8[np.ndarray, "b h w 3"]:
+        return _to_pixels(torch.cat([self._draw_golden_samples([sample]) for sample in GOLDEN_SAMPLES]))
+
+    def _compare(self, drawn: UInt8[np.ndarray, "b h w 3"], record: Mapping[str, Any]) -> None:
+        if [tuple(sample) for sample in record["probes"]] != list(GOLDEN_SAMPLES):
             return  # of a package that asked for other pictures: nothing to compare
         for picture, recorded in zip(drawn, record["pictures"], strict=True):
             with Image.open(io.BytesIO(base64.b64decode(recorded)), formats=["PNG"]) as image:
@@ -191,12 +183,12 @@ class LoadedModel:
                 return
         raise SalonError(
             f"salon-{self.name} version {self.version} does not draw what it drew when it was registered: "
-            f"the installed code is not its code; {_remedy(self.exhibit)}"
+            f"the installed code is not its code; {_remedy(self.package)}"
         )
 
-    def _draw_probes(
+    def _draw_golden_samples(
         self,
-        probes: Sequence[tuple[str, int]],
+        samples: Sequence[tuple[str, int]],
         *,
         steps: int | None = None,
         unguided: bool = False,
@@ -204,7 +196,7 @@ class LoadedModel:
         half: bool = False,
     ) -> Float[Tensor, "b 3 h w"]:
         scale = 1.0 if unguided else None
-        requests = [PictureRequest(prompt, seed, steps, scale) for prompt, seed in probes]
+        requests = [PictureRequest(prompt, seed, steps, scale) for prompt, seed in samples]
         return self._sample(requests, check=check, half=half)
 
     def _sample(
@@ -216,7 +208,7 @@ class LoadedModel:
     ) -> Float[Tensor, "b 3 h w"]:
         count = len(requests)
         requests = [*requests, *[requests[-1]] * (padded_count(count, self.device) - count)]
-        text = self.captions.encode([request.prompt for request in requests])
+        text = self.encoder.encode([request.prompt for request in requests])
         # on the CPU whatever the device is: a seed is the same noise everywhere
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
         try:
@@ -230,9 +222,9 @@ class LoadedModel:
         except SalonError as error:
             raise RequestError(str(error)) from None
 
-    def _provenance(self, request: PictureRequest) -> Provenance:
-        description = self.exhibit.description
-        return Provenance(
+    def _encode(self, pixels: UInt8[np.ndarray, "h w 3"], request: PictureRequest) -> bytes:
+        description = self.package.description
+        provenance = Provenance(
             prompt=request.prompt,
             seed=request.seed,
             method=self.name,
@@ -242,19 +234,20 @@ class LoadedModel:
             num_inference_steps=request.num_inference_steps,
             guidance_scale=request.guidance_scale,
         )
+        return sign_as_configured(encode_png(pixels, provenance), provenance)
 
 
 class ModelCache:
-    """Loads champions; towers and codecs that are equal are loaded once and live as long as anybody's."""
+    """Loads models; towers and codecs that are equal are loaded once and live as long as anybody's."""
 
     def __init__(self) -> None:
         configured_signer()  # a certificate that cannot be used is told now, not at the first picture
         self.device = inference_device()
-        self._captions: WeakValueDictionary[str, PromptEncoder] = WeakValueDictionary()
+        self._encoders: WeakValueDictionary[str, PromptEncoder] = WeakValueDictionary()
         self._codecs: WeakValueDictionary[str, Codec] = WeakValueDictionary()
         self._lock = threading.Lock()
 
-    def load(self, exhibit: PackagedModel, *, version: str) -> LoadedModel:
+    def load(self, package: PackagedModel, *, version: str) -> LoadedModel:
         """Read the weights of a method that was found whole, and have it draw.
 
         Raises:
@@ -262,25 +255,25 @@ class ModelCache:
         """
         try:
             with self._lock:
-                captions = self._captions.get(exhibit.digests[CLIP])
-                if captions is None:
-                    captions = PromptEncoder(ClipTower.load(exhibit.folders[CLIP]).to(self.device))
-                    self._captions[exhibit.digests[CLIP]] = captions
-                codec = self._codecs.get(exhibit.digests[CODEC])
+                encoder = self._encoders.get(package.digests[CLIP])
+                if encoder is None:
+                    encoder = PromptEncoder(ClipTower.load(package.folders[CLIP]).to(self.device))
+                    self._encoders[package.digests[CLIP]] = encoder
+                codec = self._codecs.get(package.digests[CODEC])
                 if codec is None:
-                    codec = load_codec(exhibit.folders[CODEC]).to(self.device)
-                    self._codecs[exhibit.digests[CODEC]] = codec
-            frozen = FrozenNets(codec, captions.tower.towers)
-            method = load_method(exhibit.folders[METHOD], frozen).to(self.device)
+                    codec = load_codec(package.folders[CODEC]).to(self.device)
+                    self._codecs[package.digests[CODEC]] = codec
+            frozen = FrozenNets(codec, encoder.tower.towers)
+            method = load_method(package.folders[METHOD], frozen).to(self.device)
         except (SalonError, RuntimeError, KeyError, TypeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise SalonError(
-                f"salon-{exhibit.name} version {version} is of other code than the installed package "
-                f"({reason}); {_remedy(exhibit)}"
+                f"salon-{package.name} version {version} is of other code than the installed package "
+                f"({reason}); {_remedy(package)}"
             ) from None
-        champion = LoadedModel(exhibit, method, captions, version=version, device=self.device)
-        champion.prove()
-        return champion
+        model = LoadedModel(package, method, encoder, version=version, device=self.device)
+        model.verify_code()
+        return model
 
 
 def add_golden_samples(bundle: Path) -> None:
@@ -289,16 +282,16 @@ def add_golden_samples(bundle: Path) -> None:
     Raises:
         SalonError: the installed package is not the code of these weights.
     """
-    ((_, exhibit),) = read_models(bundle).items()
-    ModelCache().load(exhibit, version="to be registered").write_probes(bundle / PROBES_FILE)
-    write_manifest(bundle, exhibit.description)
+    ((_, package),) = read_models(bundle).items()
+    ModelCache().load(package, version="to be registered").write_golden_samples(bundle / GOLDEN_SAMPLES_FILE)
+    write_manifest(bundle, package.description)
 
 
 def _to_pixels(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
     return to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _remedy(exhibit: PackagedModel) -> str:
-    commit = exhibit.description.get("git_commit")
+def _remedy(package: PackagedModel) -> str:
+    commit = package.description.get("git_commit")
     known = f"at commit {commit[:12]}" if commit else "that registered it"
     return f"install the salon {known}, or train and register it anew"

@@ -15,7 +15,11 @@ from salon.towers.tower import ClipTower, tokenize
 logger = logging.getLogger(__name__)
 
 REMEMBERED_PROMPTS = 256
-PROBES = ("an owl on a blue background", "сова", "a small rocket, in emoji style, on a striped background")
+TRIAL_PROMPTS = (
+    "an owl on a blue background",
+    "сова",
+    "a small rocket, in emoji style, on a striped background",
+)
 
 
 class PromptEncoder:
@@ -64,8 +68,8 @@ class PromptEncoder:
         """Whether so many prompts together have the states of each alone, found out when first needed."""
         size = padded_count(count, self.tower.device)
         if size not in self._exact:
-            prompts = [PROBES[i % len(PROBES)] for i in range(size)]
-            alone = {prompt: self._encode([prompt])[0] for prompt in PROBES}
+            prompts = [TRIAL_PROMPTS[i % len(TRIAL_PROMPTS)] for i in range(size)]
+            alone = {prompt: self._encode([prompt])[0] for prompt in TRIAL_PROMPTS}
             together = self._encode(prompts)
             self._exact[size] = all(
                 torch.equal(getattr(alone[prompt], name), value)

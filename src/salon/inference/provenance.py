@@ -63,8 +63,8 @@ class ProvenanceError(SalonError):
     """A file that does not say where it comes from, or says what cannot be true."""
 
 
-def png_info(pixels: UInt8[np.ndarray, "h w 3"], provenance: Provenance) -> PngInfo:
-    """The text chunks of a picture. The same pixels and provenance give the same: no time, no place."""
+def encode_png(pixels: UInt8[np.ndarray, "h w 3"], provenance: Provenance) -> bytes:
+    """A PNG that says where it comes from; the same for the same pixels and provenance: no time, no place."""
     record = {name: str(value) for name, value in vars(provenance).items() if value is not None}
     record[PIXELS_DIGEST] = pixels_sha256(pixels)
     info = PngInfo()
@@ -75,7 +75,9 @@ def png_info(pixels: UInt8[np.ndarray, "h w 3"], provenance: Provenance) -> PngI
         info.add_itxt(name, text)
     info.add_text(RECORD_DIGEST, _record_sha256(record))
     info.add_itxt(XMP_KEY, _xmp(provenance))
-    return info
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
 
 
 def read_record(content: bytes, *, name: str) -> Record:

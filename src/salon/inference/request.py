@@ -1,25 +1,34 @@
-"""What may be asked of a served model: its limits, and requests read from rows."""
+"""What may be asked of a served model: each limit once.
+
+The checks are these models'; JSON Schema and MLflow's signature derive from them
+(`salon.inference.contract`).
+"""
 
 import json
-import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Annotated, Any, TypeVar
 
+import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from salon.nn.guidance import MAX_GUIDANCE_SCALE, MIN_GUIDANCE_SCALE
 
 MAX_PROMPT_LENGTH = 1000  # characters
 MAX_PICTURES = 64  # per request: a request must end
 MAX_STEPS = 200
-MAX_GUIDANCE_SCALE = 100.0
 MAX_SEED = 2**32 - 1  # exact even where pandas makes floats of a column with gaps
 
 ALL_METHODS = "all"
-OPTIONS = ("method", "seed", "num_inference_steps", "guidance_scale", "num_images")
-"""What a row may say beside its prompt; params say it for all rows, and the row wins."""
+NO_TEXT = "the prompt holds characters that are not text"
+
+T = TypeVar("T")
 
 
 class RequestError(MlflowException):
@@ -32,6 +41,48 @@ class RequestError(MlflowException):
     def serialize_as_json(self) -> str:
         # the scoring server puts the whole payload in front of `message`: whoever sent it has it
         return json.dumps({"error_code": self.error_code, "message": self.sentence})
+
+
+def _whole(value: Any) -> Any:
+    """JSON and pandas write whole numbers as floats, too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT_LENGTH, pattern=r"^[^\x00]*[^\s\x00\x1c-\x1f][^\x00]*$")]
+
+
+class Wire(BaseModel):
+    """What stands in JSON: no other keys, and nothing taken for what it is not."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class _Prompt(Wire):
+    prompt: Prompt
+    """What to draw, in English or Russian."""
+
+
+class Options(Wire):
+    """What a row may say beside its prompt; params say it for all rows, and the row wins."""
+
+    method: str | None = None
+    """Who draws; `all` is one picture from each."""
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), Whole] | None = None
+    """Drawn when absent."""
+    num_inference_steps: Annotated[int, Field(ge=1, le=MAX_STEPS), Whole] | None = None
+    """The model's own when absent."""
+    guidance_scale: Annotated[float, Field(ge=MIN_GUIDANCE_SCALE, le=MAX_GUIDANCE_SCALE)] | None = None
+    """The model's own when absent."""
+    num_images: Annotated[int, Field(ge=1, le=MAX_PICTURES), Whole] | None = None
+    """With consecutive seeds."""
+
+
+class Row(Options, _Prompt):
+    """One prompt and how to draw it."""
+
+
+OPTIONS, ROWS = TypeAdapter(Options), TypeAdapter(list[Row])
 
 
 @dataclass(frozen=True)
@@ -59,87 +110,87 @@ def read_requests(
     Raises:
         RequestError: there is no row, a value is of the wrong kind or out of range, or there are too many.
     """
-    if isinstance(rows, pd.DataFrame):
-        if "prompt" not in rows.columns:
-            raise RequestError("every row needs a prompt")
-        table, rows = rows, [{}] * len(rows)
-        if len(table) <= MAX_PICTURES:
-            rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-    if not rows:
-        raise RequestError("the request has no row: send at least one prompt")
-    if len(rows) > MAX_PICTURES:
-        raise RequestError(f"the request has {len(rows)} rows: at most {MAX_PICTURES} pictures per request")
-    defaults = {name: value for name, value in (params or {}).items() if name in OPTIONS}
     requests: list[PictureRequest] = []
-    for number, row in enumerate(rows, start=1):
-        # a gap in a column arrives as None or as NaN
-        given = {name: value for name, value in row.items() if not _is_gap(value)}
-        options = {**defaults, **given}
-        requests += _read_row(options, number=number, methods=methods)
+    for number, row in enumerate(_read_rows(rows, params or {}, methods), start=1):
+        if row.method not in (None, *methods, ALL_METHODS):
+            raise RequestError(f"row {number}: {_unknown_method(methods)}")
+        chosen = methods if row.method == ALL_METHODS else [row.method or methods[0]]
+        first = secrets.randbelow(MAX_SEED - MAX_PICTURES) if row.seed is None else row.seed
+        requests += [
+            PictureRequest(row.prompt, first + i, row.num_inference_steps, row.guidance_scale, method)
+            for method in chosen
+            for i in range(row.num_images or 1)
+        ]
         if len(requests) > MAX_PICTURES:
             raise RequestError(f"the rows ask for more than {MAX_PICTURES} pictures per request")
     return requests
 
 
-def _read_row(options: Mapping[str, Any], *, number: int, methods: Sequence[str]) -> list[PictureRequest]:
-    where = f"row {number}"
-    prompt = _read_prompt(options.get("prompt"), where=where)
-    chosen = _read_method(options.get("method"), methods, where=where)
-    seed = _integer(options, "seed", low=0, high=MAX_SEED, where=where)
-    steps = _integer(options, "num_inference_steps", low=1, high=MAX_STEPS, where=where)
-    scale = _number(options, "guidance_scale", low=0, high=MAX_GUIDANCE_SCALE, where=where)
-    count = _integer(options, "num_images", low=1, high=MAX_PICTURES, where=where) or 1
-    first = secrets.randbelow(MAX_SEED - MAX_PICTURES) if seed is None else seed
-    return [
-        PictureRequest(prompt, first + i, steps, scale, method) for method in chosen for i in range(count)
-    ]
+def _read_rows(
+    rows: pd.DataFrame | Sequence[Mapping[str, Any]], params: Mapping[str, Any], methods: Sequence[str]
+) -> list[Row]:
+    if isinstance(rows, pd.DataFrame) and "prompt" not in rows.columns:
+        raise RequestError("every row needs a prompt")
+    if not len(rows):
+        raise RequestError("the request has no row: send at least one prompt")
+    if len(rows) > MAX_PICTURES:
+        raise RequestError(f"the request has {len(rows)} rows: at most {MAX_PICTURES} pictures per request")
+    given: Any = rows
+    if isinstance(rows, pd.DataFrame):
+        given = rows.to_dict("records")
+        for row, column in np.argwhere(rows.isna().to_numpy()):  # a gap in a column may be NaN
+            given[row][rows.columns[column]] = None
+    if params:
+        _know(params, Options, "params")
+        defaults = _check(OPTIONS, params, methods).model_dump(exclude_none=True)
+        given = [{**defaults, **{key: v for key, v in each.items() if v is not None}} for each in given]
+    for number, named in enumerate(given, start=1):
+        _know(named, Row, f"row {number}")
+    return _check(ROWS, given, methods)
 
 
-def _read_method(value: Any, methods: Sequence[str], *, where: str) -> Sequence[str]:
-    if value is None:
-        return methods[:1]
-    if value == ALL_METHODS:
-        return methods
-    if not isinstance(value, str) or value not in methods:
-        raise RequestError(f"{where}: method must be one of {', '.join([*methods, ALL_METHODS])}")
-    return [value]
+def _know(given: Mapping[str, Any], model: type[Wire], where: str) -> None:
+    # not left to pydantic, which takes a second to list 90,000 of them
+    if unknown := given.keys() - model.model_fields.keys():
+        known = ", ".join(model.model_fields)
+        raise RequestError(f"{where} has {len(unknown)} unknown keys: it may have {known}")
 
 
-def _read_prompt(value: Any, *, where: str) -> str:
-    if value is None:
-        raise RequestError(f"{where}: the prompt is missing")
-    if not isinstance(value, str):
-        raise RequestError(f"{where}: the prompt must be text")
-    if not value.strip():
-        raise RequestError(f"{where}: the prompt is empty")
-    if len(value) > MAX_PROMPT_LENGTH:
-        raise RequestError(
-            f"{where}: the prompt has {len(value)} characters, at most {MAX_PROMPT_LENGTH} are allowed"
-        )
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise RequestError(f"{where}: the prompt holds characters that are not text")
-    return value
+def _check(model: TypeAdapter[T], value: Any, methods: Sequence[str]) -> T:
+    try:
+        return model.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    *row, name = first["loc"]
+    where = f"row {int(row[0]) + 1}" if row else "params"
+    raise RequestError(f"{where}: {_unknown_method(methods) if name == 'method' else _sentence(first)}")
 
 
-def _integer(options: Mapping[str, Any], name: str, *, low: int, high: int, where: str) -> int | None:
-    number = _number(options, name, low=low, high=high, where=where)
-    if number is None:
-        return None
-    if number != int(number):
-        raise RequestError(f"{where}: {name} must be a whole number from {low} to {high}")
-    return int(number)
+def _unknown_method(methods: Sequence[str]) -> str:
+    return f"method must be one of {', '.join([*methods, ALL_METHODS])}"
 
 
-def _number(options: Mapping[str, Any], name: str, *, low: float, high: float, where: str) -> float | None:
-    value = options.get(name)
-    if value is None:
-        return None
-    # bool is an int to Python, but `true` is no seed; numpy scalars become Python's own
-    value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise RequestError(f"{where}: {name} must be a number from {low:g} to {high:g}")
-    return value
+def _sentence(error: ErrorDetails) -> str:
+    """Which value is wrong, and what it may be; the value itself is not repeated."""
+    name, value = str(error["loc"][-1]), error["input"]
+    if name != "prompt":
+        low, high = _limits(name)
+        whole = "whole " if isinstance(value, float) and low <= value <= high else ""
+        return f"{name} must be a {whole}number from {low:g} to {high:.10g}"
+    match error["type"]:
+        case "missing":
+            return "the prompt is missing"
+        case "string_type":
+            return "the prompt is missing" if value is None else "the prompt must be text"
+        case "string_too_long":
+            return f"the prompt has {len(value)} characters, at most {MAX_PROMPT_LENGTH} are allowed"
+        case "string_unicode":
+            return NO_TEXT
+        case _:
+            return NO_TEXT if "\0" in value else "the prompt is empty"
 
 
-def _is_gap(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+@cache
+def _limits(name: str) -> tuple[float, float]:
+    either = Options.model_json_schema()["properties"][name]["anyOf"]
+    return either[0]["minimum"], either[0]["maximum"]

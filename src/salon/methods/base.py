@@ -21,6 +21,7 @@ from torch import Tensor
 import salon.methods
 from salon.codecs import Codec, load_codec
 from salon.errors import SalonError
+from salon.nn.guidance import MAX_GUIDANCE_SCALE
 from salon.nn.trainable import Losses, Trainable
 from salon.params import Fraction, Section, parse_section
 from salon.towers.states import Batch, TextStates
@@ -33,7 +34,6 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 
 MAX_CANDIDATES = 16  # each one costs a picture
-MAX_GUIDANCE_SCALE = 20.0  # where a method has guidance
 
 
 class MethodConfig(Section):

@@ -9,13 +9,13 @@ from torch import nn
 
 from salon.errors import SalonError
 from salon.methods.base import (
-    MAX_GUIDANCE_SCALE,
     DataShape,
     FrozenNets,
     Method,
     MethodConfig,
     family_of,
 )
+from salon.nn.guidance import MAX_GUIDANCE_SCALE
 from salon.nn.unet import FourierEmbedding, UNet
 
 MAX_STEPS = 200  # more has never helped, and a request must end

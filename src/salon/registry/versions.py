@@ -162,7 +162,7 @@ def log_version(
     from mlflow.models import Model
 
     import salon.inference
-    from salon.inference.signature import SIGNATURE
+    from salon.inference.contract import SIGNATURE
 
     with _as_default(store):
         # what mlflow.pyfunc.log_model calls; that one cannot name a run without setting it running again,

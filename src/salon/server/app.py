@@ -1,4 +1,4 @@
-"""The server: MLflow's scoring contract over the engine, with health, models and metrics beside it."""
+"""The server: MLflow's scoring contract over the queue, with health, models and metrics beside it."""
 
 import asyncio
 import json
@@ -19,6 +19,7 @@ from salon.server.batching import BatchQueue, OutOfTime, QueueFull
 from salon.server.metrics import ServerMetrics
 from salon.server.models import ServedModels
 from salon.server.payload import Payload, read_payload
+from salon.server.refusal import refuse, refuse_for_now
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ STILL_LOADING = "the models are still loading"
 LOADING_RETRY_SECONDS = 2
 
 
-def build_app(engine: BatchQueue, roster: ServedModels, meters: ServerMetrics) -> FastAPI:
+def build_app(queue: BatchQueue, models: ServedModels, metrics: ServerMetrics) -> FastAPI:
     """The routes, without limits and gallery."""
     # no pages that load their script from elsewhere
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
@@ -35,20 +36,20 @@ def build_app(engine: BatchQueue, roster: ServedModels, meters: ServerMetrics) -
     @app.post("/invocations")
     async def invocations(request: Request) -> Response:
         started = time.perf_counter()
-        response = await _answer(request, engine, roster)
-        meters.requests.labels(str(response.status_code)).inc()
-        meters.seconds.observe(time.perf_counter() - started)
+        response = await _answer(request, queue, models)
+        metrics.requests.labels(str(response.status_code)).inc()
+        metrics.seconds.observe(time.perf_counter() - started)
         return response
 
     @app.get("/ping")
     @app.get("/health")
     async def health() -> Response:
-        ready = roster.is_ready and engine.is_alive
+        ready = models.is_ready and queue.is_alive
         state = {
-            "status": "ready" if ready else "loading" if not roster.has_begun else "failed",
-            "models": roster.versions(),
-            "loading": roster.loading,
-            "problems": dict(roster.problems),
+            "status": "ready" if ready else "loading" if not models.has_begun else "failed",
+            "models": models.versions(),
+            "loading": models.loading,
+            "problems": dict(models.problems),
         }
         return JSONResponse(state, status_code=200 if ready else 503)
 
@@ -57,46 +58,46 @@ def build_app(engine: BatchQueue, roster: ServedModels, meters: ServerMetrics) -
         return Response(mlflow.version.VERSION, media_type=JSON)
 
     @app.get("/models")
-    async def models() -> Response:
-        if not roster.is_ready:
-            return problem(503, STILL_LOADING, retry_seconds=LOADING_RETRY_SECONDS)
-        return JSONResponse(describe_models(roster.champions))
+    async def describe() -> Response:
+        if not models.is_ready:
+            return refuse_for_now(STILL_LOADING, retry_seconds=LOADING_RETRY_SECONDS)
+        return JSONResponse(describe_models(models.serving))
 
     @app.get("/metrics")
-    async def metrics() -> Response:
-        return Response(meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def show_metrics() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
         sentence = {404: "there is nothing at this path", 405: "this path takes another method"}
-        return problem(error.status_code, sentence.get(error.status_code, str(error.detail)))
+        return refuse(error.status_code, sentence.get(error.status_code, str(error.detail)))
 
     return app
 
 
-async def _answer(request: Request, engine: BatchQueue, roster: ServedModels) -> Response:
+async def _answer(request: Request, queue: BatchQueue, models: ServedModels) -> Response:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != JSON:
-        return problem(415, f"the content type must be {JSON}")
-    if not roster.is_ready:
-        return problem(503, STILL_LOADING, retry_seconds=LOADING_RETRY_SECONDS)
-    champions = roster.champions  # one look: what serves now serves this request to its end
+        return refuse(415, f"the content type must be {JSON}")
+    if not models.is_ready:
+        return refuse_for_now(STILL_LOADING, retry_seconds=LOADING_RETRY_SECONDS)
+    serving = models.serving  # one look: what serves now serves this request to its end
     try:
         payload = read_payload(await request.body())
-        requests = read_requests(payload.rows, payload.params, methods=list(champions))
-        job = engine.submit([champions[each.method] for each in requests], requests)
+        requests = read_requests(payload.rows, payload.params, methods=list(serving))
+        job = queue.submit([serving[each.method] for each in requests], requests)
         pictures = await _wait(request, job.future)
     except RequestError as error:
-        return problem(400, error.sentence)
+        return refuse(400, error.sentence)
     except QueueFull as error:
-        return problem(503, str(error), retry_seconds=error.retry_seconds)
+        return refuse_for_now(str(error), retry_seconds=error.retry_seconds)
     except OutOfTime:
-        return problem(
-            503, "time ran out before all was drawn: ask for fewer pictures or steps", retry_seconds=5
+        return refuse_for_now(
+            "time ran out before all was drawn: ask for fewer pictures or steps", retry_seconds=5
         )
     except Exception:
         logger.exception("a request failed")
-        return problem(500, "the server failed to draw this; its log says why")
+        return refuse(500, "the server failed to draw this; its log says why")
     if pictures is None:
         return Response(status_code=499)  # nobody is there to read it
     return await asyncio.to_thread(_render, pictures, payload)
@@ -128,33 +129,25 @@ def _render(pictures: list[DrawnImage], payload: Payload) -> Response:
     return Response(json.dumps(rows if payload.bare else {"predictions": rows}), media_type=JSON)
 
 
-def describe_models(champions: Mapping[str, LoadedModel]) -> dict[str, Any]:
+def describe_models(models: Mapping[str, LoadedModel]) -> dict[str, Any]:
     """Who serves, which words they know, and prompts to begin with."""
     words: dict[str, set[str]] = {"en": set(), "ru": set()}
     examples: dict[str, None] = {}
-    for champion in champions.values():
-        for word in champion.captions.tower.known_words:
+    for model in models.values():
+        for word in model.encoder.tower.known_words:
             words["en" if word.isascii() else "ru"].add(word)
-        examples |= dict.fromkeys(champion.exhibit.description.get("examples", []))
+        examples |= dict.fromkeys(model.package.description.get("examples", []))
     return {
         "methods": [
             {
-                "method": champion.name,
-                "version": champion.version,
-                "family": champion.exhibit.description["family"],
-                "model_sha256": champion.exhibit.description["model_sha256"],
-                "data_sha256": champion.exhibit.description["data_sha256"],
+                "method": model.name,
+                "version": model.version,
+                "family": model.package.description["family"],
+                "model_sha256": model.package.description["model_sha256"],
+                "data_sha256": model.package.description["data_sha256"],
             }
-            for champion in champions.values()
+            for model in models.values()
         ],
         "words": {language: sorted(found) for language, found in words.items() if found},
         "examples": list(examples),
     }
-
-
-def problem(status: int, sentence: str, *, retry_seconds: int | None = None) -> JSONResponse:
-    """One sentence in the form of MLflow's errors."""
-    codes = {500: "INTERNAL_ERROR", 503: "TEMPORARILY_UNAVAILABLE", 404: "RESOURCE_DOES_NOT_EXIST"}
-    headers = {} if retry_seconds is None else {"Retry-After": str(retry_seconds)}
-    content = {"error_code": codes.get(status, "INVALID_PARAMETER_VALUE"), "message": sentence}
-    return JSONResponse(content, status_code=status, headers=headers)

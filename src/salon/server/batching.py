@@ -82,27 +82,27 @@ class _Waiting:
 
     job: Job
     index: int
-    champion: LoadedModel
+    model: LoadedModel
     request: PictureRequest
     arrived: float
 
     @property
     def kind(self) -> tuple[Any, ...]:
         """Equal for pictures that can be drawn together."""
-        return id(self.champion), self.request.num_inference_steps, self.request.guidance_scale
+        return id(self.model), self.request.num_inference_steps, self.request.guidance_scale
 
 
 class BatchQueue:
-    """The queue and the thread that draws. Champions come with the request, so that they may be exchanged."""
+    """The queue and the thread that draws. Models come with the request, so that they may be exchanged."""
 
-    def __init__(self, settings: ServeParams, meters: ServerMetrics) -> None:
+    def __init__(self, settings: ServeParams, metrics: ServerMetrics) -> None:
         self._settings = settings
-        self._meters = meters
+        self._metrics = metrics
         self._queue: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._pace = SECONDS_PER_PICTURE
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="queue", daemon=True)
         self._thread.start()
 
     @property
@@ -114,8 +114,8 @@ class BatchQueue:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def submit(self, champions: Sequence[LoadedModel], requests: Sequence[PictureRequest]) -> Job:
-        """Queue one picture per request, each to be drawn by the champion at its place.
+    def submit(self, models: Sequence[LoadedModel], requests: Sequence[PictureRequest]) -> Job:
+        """Queue one picture per request, each to be drawn by the model at its place.
 
         Raises:
             QueueFull: there is no room; nothing was queued.
@@ -124,11 +124,11 @@ class BatchQueue:
         job = Job(now + self._settings.time_limit_seconds, len(requests))
         with self._changed:
             if self._closed or len(self._queue) + len(requests) > self._settings.queue_pictures:
-                self._meters.turned_away.inc()
+                self._metrics.turned_away.inc()
                 raise QueueFull(max(1, math.ceil(len(self._queue) * self._pace)))
-            for i, (champion, request) in enumerate(zip(champions, requests, strict=True)):
-                self._queue.append(_Waiting(job, i, champion, request, now))
-            self._meters.waiting.set(len(self._queue))
+            for i, (model, request) in enumerate(zip(models, requests, strict=True)):
+                self._queue.append(_Waiting(job, i, model, request, now))
+            self._metrics.waiting.set(len(self._queue))
             self._changed.notify()
         return job
 
@@ -155,42 +155,42 @@ class BatchQueue:
                     return None
                 self._changed.wait()
             first = self._queue[0]
-            limit = first.champion.max_batch
+            limit = first.model.max_batch
             ready = first.arrived + self._settings.batch_wait_ms / 1000
             while len(self._queue) < limit and not self._closed and (wait := ready - time.monotonic()) > 0:
                 self._changed.wait(wait)
             batch: list[_Waiting] = []
             others: list[_Waiting] = []
             kind = None
-            for ticket in self._queue:
-                if not ticket.job.is_wanted():
+            for each in self._queue:
+                if not each.job.is_wanted():
                     continue
-                kind = kind or ticket.kind
-                alike = ticket.kind == kind and len(batch) < ticket.champion.max_batch
-                (batch if alike else others).append(ticket)
+                kind = kind or each.kind
+                alike = each.kind == kind and len(batch) < each.model.max_batch
+                (batch if alike else others).append(each)
             self._queue = deque(others)
-            self._meters.waiting.set(len(self._queue))
+            self._metrics.waiting.set(len(self._queue))
             return batch
 
     def _draw(self, batch: Sequence[_Waiting]) -> None:
         def check() -> None:
-            if not any(ticket.job.is_wanted() for ticket in batch):
+            if not any(each.job.is_wanted() for each in batch):
                 raise _Stopped
 
-        champion = batch[0].champion
+        model = batch[0].model
         started = time.monotonic()
         try:
-            pictures = champion.draw([ticket.request for ticket in batch], check=check)
+            pictures = model.draw([each.request for each in batch], check=check)
         except _Stopped:
-            self._meters.stopped.inc(len(batch))
+            self._metrics.stopped.inc(len(batch))
             return
         except Exception as error:
-            for ticket in batch:
-                ticket.job.fail(error)
+            for each in batch:
+                each.job.fail(error)
             return
         seconds = time.monotonic() - started
         self._pace += 0.1 * (seconds / len(batch) - self._pace)
-        self._meters.batch_size.observe(len(batch))
-        self._meters.pictures.labels(champion.name).inc(len(batch))
-        for ticket, picture in zip(batch, pictures, strict=True):
-            ticket.job.add(ticket.index, picture)
+        self._metrics.batch_size.observe(len(batch))
+        self._metrics.pictures.labels(model.name).inc(len(batch))
+        for each, picture in zip(batch, pictures, strict=True):
+            each.job.add(each.index, picture)

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 
 from salon.inference.request import MAX_PROMPT_LENGTH, MAX_SEED
+from salon.server.refusal import refuse
 from salon.server.votes import Ballot, BallotBox
 from salon.templates import page_environment
 
@@ -60,30 +61,26 @@ def build_router(votes: BallotBox, *, served: Callable[[], Mapping[str, str]]) -
     @router.get("/static/{name}")
     async def file(name: str, request: Request) -> Response:
         if name not in static:
-            return _refuse(404, "RESOURCE_DOES_NOT_EXIST", "there is no such file")
+            return refuse(404, "there is no such file")
         return static[name].answer(request)
 
     @router.post("/votes")
     async def vote(request: Request) -> Response:
         # a page of another site cannot send this type without asking, and is told no
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return _refuse(415, "INVALID_PARAMETER_VALUE", "a ballot must come as application/json")
-        body = await _read_at_most(request, MAX_BALLOT_BYTES)
-        if body is None:
-            return _refuse(413, "INVALID_PARAMETER_VALUE", f"a ballot has at most {MAX_BALLOT_BYTES} bytes")
+            return refuse(415, "a ballot must come as application/json")
+        body = await request.body()
+        if len(body) > MAX_BALLOT_BYTES:
+            return refuse(413, f"a ballot has at most {MAX_BALLOT_BYTES} bytes")
         try:
             ballot = Ballot.model_validate_json(body)
         except ValidationError as error:
             reason = error.errors(include_input=False, include_url=False, include_context=False)[0]["msg"]
-            return _refuse(400, "INVALID_PARAMETER_VALUE", f"this is no ballot: {reason}")
+            return refuse(400, f"this is no ballot: {reason}")
         current = served()
         gone = sorted(method for method, version in ballot.versions.items() if current.get(method) != version)
         if gone:
-            return _refuse(
-                409,
-                "RESOURCE_CONFLICT",
-                f"no longer served, so the vote is not counted: {', '.join(gone)}",
-            )
+            return refuse(409, f"no longer served, so the vote is not counted: {', '.join(gone)}")
         return JSONResponse({"scores": [asdict(score) for score in votes.cast(ballot)]})
 
     return router
@@ -107,17 +104,3 @@ class _Resource:
 def _render_page() -> str:
     template = page_environment("salon.server").get_template("gallery.html")
     return template.render(max_prompt_length=MAX_PROMPT_LENGTH, max_seed=MAX_SEED)
-
-
-async def _read_at_most(request: Request, limit: int) -> bytes | None:
-    """The body, or None as soon as it is longer than `limit` bytes."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            return None
-    return bytes(body)
-
-
-def _refuse(status: int, code: str, sentence: str) -> JSONResponse:
-    return JSONResponse({"error_code": code, "message": sentence}, status_code=status)

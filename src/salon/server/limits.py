@@ -5,12 +5,15 @@ Plain ASGI, so that what is refused costs nothing. Every refusal is one sentence
 
 import asyncio
 import hmac
-import json
 from collections.abc import Collection
 
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from salon.params.serve import ServeParams
+from salon.server.refusal import refuse
+
+CLOSE = {"Connection": "close"}  # what is left of the body is not read
 
 
 class Limits:
@@ -37,17 +40,19 @@ class Limits:
         headers = dict(scope["headers"])
         if not self._is_allowed(scope["path"], headers):
             sentence = "this server asks for a token: send it as `Authorization: Bearer …`"
-            await _refuse(send, 401, "UNAUTHENTICATED", sentence, extra=[(b"www-authenticate", b"Bearer")])
+            await refuse(401, sentence, headers={"WWW-Authenticate": "Bearer"})(scope, receive, send)
             return
         if self._open >= self._settings.max_connections and scope["path"] != "/health":
             sentence = "too many requests at once: try again in a second"
-            await _refuse(
-                send, 503, "TEMPORARILY_UNAVAILABLE", sentence, extra=[(b"retry-after", b"1")], close=True
-            )
+            await refuse(503, sentence, headers={"Retry-After": "1", **CLOSE})(scope, receive, send)
             return
         self._open += 1
         try:
-            await self._limited(scope, headers, receive, send)
+            body = await self._read(headers, receive)
+            if isinstance(body, JSONResponse):
+                await body(scope, receive, send)
+            elif body is not None:
+                await self._app(scope, _replay(body, receive), send)
         finally:
             self._open -= 1
 
@@ -57,60 +62,36 @@ class Limits:
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token.encode())
 
-    async def _limited(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+    async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | JSONResponse | None:
+        """The body, or why it is refused; None where the client went away."""
         limit = self._settings.max_body_bytes
         length = headers.get(b"content-length", b"0")
-        too_large = f"the body is longer than {limit} bytes"
-        if not length.isdigit() or int(length[:20]) > limit:
-            await _refuse(send, 413, "INVALID_PARAMETER_VALUE", too_large, close=True)
-            return
-        chunks: list[bytes] = []
-        size = 0
+        body = bytearray()
+        more = fits = length.isdigit() and int(length[:20]) <= limit
         try:
             async with asyncio.timeout(self._settings.body_seconds):
-                more = True
-                while more:
+                while more and fits:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        return
-                    chunks.append(message.get("body", b""))
-                    size += len(chunks[-1])
+                        return None
+                    body += message.get("body", b"")
                     more = message.get("more_body", False)
-                    if size > limit:
-                        await _refuse(send, 413, "INVALID_PARAMETER_VALUE", too_large, close=True)
-                        return
+                    fits = len(body) <= limit
         except TimeoutError:
             sentence = f"the body did not come within {self._settings.body_seconds:g} s"
-            await _refuse(send, 408, "INVALID_PARAMETER_VALUE", sentence, close=True)
-            return
-        body = b"".join(chunks)
-        given = False
-
-        async def replay() -> Message:
-            nonlocal given
-            if given:
-                return await receive()  # the client's end
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await self._app(scope, replay, send)
+            return refuse(408, sentence, headers=CLOSE)
+        return bytes(body) if fits else refuse(413, f"the body is longer than {limit} bytes", headers=CLOSE)
 
 
-async def _refuse(
-    send: Send,
-    status: int,
-    code: str,
-    sentence: str,
-    *,
-    extra: list[tuple[bytes, bytes]] | None = None,
-    close: bool = False,
-) -> None:
-    body = json.dumps({"error_code": code, "message": sentence}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *(extra or []),
-        *([(b"connection", b"close")] if close else []),  # what is left of the body is not read
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body that was read, then whatever comes: the client's end."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

@@ -7,7 +7,7 @@ SIZES = (1, 2, 4, 8, 16, 32)
 
 
 class ServerMetrics:
-    """The meters of one server; each has its own registry, so that two in one process do not mix."""
+    """The metrics of one server; each has its own registry, so that two in one process do not mix."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

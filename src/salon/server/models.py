@@ -7,37 +7,14 @@ keep the one that they came to. What cannot be loaded does not serve, and says w
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
 
 from salon.errors import SalonError
 from salon.inference.bundle import read_models
 from salon.inference.model import LoadedModel, ModelCache
+from salon.registry.champions import Champions, Entry
 from salon.server.metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
-
-
-class Entry(Protocol):
-    """A champion as the registry names it."""
-
-    @property
-    def method(self) -> str: ...
-
-    @property
-    def version(self) -> str: ...
-
-
-E = TypeVar("E", bound=Entry)
-
-
-class Registry(Protocol[E]):
-    """Where champions come from (`salon.registry.champions`)."""
-
-    def now(self) -> Mapping[str, E]: ...
-
-    def files(self, entry: E) -> AbstractContextManager[Path]: ...
 
 
 class ServedModels:
@@ -45,8 +22,8 @@ class ServedModels:
 
     def __init__(
         self,
-        registry: Registry[Any],
-        meters: ServerMetrics,
+        registry: Champions,
+        metrics: ServerMetrics,
         *,
         order: Sequence[str],
         poll_seconds: float,
@@ -58,29 +35,29 @@ class ServedModels:
             on_failure: Told when nothing could be loaded at the start.
         """
         self._registry = registry
-        self._meters = meters
+        self._metrics = metrics
         self._order = order
         self._poll_seconds = poll_seconds
         self._on_failure = on_failure
-        self._loader = ModelCache()
-        self.champions: Mapping[str, LoadedModel] = {}
+        self._cache = ModelCache()
+        self.serving: Mapping[str, LoadedModel] = {}
         self.loading: list[str] = []
         self.problems: Mapping[str, str] = {}
         """What is wrong with a method, or with the `registry`; the broken version is not tried again."""
         self.has_begun = False
         self._refused: dict[str, str] = {}  # method -> version that cannot be loaded
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="roster", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="models", daemon=True)
         self._thread.start()
 
     @property
     def is_ready(self) -> bool:
         """Whether the first load is over and somebody serves."""
-        return self.has_begun and bool(self.champions)
+        return self.has_begun and bool(self.serving)
 
     def versions(self) -> dict[str, str]:
         """The version of each method that serves."""
-        return {name: champion.version for name, champion in self.champions.items()}
+        return {name: model.version for name, model in self.serving.items()}
 
     def close(self) -> None:
         """Follow the registry no longer."""
@@ -89,7 +66,7 @@ class ServedModels:
     def _watch(self) -> None:
         try:
             self.synchronise()
-            if not self.champions:
+            if not self.serving:
                 problems = "; ".join(self.problems.values()) or (
                     "the registry has no champion: run `salon sync`, or `make repro` first"
                 )
@@ -98,7 +75,7 @@ class ServedModels:
             logger.exception("the champions could not be loaded")
             self._on_failure(SalonError(f"the champions could not be loaded: {error}"))
         self.has_begun = True
-        self._meters.ready.set(bool(self.champions))
+        self._metrics.ready.set(bool(self.serving))
         while not self._closing.wait(self._poll_seconds):
             try:
                 self.synchronise()
@@ -122,7 +99,7 @@ class ServedModels:
             if entries[method].version == self._version(method):
                 self._refused.pop(method, None)
                 self._note(method, None)  # a broken version was taken back
-        for method in self.champions.keys() - entries.keys():
+        for method in self.serving.keys() - entries.keys():
             logger.warning("%s has no champion any more and is not served", method)
             self._replace(method, None)
         self.loading = [method for method in self._order if method in changed]
@@ -131,13 +108,13 @@ class ServedModels:
             self.loading = [other for other in self.loading if other != method]
 
     def _version(self, method: str) -> str | None:
-        champion = self.champions.get(method)
-        return champion.version if champion else None
+        model = self.serving.get(method)
+        return model.version if model else None
 
     def _take(self, entry: Entry) -> None:
         try:
             with self._registry.files(entry) as bundle:
-                champion = self._loader.load(read_models(bundle)[entry.method], version=entry.version)
+                model = self._cache.load(read_models(bundle)[entry.method], version=entry.version)
         except (SalonError, OSError, KeyError) as error:
             self._refused[entry.method] = entry.version
             reason = f"salon-{entry.method} version {entry.version} cannot serve: {error}"
@@ -148,16 +125,16 @@ class ServedModels:
         self._refused.pop(entry.method, None)
         self._note(entry.method, None)
         before = self._version(entry.method)
-        self._replace(entry.method, champion)
+        self._replace(entry.method, model)
         if before is not None:
-            self._meters.changes.inc()
+            self._metrics.changes.inc()
         logger.info(
             "salon-%s version %s serves%s", entry.method, entry.version, f", after {before}" if before else ""
         )
 
-    def _replace(self, method: str, champion: LoadedModel | None) -> None:
-        champions = {**self.champions, method: champion}
-        self.champions = {name: found for name in self._order if (found := champions.get(name)) is not None}
+    def _replace(self, method: str, model: LoadedModel | None) -> None:
+        models = {**self.serving, method: model}
+        self.serving = {name: found for name in self._order if (found := models.get(name)) is not None}
 
     def _note(self, subject: str, problem: str | None) -> None:
         if problem == self.problems.get(subject):

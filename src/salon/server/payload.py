@@ -1,15 +1,13 @@
 """The body of a scoring request, in the forms that MLflow's server knows, without building a table of it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from salon.inference.request import OPTIONS, RequestError
+from pydantic_core import from_json
 
-FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
-ROW_KEYS = ("prompt", *OPTIONS)
-MAX_DEPTH = 6  # no valid request is deeper than four
+from salon.inference.contract import FORMS, Table
+from salon.inference.request import RequestError
 
 
 @dataclass(frozen=True)
@@ -26,83 +24,49 @@ def read_payload(body: bytes) -> Payload:
     """The rows and params of a JSON body.
 
     Raises:
-        RequestError: it is no JSON, too deep, or none of the known forms.
+        RequestError: it is no JSON, or none of the known forms.
     """
-    value = _read_json(body)
+    try:
+        value = from_json(body, allow_inf_nan=False)
+    except ValueError:
+        raise RequestError("the body is not valid JSON in UTF-8") from None
     if not isinstance(value, dict):
         raise RequestError(f"the body must be a JSON object with one of {', '.join(FORMS)}")
     if "prompt" in value:
-        return Payload([_known_keys(value, "the request")], {}, bare=True)
+        return Payload([value], {}, bare=True)
     params = value.pop("params", None)
-    if params is None:
-        params = {}
-    if not isinstance(params, dict):
+    if not isinstance(params, dict | None):
         raise RequestError("params must be a JSON object")
-    if unknown := params.keys() - set(OPTIONS):
-        raise RequestError(f"params has {len(unknown)} unknown keys: it may have {', '.join(OPTIONS)}")
     if len(value) != 1 or next(iter(value)) not in FORMS:
         raise RequestError(f"the body must have exactly one of {', '.join(FORMS)}, and may have params")
     ((form, content),) = value.items()
-    match form:
-        case "dataframe_split":
-            rows = _from_split(content)
-        case "dataframe_records":
-            rows = _from_records(content, form)
-        case _:
-            rows = _from_columns(content, form) if isinstance(content, dict) else _from_records(content, form)
-    return Payload([_known_keys(row, f"row {i}") for i, row in enumerate(rows, start=1)], params, bare=False)
+    if form == "dataframe_split":
+        rows = _from_split(content)
+    elif isinstance(content, dict) and form != "dataframe_records":
+        rows = _from_columns(content, form)
+    elif _is_list(content, of=dict):
+        rows = content
+    else:
+        raise RequestError(f"{form} must be a list of rows, each a JSON object")
+    return Payload(rows, params or {}, bare=False)
 
 
-def _read_json(body: bytes) -> Any:
-    try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
-    except (
-        ValueError,
-        RecursionError,
-    ):  # ValueError: not UTF-8, not JSON, or a number of thousands of digits
-        raise RequestError("the body is not valid JSON in UTF-8") from None
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-    if level:
-        raise RequestError(f"the body is nested deeper than {MAX_DEPTH} levels")
-    return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _known_keys(row: dict[str, Any], where: str) -> dict[str, Any]:
-    if unknown := row.keys() - set(ROW_KEYS):
-        raise RequestError(f"{where} has {len(unknown)} unknown keys: it may have {', '.join(ROW_KEYS)}")
-    return row
+def _is_list(value: Any, *, of: type) -> bool:
+    return isinstance(value, list) and all(isinstance(each, of) for each in value)
 
 
 def _from_split(content: Any) -> list[dict[str, Any]]:
-    if not isinstance(content, dict) or not content.keys() <= {"columns", "data", "index"}:
-        raise RequestError("dataframe_split must be a JSON object with columns and data")
-    columns, data = content.get("columns"), content.get("data")
-    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
-        raise RequestError("dataframe_split: columns must be a list of names")
+    table: Any = content if isinstance(content, dict) and content.keys() <= Table.model_fields.keys() else {}
+    columns, data = table.get("columns"), table.get("data")
+    if not (_is_list(columns, of=str) and _is_list(data, of=list)):
+        raise RequestError(
+            "dataframe_split must be a JSON object with columns and data: a list of names, and a list of rows"
+        )
     if len(set(columns)) != len(columns):
         raise RequestError("dataframe_split: a column stands twice")
-    if not isinstance(data, list) or not all(isinstance(row, list) for row in data):
-        raise RequestError("dataframe_split: data must be a list of rows, each a list")
     if any(len(row) != len(columns) for row in data):
         raise RequestError(f"dataframe_split: every row must have {len(columns)} values, one per column")
     return [dict(zip(columns, row, strict=True)) for row in data]
-
-
-def _from_records(content: Any, form: str) -> list[dict[str, Any]]:
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise RequestError(f"{form} must be a list of rows, each a JSON object")
-    return content
 
 
 def _from_columns(content: dict[str, Any], form: str) -> list[dict[str, Any]]:

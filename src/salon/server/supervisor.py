@@ -2,6 +2,10 @@
 
 The socket belongs to the supervisor. While a worker that was killed is replaced, who connects waits in the
 socket's queue instead of being refused. A worker that says itself that it cannot go on is believed.
+
+uvicorn's own supervisor (0.54) does none of the three things that this one is for: a server that cannot start
+is started for ever (16 times in 12 s), one whose supervisor was killed keeps the port, and SIGHUP, the end of
+the terminal, is taken for a wish to restart.
 """
 
 import os
@@ -10,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 from salon.errors import SalonError
@@ -33,18 +37,16 @@ def listen(host: str, port: int) -> socket.socket:
         raise SalonError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from None
 
 
-def supervise(
-    command: Callable[[int], list[str]], listening: socket.socket, *, environment: Mapping[str, str]
-) -> int:
-    """Run workers until one ends by itself, or this process is told to stop; returns the exit status.
+def supervise(listening: socket.socket, methods: Sequence[str], *, environment: Mapping[str, str]) -> int:
+    """Run `salon serve` as a worker until one ends by itself, or this process is told to stop.
 
-    Args:
-        command: What starts a worker on the socket of this file descriptor. It must end when its standard
-            input does: then this process is gone.
+    Returns the exit status.
 
     Raises:
         SalonError: workers are killed as soon as they start.
     """
+    command = [sys.executable, "-m", "salon", "serve", "--worker", str(listening.fileno())]
+    command += [option for method in methods for option in ("--method", method)]
     stopping = False
     worker: subprocess.Popen[bytes] | None = None
 
@@ -54,41 +56,29 @@ def supervise(
         if worker is not None:
             worker.send_signal(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     short_lives = 0
-    try:
-        while True:
-            started = time.monotonic()
-            worker = subprocess.Popen(
-                command(listening.fileno()),
-                pass_fds=[listening.fileno()],
-                stdin=subprocess.PIPE,
-                env=dict(environment),
-                process_group=0,  # Ctrl-C reaches it through `stop`, once
+    while True:
+        started = time.monotonic()
+        worker = subprocess.Popen(
+            command,
+            pass_fds=[listening.fileno()],
+            stdin=subprocess.PIPE,  # by whose end it learns that this process is gone
+            env=dict(environment),
+            process_group=0,  # Ctrl-C reaches it through `stop`, once
+        )
+        status = worker.wait()
+        if stopping or status >= 0:
+            return max(status, 0)
+        name = signal.Signals(-status).name
+        short_lives = short_lives + 1 if time.monotonic() - started < SHORT_LIFE_SECONDS else 0
+        if short_lives == MAX_SHORT_LIVES:
+            raise SalonError(
+                f"the worker was ended by {name} {short_lives} times within {SHORT_LIFE_SECONDS:g} s of "
+                "its start: is there enough memory?"
             )
-            status = worker.wait()
-            if stopping or status >= 0:
-                return max(status, 0)
-            name = signal.Signals(-status).name
-            lived = time.monotonic() - started
-            short_lives = short_lives + 1 if lived < SHORT_LIFE_SECONDS else 0
-            if short_lives == MAX_SHORT_LIVES:
-                raise SalonError(
-                    f"the worker was ended by {name} {short_lives} times within {SHORT_LIFE_SECONDS:g} s of "
-                    "its start: is there enough memory?"
-                )
-            print(f"salon: the worker was ended by {name}; another starts", file=sys.stderr, flush=True)
-    finally:
-        if worker is not None and worker.poll() is None:
-            worker.kill()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def worker_command(descriptor: int, methods: list[str]) -> list[str]:
-    """`salon serve` as a worker."""
-    options = [option for method in methods for option in ("--method", method)]
-    return [sys.executable, "-m", "salon", "serve", "--worker", str(descriptor), *options]
+        print(f"salon: the worker was ended by {name}; another starts", file=sys.stderr, flush=True)
 
 
 def end_with_supervisor(stop: Callable[[], None]) -> None:

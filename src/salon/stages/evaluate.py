@@ -140,14 +140,14 @@ def judge_bundle(params: Params, paths: Paths, bundle: Path) -> dict[str, float]
     """
     device = inference_device()
     refuse_leaks(read_json(bundle / METHOD / "training.json"), method="the registered model")
-    ((_, exhibit),) = read_models(bundle).items()
-    champion = ModelCache().load(exhibit, version="to be judged")
+    ((_, package),) = read_models(bundle).items()
+    model = ModelCache().load(package, version="to be judged")
     data = Dataset(paths.interim)
     prompts = prompts_per_split(data, params.evaluate.pictures)["val"]
     captions = sorted(set(prompts.captions))
-    cache = TextStateCache(captions, champion.captions.tower.encode_text(captions))
+    cache = TextStateCache(captions, model.encoder.tower.encode_text(captions))
     jury = Jury.open(paths, params.evaluate, data=data, device=device)
-    studio = BatchSampler(champion.method.to(device), cache, params.evaluate, device)
+    studio = BatchSampler(model.method.to(device), cache, params.evaluate, device)
     return {
         picture.id: float(all(picture.right.values())) for picture in jury.look(prompts, studio.draw(prompts))
     }
