@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from salon.data.ingest.worlds.base import NOTHING_KNOWN
 from salon.data.schema import STORED_SCHEMA
-from salon.data.validate.frames import KnownSources, gather
+from salon.data.validate.frames import gather
 from salon.data.validate.results import judge
 from salon.params import ValidateParams
 from salon.paths import SPLITS
@@ -92,7 +93,7 @@ def main() -> None:
         evidence = gather(
             folder,
             ingested={split: counts[split] for split in SPLITS},
-            sources=KnownSources({}, frozenset()),
+            sources=NOTHING_KNOWN,
             settings=SETTINGS,
             open_pictures=False,
         )

@@ -9,37 +9,32 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from salon.errors import SalonError
 from salon.params.section import Fraction, IntRange, Section, parse_section
 from salon.params.serve import ServeParams
-from salon.params.sources import (
-    CaptionedParams,
-    CocoParams,
-    HubParams,
-    ImagefolderParams,
-    ParquetParams,
-    WebdatasetParams,
-)
-from salon.params.worlds import EmojiPairsParams, EmojiParams, EmojiPicturesParams
+from salon.params.sources import SOURCES, is_world
 
 DEVICES = r"auto|-1|[1-9]\d*|\d+(,\d+)+|\d+,"  # as Lightning reads them
 
 
-class IngestParams(Section):
-    """Captions and pictures in, Parquet shards of one schema out."""
+def _section_field(settings: type[Section]) -> Any:
+    """A section whose every key has a default may be left out; another one stands there when it is chosen."""
+    if any(field.is_required() for field in settings.model_fields.values()):
+        return (settings | None, None)
+    return (settings, settings())
 
-    source: Literal[
-        "emoji",
-        "emoji_pairs",
-        "emoji_pictures",
-        "imagefolder",
-        "coco",
-        "webdataset",
-        "parquet",
-        "hub",
-    ] = "emoji"
+
+_SourceSections: Any = create_model(
+    "_SourceSections", __base__=Section, **{name: _section_field(SOURCES[name]) for name in SOURCES}
+)
+
+
+class IngestParams(_SourceSections):
+    """Captions and pictures in, Parquet shards of one schema out; a section for each of `SOURCES`."""
+
+    source: Literal[*SOURCES] = "emoji"  # type: ignore[valid-type]
     """Which source to read; its settings are in the section of its name."""
     path: str = "data/raw/emoji64.parquet"
     """The file or folder that the source reads; `dvc repro` ingests again when its content changes.
@@ -49,43 +44,20 @@ class IngestParams(Section):
     """Fail when more than this share of the rows found cannot be used."""
     rows_per_shard: int = Field(4096, gt=0)
     """Rows per Parquet file."""
-    emoji: EmojiParams | None = None
-    emoji_pairs: EmojiPairsParams | None = None
-    emoji_pictures: EmojiPicturesParams | None = None
-    imagefolder: ImagefolderParams = ImagefolderParams()
-    coco: CocoParams = CocoParams()
-    webdataset: WebdatasetParams = WebdatasetParams()
-    parquet: ParquetParams = ParquetParams()
-    hub: HubParams = HubParams()
 
     @property
-    def scenes(self) -> EmojiParams:
-        """The settings of the embedded default source, which are there when it is chosen."""
-        assert self.emoji is not None
-        return self.emoji
+    def settings(self) -> Any:
+        """The section of the chosen source."""
+        return getattr(self, self.source)
 
     @property
-    def pairs(self) -> EmojiPairsParams:
-        """The settings of the embedded source of two things, which are there when it is chosen."""
-        assert self.emoji_pairs is not None
-        return self.emoji_pairs
-
-    @property
-    def drawings(self) -> EmojiPicturesParams:
-        """The settings of the embedded source of single drawings, which are there when it is chosen."""
-        assert self.emoji_pictures is not None
-        return self.emoji_pictures
-
-    @property
-    def captioned(self) -> CaptionedParams:
-        """The settings of the chosen source of one's own pictures."""
-        section = getattr(self, self.source)
-        assert isinstance(section, CaptionedParams)
-        return section
+    def is_world(self) -> bool:
+        """Whether the chosen source is a rendered world, and not somebody's own pictures."""
+        return is_world(self.source)
 
     @model_validator(mode="after")
-    def _embedded_world_is_described(self) -> "IngestParams":
-        if getattr(self, self.source) is None:
+    def _chosen_source_is_described(self) -> "IngestParams":
+        if self.settings is None:
             raise ValueError(f"source {self.source} needs a section {self.source}")
         return self
 

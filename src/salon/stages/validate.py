@@ -7,14 +7,13 @@ from pathlib import Path
 
 import yaml
 
-from salon.data.ingest.worlds import embedded
-from salon.data.ingest.worlds.phrasebook import KnownSources
+from salon.data.ingest.worlds.base import known_sources
 from salon.data.validate.drift import Drift, compare_profiles, profile_data, read_accepted
 from salon.data.validate.frames import MeasuredRows, gather
 from salon.data.validate.results import Verdict, judge
 from salon.errors import DriftError, GateError, SalonError
 from salon.files import read_json, write_json, write_text
-from salon.params import Params, parse_section
+from salon.params import Params, is_world, parse_section
 from salon.paths import SPLITS, Paths
 from salon.report.data_docs import write_data_docs
 from salon.report.validation_summary import append_to, write_summary
@@ -95,11 +94,8 @@ def run_on(
 def _with_source(params: Params, paths: Paths, *, source: str | None, path: Path | None) -> Params:
     raw = yaml.safe_load(paths.params.read_text(encoding="utf-8"))
     chosen = source or params.ingest.source
-    if (
-        path is None
-        and chosen != params.ingest.source
-        and {chosen, params.ingest.source} - set(embedded.NAMES)
-    ):
+    shares_path = chosen == params.ingest.source or (is_world(chosen) and params.ingest.is_world)
+    if path is None and not shares_path:
         raise SalonError(f"--source {chosen} needs --path: ingest.path is that of {params.ingest.source}")
     place = paths.root / params.ingest.path if path is None else path
     raw["ingest"] |= {"source": chosen, "path": str(place.resolve())}
@@ -110,7 +106,7 @@ def _look(params: Params, paths: Paths, *, metadata_only: bool) -> tuple[Measure
     evidence = gather(
         paths.interim,
         ingested=_read_counts(paths),
-        sources=_known_sources(params, paths),
+        sources=known_sources(params.ingest, archive=paths.root / params.ingest.path),
         settings=params.validate_,
         open_pictures=not metadata_only,
     )
@@ -165,13 +161,6 @@ def _conclude(
     if fail_on_drift:
         raise DriftError(message)
     print(f"note: {message}")
-
-
-def _known_sources(params: Params, paths: Paths) -> KnownSources:
-    """Only the embedded sources say how their captions speak; of one's own pictures nothing is known."""
-    if params.ingest.source not in embedded.NAMES:
-        return KnownSources(phrase_books={}, rendered=frozenset())
-    return embedded.known_sources(params.ingest, archive=paths.root / params.ingest.path)
 
 
 def _read_counts(paths: Paths) -> dict[str, int]:

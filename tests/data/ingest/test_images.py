@@ -17,14 +17,14 @@ from salon.data.ingest.images import (
     read_bytes,
 )
 from salon.data.ingest.quarantine import Reason, Rejection
-from salon.params.sources import ImagefolderParams
+from salon.params.sources import CaptionedParams
 
-SETTINGS = ImagefolderParams(image_size=32)
-PAD = ImagefolderParams(image_size=32, fit="pad", background=(0, 0, 255))
+SETTINGS = CaptionedParams(image_size=32)
+PAD = CaptionedParams(image_size=32, fit="pad", background=(0, 0, 255))
 RED = (255, 0, 0)
 
 
-def prepare(data: bytes, extension: str = "", settings: ImagefolderParams = SETTINGS) -> EncodedImage:
+def prepare(data: bytes, extension: str = "", settings: CaptionedParams = SETTINGS) -> EncodedImage:
     found = prepare_picture(data, extension=extension, settings=settings)
     assert isinstance(found, EncodedImage), found
     decoded = Image.open(io.BytesIO(found.data))
@@ -33,7 +33,7 @@ def prepare(data: bytes, extension: str = "", settings: ImagefolderParams = SETT
     return found
 
 
-def refuse(data: bytes, extension: str = "", settings: ImagefolderParams = SETTINGS) -> Reason:
+def refuse(data: bytes, extension: str = "", settings: CaptionedParams = SETTINGS) -> Reason:
     found = prepare_picture(data, extension=extension, settings=settings)
     assert isinstance(found, Rejection)
     assert " at 0x" not in found.detail  # an address would change from run to run
@@ -201,8 +201,8 @@ def test_bombs_are_never_decoded(side):
 
 def test_limits_follow_the_settings():
     data = encoded(paint(3))
-    assert refuse(data, settings=ImagefolderParams(max_pixels=1599)) is Reason.TOO_MANY_PIXELS
-    assert refuse(data, settings=ImagefolderParams(min_side=41)) is Reason.TOO_SMALL
+    assert refuse(data, settings=CaptionedParams(max_pixels=1599)) is Reason.TOO_MANY_PIXELS
+    assert refuse(data, settings=CaptionedParams(min_side=41)) is Reason.TOO_SMALL
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
@@ -247,7 +247,7 @@ def test_mislabelled_pictures():
     assert refuse(data, "dat") is Reason.MISLABELLED
     prepare(data, "jpg")
     prepare(data)  # nothing is claimed
-    prepare(data, "png", ImagefolderParams(allow_mislabelled=True))
+    prepare(data, "png", CaptionedParams(allow_mislabelled=True))
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])

@@ -29,7 +29,7 @@ def rows(ingested_world):
 
 
 def read(tmp_path, *, seed=1, archive=ARCHIVE, **changes):
-    params = write_tiny_params(tmp_path).ingest.scenes.model_copy(update=changes)
+    params = write_tiny_params(tmp_path).ingest.settings.model_copy(update=changes)
     return list(emoji.read_rows(params, archive=archive, seed=seed))
 
 
@@ -61,7 +61,7 @@ def test_measurements_are_those_of_the_bytes(rows):
 
 def test_novel_holds_exactly_the_held_out_combinations(rows, ingested_world):
     params = write_tiny_params(ingested_world)
-    world = emoji.plan_world(params.ingest.scenes, seed=params.seed)
+    world = emoji.plan_world(params.ingest.settings, seed=params.seed)
     assert len(world.held_concept_background) == len(world.held_concept_style) == 2
     pairs = seen_pairs(row["attributes"] for row in rows if row["split"] == "train")
     kinds = Counter()
@@ -161,7 +161,7 @@ def test_second_ingest_writes_the_same_bytes(tiny_world):
 
 def test_no_style_shows_the_drawing_of_another(tmp_path):
     """The archive repeats some drawings under several styles."""
-    params = write_tiny_params(tmp_path).ingest.scenes
+    params = write_tiny_params(tmp_path).ingest.settings
     artwork = emoji.load_artwork(params, ARCHIVE)
     for concept in params.concepts:
         drawings = {artwork[concept, style].rgba.tobytes() for style in params.styles}

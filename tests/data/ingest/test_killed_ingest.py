@@ -18,7 +18,7 @@ from salon.data.ingest.prepare import Preparation
 from salon.data.ingest.sources import imagefolder
 from salon.data.ingest.workers import prepare_source
 from salon.errors import SalonError
-from salon.params.sources import ImagefolderParams
+from salon.params.sources import CaptionedParams
 from salon.paths import Paths
 from salon.stages import ingest
 
@@ -92,10 +92,10 @@ def spy(prepared: list[int], kept: dict[Path, int]):
 def test_changed_source_or_settings_begin_anew(tmp_path, monkeypatch):
     folder, root = tmp_path / "drawings", tmp_path / "ws"
     write_folder(folder, 20)
-    settings = ImagefolderParams()
+    settings = CaptionedParams()
     first = intake.work_folder(root, imagefolder.open_source(settings, path=folder), settings)
     assert intake.work_folder(root, imagefolder.open_source(settings, path=folder), settings) == first
-    padded = ImagefolderParams(fit="pad")
+    padded = CaptionedParams(fit="pad")
     second = intake.work_folder(root, imagefolder.open_source(padded, path=folder), padded)
     assert second != first
     assert not first.exists()  # what nobody will ask for again
@@ -163,9 +163,9 @@ def test_lost_rows_would_be_noticed(tmp_path, monkeypatch):
 def test_progress_tells_rate_and_time_left(tmp_path, capfd):
     folder = tmp_path / "drawings"
     write_folder(folder, 30)
-    source = imagefolder.open_source(ImagefolderParams(), path=folder)
+    source = imagefolder.open_source(CaptionedParams(), path=folder)
     (tmp_path / "work").mkdir()
-    found, number = prepare_source(source, Preparation("imagefolder", ImagefolderParams(), tmp_path / "work"))
+    found, number = prepare_source(source, Preparation("imagefolder", CaptionedParams(), tmp_path / "work"))
     assert (found, number) == (30, 1)
     shown = capfd.readouterr().err
     assert "30/30" in shown

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from salon.data.validate.frames import KnownSources, gather
+from salon.data.ingest.worlds.base import NOTHING_KNOWN
+from salon.data.validate.frames import gather
 from salon.data.validate.results import judge
 from salon.errors import SalonError
 from salon.files import read_json, write_json
@@ -180,7 +181,7 @@ def test_other_sources_are_judged_without_a_phrase_book(world):
     evidence = gather(
         world.paths.interim,
         ingested={"train": 240, "val": 60, "test": 60, "novel": 60},
-        sources=KnownSources(phrase_books={}, rendered=frozenset()),
+        sources=NOTHING_KNOWN,
         settings=params.validate_,
     )
     status = {result.name: result.status for result in judge(evidence, params.validate_).results}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from salon.data.ingest.worlds.phrasebook import KnownSources
+from salon.data.ingest.worlds.base import KnownSources
 from salon.data.splits import novelty_kind, seen_pairs
 from salon.data.validate.duplicates import near_duplicates, shared_pictures
 from salon.data.validate.measure import SampleImage, measure_rows, open_shard, sample_pictures

@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from salon.data.ingest.near_pairs import near_pairs
 from salon.data.ingest.worlds.archive import check_names, read_archive, to_artwork
+from salon.data.ingest.worlds.base import NOTHING_KNOWN, KnownSources
 from salon.data.ingest.worlds.compose import compose_all, rendered_row
 from salon.data.ingest.worlds.scenes import STYLES_RU, Artwork
 from salon.data.schema import Row
@@ -32,17 +33,16 @@ BACKDROP = (208, 208, 208)  # neither white nor black art vanishes on it
 WORD = re.compile(r"\w+")
 
 
+def known_sources(params: EmojiPicturesParams, *, archive: Path) -> KnownSources:
+    return NOTHING_KNOWN  # drawings as they are have no ground truth
+
+
 def count_rows(params: EmojiPicturesParams) -> int:
-    """How many rows `read_rows` will yield, for the progress bar."""
     return sum(params.pictures.values()) * len(params.languages)
 
 
 def read_rows(params: EmojiPicturesParams, *, archive: Path, seed: int) -> Iterator[Row]:
-    """Yield every drawing once per language, split by split, rendered on all cores.
-
-    Raises:
-        SalonError: the archive is missing or unreadable, or has fewer drawings than are asked for.
-    """
+    """Every drawing once per language."""
     records = read_archive(archive)
     check_names(params.styles, {record["style"] for record in records}, where=f"{SECTION}.styles")
     records = [record for record in records if not params.styles or record["style"] in params.styles]
