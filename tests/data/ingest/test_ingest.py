@@ -6,10 +6,11 @@ import os
 from collections import Counter
 from pathlib import Path
 
-import imagehash
+import numpy as np
 import pytest
 from PIL import Image
 
+from salon.data.ingest.images import perceptual_hashes
 from salon.data.ingest.worlds import compose as composing
 from salon.data.ingest.worlds import emoji
 from salon.data.schema import row_id
@@ -56,7 +57,9 @@ def test_measurements_are_those_of_the_bytes(rows):
         assert row["licence"]
         assert row["attribution"]
     for row in rows[::40]:
-        assert row["phash"] == str(imagehash.phash(Image.open(io.BytesIO(row["image"]["bytes"]))))
+        assert [row["phash"]] == perceptual_hashes(
+            [np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))]
+        )
 
 
 def test_novel_holds_exactly_the_held_out_combinations(rows, ingested_world):

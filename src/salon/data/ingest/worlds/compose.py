@@ -6,11 +6,10 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from typing import Any, Protocol
 
-import imagehash
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
+from salon.data.ingest.images import perceptual_hashes
 from salon.data.ingest.worlds.scenes import encode_png
 from salon.data.schema import Row
 
@@ -43,7 +42,7 @@ def rendered_row(
         lang=lang,
         width=width,
         height=height,
-        phash=str(imagehash.phash(Image.fromarray(pixels))),
+        phash=perceptual_hashes([pixels])[0],
         split=split,
         source=source,
         licence=licence,
