@@ -90,7 +90,7 @@ def main() -> None:
         counts = write_shards(folder, rows)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started, busy = time.perf_counter(), -time.process_time()
-        evidence = gather(
+        measured = gather(
             folder,
             ingested={split: counts[split] for split in SPLITS},
             sources=NOTHING_KNOWN,
@@ -98,7 +98,7 @@ def main() -> None:
             open_pictures=False,
         )
         gathered = time.perf_counter()
-        verdict = judge(evidence, SETTINGS)
+        verdict = judge(measured, SETTINGS)
         ended, busy = time.perf_counter(), busy + time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for result in verdict.failures:

@@ -17,6 +17,7 @@ STAGES: dict[str, dict[str, Any]] = {
 
 # Imported, and left out on purpose. Everywhere: what reads settings and files, or only records what was done.
 EVERYWHERE = (
+    "salon.cpus",
     "salon.devices",
     "salon.errors",
     "salon.files",

@@ -4,7 +4,6 @@ The model is bundled and loaded as MLflow does it, and asked as MLflow asks it. 
 out. Every call has another prompt and another seed, so that nothing is answered from memory.
 """
 
-import os
 import shutil
 import statistics
 import tempfile
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from salon.cpus import count_cpus
 from salon.files import read_json, write_json
 from salon.inference.bundle import write_bundle
 from salon.paths import Paths
@@ -118,6 +118,5 @@ class LatencyMeter:
 
 def describe_machine() -> dict[str, str | int]:
     """What the seconds were measured on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     device = f"cuda: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "cpu"
-    return {"device": device, "cpu_cores": cores}
+    return {"device": device, "cpu_cores": count_cpus()}

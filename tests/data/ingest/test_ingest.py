@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from salon.data.ingest.images import perceptual_hashes
-from salon.data.ingest.worlds import compose as composing
-from salon.data.ingest.worlds import emoji
+from salon.data.ingest.worlds import compose, emoji
 from salon.data.schema import row_id
 from salon.data.shards import read_tables
 from salon.data.splits import novelty_kind, seen_pairs
@@ -103,7 +102,7 @@ def test_rows_depend_on_the_seed_and_on_nothing_else(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the number of workers follows the CPU set")
 def test_rows_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):
-    monkeypatch.setattr(composing, "CHUNK", 7)  # many tasks, so that workers really share them
+    monkeypatch.setattr(compose, "CHUNK", 7)  # many tasks, so that workers really share them
     allowed = os.sched_getaffinity(0)
     if len(allowed) < 2:
         pytest.skip("one CPU only")

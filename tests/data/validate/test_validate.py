@@ -192,13 +192,13 @@ def test_page_shows_every_check_and_its_meaning(world):
 def test_other_sources_are_judged_without_a_phrase_book(world):
     """What the checks know of a source is handed in: none of it is built in."""
     params = write_tiny_params(world.root)
-    evidence = gather(
+    measured = gather(
         world.paths.interim,
         ingested={"train": 240, "val": 60, "test": 60, "novel": 60},
         sources=NOTHING_KNOWN,
         settings=params.validate_,
     )
-    status = {result.name: result.status for result in judge(evidence, params.validate_).results}
+    status = {result.name: result.status for result in judge(measured, params.validate_).results}
     assert status["captions_match_attributes"] == "not applicable"
     assert status["no_near_duplicates"] == "failed"  # scenes do look alike: hence the exemption
 

@@ -75,15 +75,15 @@ def gather(
                 columns.setdefault(name, []).extend(values)
             if open_pictures:
                 pictures += sample_pictures(table, facts, seen=Counter(picture.split for picture in pictures))
-    evidence = MeasuredRows(
+    measured = MeasuredRows(
         shards=_frame(shards), splits=_frame([]), rows=_frame([]), balance=_frame([]), pictures=pictures
     )
-    if evidence.shards[["unreadable", "schema_difference"]].isna().all(axis=None):
+    if measured.shards[["unreadable", "schema_difference"]].isna().all(axis=None):
         rows = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
-        evidence.rows = rows
-        evidence.data_sha256 = _digest(rows)
+        measured.rows = rows
+        measured.data_sha256 = _digest(rows)
         held = {split: int((rows["shard_split"] == split).sum()) for split in SPLITS}
-        evidence.splits = _frame(
+        measured.splits = _frame(
             [
                 {
                     "split": split,
@@ -93,11 +93,11 @@ def gather(
                 for split in SPLITS
             ]
         )
-        _find_crossings(evidence, sources=sources, settings=settings)
-        _find_combinations(evidence)
-        _find_disagreements(evidence, sources=sources, settings=settings)
-        _count_attributes(evidence)
-    return evidence
+        _find_crossings(measured, sources=sources, settings=settings)
+        _find_combinations(measured)
+        _find_disagreements(measured, sources=sources, settings=settings)
+        _count_attributes(measured)
+    return measured
 
 
 def _split_order(path: Path) -> tuple[int, str]:
@@ -135,24 +135,24 @@ def _lines(rows: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
     return zip(*(rows[column].tolist() for column in columns), strict=True)
 
 
-def _derive(evidence: MeasuredRows, name: str, problems: Mapping[int, str], *, asked: Iterable[int]) -> None:
+def _derive(measured: MeasuredRows, name: str, problems: Mapping[int, str], *, asked: Iterable[int]) -> None:
     """Add the column `name`: a problem in words, empty, or null for a row that is not `asked`."""
-    values: list[str | None] = [None] * len(evidence.rows)
+    values: list[str | None] = [None] * len(measured.rows)
     for row in asked:
         values[row] = problems.get(row, "")
-    evidence.rows[name] = pd.Series(values, dtype=object)
+    measured.rows[name] = pd.Series(values, dtype=object)
 
 
-def _find_crossings(evidence: MeasuredRows, *, sources: KnownSources, settings: ValidateParams) -> None:
+def _find_crossings(measured: MeasuredRows, *, sources: KnownSources, settings: ValidateParams) -> None:
     """No picture, and no photograph much like it, may stand in two splits."""
-    rows = evidence.rows
+    rows = measured.rows
     has_bytes = np.flatnonzero(rows["picture"].astype(bool)).tolist()
     held = rows.loc[has_bytes]
     twins = shared_pictures(held["picture"].tolist(), held["split"].tolist())
     leaks = {
         has_bytes[row]: f"the same picture as {_place(rows, has_bytes[twin])}" for row, twin in twins.items()
     }
-    _derive(evidence, "leak", leaks, asked=has_bytes)
+    _derive(measured, "leak", leaks, asked=has_bytes)
 
     photographs = rows.index[
         ~rows["source"].isin(list(sources.rendered))
@@ -168,7 +168,7 @@ def _find_crossings(evidence: MeasuredRows, *, sources: KnownSources, settings: 
         photographs[row]: f"differs in {bits} of 64 bits from {_place(rows, photographs[other])}"
         for row, (other, bits) in near.items()
     }
-    _derive(evidence, "near_duplicate", problems, asked=photographs)
+    _derive(measured, "near_duplicate", problems, asked=photographs)
 
 
 def _place(rows: pd.DataFrame, row: int) -> str:
@@ -176,9 +176,9 @@ def _place(rows: pd.DataFrame, row: int) -> str:
     return f"id {line['id']} of split {line['split']} ({line['shard']} row {line['row']})"
 
 
-def _find_combinations(evidence: MeasuredRows) -> None:
+def _find_combinations(measured: MeasuredRows) -> None:
     """Which pairs of attribute values, and which values, of the held-out rows training lacks."""
-    lines = enumerate(_lines(evidence.rows, "split", "attributes"))
+    lines = enumerate(_lines(measured.rows, "split", "attributes"))
     described = {row: (split, attributes) for row, (split, attributes) in lines if attributes}
     training = {
         tuple(sorted(attributes.items())) for split, attributes in described.values() if split == "train"
@@ -192,20 +192,20 @@ def _find_combinations(evidence: MeasuredRows) -> None:
         for row, attributes in held_out.items()
         if not attributes.items() <= parts
     }
-    _derive(evidence, "novelty", {row: kind for row, kind in kinds.items() if kind}, asked=held_out)
-    _derive(evidence, "unknown_parts", strange, asked=held_out)
+    _derive(measured, "novelty", {row: kind for row, kind in kinds.items() if kind}, asked=held_out)
+    _derive(measured, "unknown_parts", strange, asked=held_out)
     novel = [
         kind for row, kind in kinds.items() if kind and described[row][0] == "novel" and row not in strange
     ]
-    evidence.novel_kinds = dict(sorted(Counter(novel).items()))
+    measured.novel_kinds = dict(sorted(Counter(novel).items()))
 
 
-def _find_disagreements(evidence: MeasuredRows, *, sources: KnownSources, settings: ValidateParams) -> None:
+def _find_disagreements(measured: MeasuredRows, *, sources: KnownSources, settings: ValidateParams) -> None:
     """Captions that do not say what their row claims, where the source knows how its captions speak."""
     problems: dict[int, str] = {}
     asked: list[int] = []
     known: dict[tuple[str, str, str, str], str | None] = {}  # few captions, many rows
-    lines = _lines(evidence.rows, "source", "caption", "lang", "attributes")
+    lines = _lines(measured.rows, "source", "caption", "lang", "attributes")
     for row, (source, caption, lang, attributes) in enumerate(lines):
         book = sources.phrase_books.get(source)
         if book is None or not (caption or "").strip() or lang not in settings.languages:
@@ -216,18 +216,18 @@ def _find_disagreements(evidence: MeasuredRows, *, sources: KnownSources, settin
             known[key] = book.disagreement(caption, lang=lang, attributes=attributes or {})
         if (problem := known[key]) is not None:
             problems[row] = problem
-    _derive(evidence, "disagreement", problems, asked=asked)
+    _derive(measured, "disagreement", problems, asked=asked)
 
 
-def _count_attributes(evidence: MeasuredRows) -> None:
+def _count_attributes(measured: MeasuredRows) -> None:
     counts: dict[str, Counter[str]] = {}
-    training = evidence.rows.loc[evidence.rows["split"] == "train", "attributes"]
+    training = measured.rows.loc[measured.rows["split"] == "train", "attributes"]
     for attributes in training:
         for attribute, value in (attributes or {}).items():
             counts.setdefault(attribute, Counter())[value] += 1
-    evidence.counts = {name: dict(sorted(values.items())) for name, values in counts.items()}
+    measured.counts = {name: dict(sorted(values.items())) for name, values in counts.items()}
     lines = []
-    for attribute, values in evidence.counts.items():
+    for attribute, values in measured.counts.items():
         most, least = max(values, key=lambda v: values[v]), min(values, key=lambda v: values[v])
         lines.append(
             {
@@ -237,4 +237,4 @@ def _count_attributes(evidence: MeasuredRows) -> None:
                 "imbalance": round(values[most] / values[least], 4),
             }
         )
-    evidence.balance = _frame(lines)
+    measured.balance = _frame(lines)

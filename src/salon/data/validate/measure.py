@@ -76,15 +76,15 @@ def measure_rows(table: pa.Table, shard: str, *, largest_side: int) -> dict[str,
     if "image" not in table.column_names:
         return facts | _believed(facts)
     cells = table["image"].to_pylist()
-    measured = [_decode(cell, largest_side=largest_side) for cell in cells]
+    found = [_decode(cell, largest_side=largest_side) for cell in cells]
     for column in fields(_Decoded):
-        facts[column.name] = [getattr(decoded, column.name) for decoded in measured]
+        facts[column.name] = [getattr(decoded, column.name) for decoded in found]
     facts["real_id"] = [
         # without a picture or a caption the id is not the news
         row_id(cell["bytes"], caption, lang)
         if decoded.real_sha256 and (caption or "").strip() and lang
         else None
-        for cell, decoded, caption, lang in zip(cells, measured, facts["caption"], facts["lang"], strict=True)
+        for cell, decoded, caption, lang in zip(cells, found, facts["caption"], facts["lang"], strict=True)
     ]
     return facts
 

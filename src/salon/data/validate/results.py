@@ -37,7 +37,7 @@ class Verdict:
     """All results, and what the data look like."""
 
     results: list[Result]
-    evidence: MeasuredRows
+    measured: MeasuredRows
     settings: ValidateParams
 
     @property
@@ -50,12 +50,12 @@ class Verdict:
 
     def report(self) -> dict[str, Any]:
         """Free of times, so that equal data give equal bytes."""
-        evidence = self.evidence
+        measured = self.measured
         return {
             "verdict": "passed" if self.passed else "failed",
-            "data_sha256": evidence.data_sha256,
+            "data_sha256": measured.data_sha256,
             "checks": [vars(result) for result in self.results],
-            "observed": summarise(evidence),
+            "observed": summarise(measured),
             "thresholds": self.settings.model_dump(mode="json"),
         }
 
@@ -74,7 +74,7 @@ class Verdict:
         return "\n".join([head, *lines])
 
 
-def judge(evidence: MeasuredRows, settings: ValidateParams) -> Verdict:
+def judge(measured: MeasuredRows, settings: ValidateParams) -> Verdict:
     """Ask every expectation of the frames."""
     asked = checks(settings)
     outcomes: dict[str, _Outcome] = {}
@@ -83,18 +83,18 @@ def judge(evidence: MeasuredRows, settings: ValidateParams) -> Verdict:
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     for frame in ("shards", "splits", "balance", "rows"):
         of_frame = [check for check in asked if check.frame == frame]
-        if len(getattr(evidence, frame)):
-            outcomes |= _ask(context, getattr(evidence, frame), asked=of_frame, name=frame)
+        if len(getattr(measured, frame)):
+            outcomes |= _ask(context, getattr(measured, frame), asked=of_frame, name=frame)
     return Verdict(
-        [_result(check, evidence, outcomes.get(check.name, _Outcome())) for check in asked],
-        evidence,
+        [_result(check, measured, outcomes.get(check.name, _Outcome())) for check in asked],
+        measured,
         settings,
     )
 
 
-def summarise(evidence: MeasuredRows) -> dict[str, Any]:
+def summarise(measured: MeasuredRows) -> dict[str, Any]:
     """What the rows look like: counts and ranges."""
-    rows = evidence.rows
+    rows = measured.rows
     if rows.empty:
         return {}
 
@@ -106,7 +106,7 @@ def summarise(evidence: MeasuredRows) -> dict[str, Any]:
         return {str(value): int(count) for value, count in rows[column].value_counts().items()}
 
     return {
-        "rows": dict(zip(evidence.splits["split"], evidence.splits["rows"], strict=True)),
+        "rows": dict(zip(measured.splits["split"], measured.splits["rows"], strict=True)),
         "languages": counted("lang"),
         "sources": counted("source"),
         "licences": counted("licence"),
@@ -115,10 +115,10 @@ def summarise(evidence: MeasuredRows) -> dict[str, Any]:
         "height": spread(rows["height"]),
         "distinct_captions": int(rows["caption"].nunique()),
         "distinct_pictures": int(rows["picture"].nunique()),
-        "novel_kinds": evidence.novel_kinds,
-        "training_attributes": evidence.counts,
-        "imbalance": dict(zip(evidence.balance["attribute"], evidence.balance["imbalance"], strict=True))
-        if len(evidence.balance)
+        "novel_kinds": measured.novel_kinds,
+        "training_attributes": measured.counts,
+        "imbalance": dict(zip(measured.balance["attribute"], measured.balance["imbalance"], strict=True))
+        if len(measured.balance)
         else {},
     }
 
@@ -172,12 +172,12 @@ def _columns(asked: list[Check]) -> set[str]:
     }
 
 
-def _result(check: Check, evidence: MeasuredRows, outcome: _Outcome) -> Result:
-    frame: pd.DataFrame = getattr(evidence, check.frame)
+def _result(check: Check, measured: MeasuredRows, outcome: _Outcome) -> Result:
+    frame: pd.DataFrame = getattr(measured, check.frame)
     lines = sorted(outcome.failing)
     if lines:
         status = "failed"
-    elif evidence.data_sha256 is None and check.frame != "shards":
+    elif measured.data_sha256 is None and check.frame != "shards":
         status = "not run"
     else:
         status = "passed" if outcome.checked else "not applicable"
