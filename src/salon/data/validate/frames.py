@@ -114,13 +114,12 @@ def _digest(rows: pd.DataFrame) -> str:
     digest = hashlib.sha256()
     # the JSON of the line, put together from parts of which few are different or any needs escaping
     described: dict[tuple[tuple[str, str], ...] | None, str] = {}
-    for split, identity, sha256, picture, attributes in _lines(
-        rows, "split", "id", "real_sha256", "picture", "attributes"
-    ):
+    content = "real_sha256" if rows["image_problem"].notna().any() else "picture"  # nothing was opened
+    for split, identity, sha256, attributes in _lines(rows, "split", "id", content, "attributes"):
         key = None if attributes is None else tuple(attributes.items())
         if key not in described:
             described[key] = json.dumps(attributes, sort_keys=True)
-        quoted = ", ".join(map(_quoted, (split, identity, sha256 or picture or None)))
+        quoted = ", ".join(map(_quoted, (split, identity, sha256 or None)))
         digest.update(f"[{quoted}, {described[key]}]\n".encode())
     return digest.hexdigest()
 
