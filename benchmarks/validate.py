@@ -20,12 +20,13 @@ from salon.data.ingest.worlds.base import NOTHING_KNOWN
 from salon.data.schema import STORED_SCHEMA
 from salon.data.validate.frames import gather
 from salon.data.validate.results import judge
-from salon.params import ValidateParams
+from salon.params import load_params
 from salon.paths import SPLITS
 
 SHARES = {"train": 0.96, "val": 0.01, "test": 0.02, "novel": 0.01}
 ROWS_PER_SHARD = 100_000
-SETTINGS = ValidateParams(max_attribute_imbalance=10)
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+SETTINGS = load_params(PARAMS).validate_.model_copy(update={"max_attribute_imbalance": 10})
 VALUES = {"concept": 200, "style": 20, "background": 20}
 
 

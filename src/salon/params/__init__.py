@@ -34,9 +34,9 @@ _SourceSections: Any = create_model(
 class IngestParams(_SourceSections):
     """Captions and pictures in, Parquet shards of one schema out; a section for each of `SOURCES`."""
 
-    source: Literal[*SOURCES] = "emoji"  # type: ignore[valid-type]
+    source: Literal[*SOURCES]  # type: ignore[valid-type]
     """Which source to read; its settings are in the section of its name."""
-    path: str = "data/raw/emoji64.parquet"
+    path: str
     """The file or folder that the source reads; `dvc repro` ingests again when its content changes.
     Of `emoji`, `emoji_pairs` and `emoji_pictures` the artwork: one 64x64 RGBA picture a row, with captions,
     style and licence."""
@@ -65,37 +65,37 @@ class IngestParams(_SourceSections):
 class DriftParams(Section):
     """How far data may be from those last accepted (`data/accepted.json`)."""
 
-    max_lost: Fraction = 0.0
+    max_lost: Fraction
     """Share of the accepted attribute values (without attributes: frequent words) that may be gone."""
-    max_new: Fraction = 0.05
+    max_new: Fraction
     """New attribute values (without attributes: frequent words) as a share of the accepted ones."""
-    max_length_distance: Fraction = 0.1
+    max_length_distance: Fraction
     """Largest difference between the cumulative distributions of caption lengths."""
-    max_language_shift: Fraction = 0.05
+    max_language_shift: Fraction
     """Largest change of a language's share."""
-    max_repeated_increase: Fraction = 0.02
+    max_repeated_increase: Fraction
     """Rise of the share of rows whose picture another row shows too."""
-    max_row_loss: Fraction = 0.1
+    max_row_loss: Fraction
     """Largest share of a split's rows that may be gone."""
 
 
 class ValidateParams(Section):
     """Thresholds of the Great Expectations suite."""
 
-    caption_length: IntRange = (3, 200)
+    caption_length: IntRange
     """Shortest and longest caption allowed, in characters."""
-    languages: list[str] = Field(["en", "ru"], min_length=1)
+    languages: list[str] = Field(min_length=1)
     """BCP-47 tags that may occur."""
-    image_side: IntRange = (16, 1024)
+    image_side: IntRange
     """Smallest and largest width or height allowed, in pixels."""
-    max_attribute_imbalance: float = Field(2.0, ge=1)
+    max_attribute_imbalance: float = Field(ge=1)
     """Most frequent value of an attribute over its least frequent one, in the training split."""
-    min_rows: int = Field(100, ge=1)
+    min_rows: int = Field(ge=1)
     """Fewest rows allowed in each split."""
-    phash_distance: int = Field(4, ge=0, le=64)
+    phash_distance: int = Field(ge=0, le=64)
     """Pictures of two splits whose perceptual hashes differ by fewer bits are near-duplicates.
     Not applied to rendered scenes, which differ by design only in position, size and rotation."""
-    drift: DriftParams = DriftParams()
+    drift: DriftParams
 
 
 class RetrieverParams(Section):
