@@ -2,7 +2,7 @@
 
 An imagefolder of small drawings with `metadata.jsonl` becomes Parquet with embedded bytes, once by
 `datasets` (load_dataset, embed, to_parquet) and once by us, who also decode every picture, hash pixels and
-looks, find duplicates and deal the splits. Each in a process of its own, in turns; peak memory is that of
+looks, find duplicates and assign the splits. Each in a process of its own, in turns; peak memory is that of
 all its processes together.
 
     python benchmarks/ingest.py --pictures 100000 --repeats 2

@@ -17,7 +17,6 @@ from typing import Any
 import before_torch  # noqa: F401
 import yaml
 
-from salon.data.ingest.worlds import embedded
 from salon.files import read_json
 from salon.params import load_params
 from salon.params.profiles import lay_over
@@ -56,7 +55,7 @@ def run_profile(name: str, folder: Path) -> None:
     paths.codec("pixels").mkdir(parents=True)
     (paths.codec("pixels") / "config.json").write_bytes(pixels.read_bytes())
     params = load_params(paths.params)
-    assert params.ingest.source in embedded.NAMES
+    assert params.ingest.is_world
     stages: dict[str, Callable[[], None]] = {
         "ingest": partial(ingest.run, params, paths),
         "validate": partial(validate.run, params, paths),

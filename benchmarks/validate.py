@@ -16,15 +16,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from salon.data.ingest.worlds.base import NOTHING_KNOWN
 from salon.data.schema import STORED_SCHEMA
-from salon.data.validate.frames import KnownSources, gather
+from salon.data.validate.frames import gather
 from salon.data.validate.results import judge
-from salon.params import ValidateParams
+from salon.params import load_params
 from salon.paths import SPLITS
 
 SHARES = {"train": 0.96, "val": 0.01, "test": 0.02, "novel": 0.01}
 ROWS_PER_SHARD = 100_000
-SETTINGS = ValidateParams(max_attribute_imbalance=10)
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+SETTINGS = load_params(PARAMS).validate_.model_copy(update={"max_attribute_imbalance": 10})
 VALUES = {"concept": 200, "style": 20, "background": 20}
 
 
@@ -89,15 +91,15 @@ def main() -> None:
         counts = write_shards(folder, rows)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started, busy = time.perf_counter(), -time.process_time()
-        evidence = gather(
+        measured = gather(
             folder,
             ingested={split: counts[split] for split in SPLITS},
-            sources=KnownSources({}, frozenset()),
+            sources=NOTHING_KNOWN,
             settings=SETTINGS,
             open_pictures=False,
         )
         gathered = time.perf_counter()
-        verdict = judge(evidence, SETTINGS)
+        verdict = judge(measured, SETTINGS)
         ended, busy = time.perf_counter(), busy + time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for result in verdict.failures:

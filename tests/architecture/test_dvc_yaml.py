@@ -17,6 +17,7 @@ STAGES: dict[str, dict[str, Any]] = {
 
 # Imported, and left out on purpose. Everywhere: what reads settings and files, or only records what was done.
 EVERYWHERE = (
+    "salon.cpus",
     "salon.devices",
     "salon.errors",
     "salon.files",
@@ -55,9 +56,12 @@ LEFT_OUT = {
         "salon.stages.evaluate",
     ),
 }
-# A family is imported by its name.
+# A family, or a source, is imported by its name.
 BY_NAME = {
-    "salon.methods.base": {f"salon.methods.{path.stem}" for path in (PACKAGE / "methods").glob("*.py")}
+    f"salon.{room}.base": {
+        f"salon.{room}.{path.stem}" for path in PACKAGE.joinpath(*room.split(".")).glob("*.py")
+    }
+    for room in ("methods", "data.ingest.sources", "data.ingest.worlds")
 }
 
 

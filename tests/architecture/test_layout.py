@@ -46,6 +46,7 @@ LEVELS = (
     "images",
     "seeding",
     "paths",
+    "cpus",
     "errors",
 )
 LEVEL = {name: number for number, name in enumerate(LEVELS)}

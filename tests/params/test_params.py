@@ -8,6 +8,7 @@ import yaml
 
 from salon.errors import SalonError
 from salon.params import load_params
+from salon.params.sources import SOURCES, is_world
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -23,7 +24,7 @@ def load_changed(tmp_path: Path, change) -> None:
 def test_default_file_is_valid():
     params = load_params(REPOSITORY / "params.yaml")
     assert params.validate_.languages == ["en", "ru"]
-    assert set(params.ingest.scenes.pictures) == {"train", "val", "test", "novel"}
+    assert set(params.ingest.settings.pictures) == {"train", "val", "test", "novel"}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,6 @@ def test_missing_file_is_said_to_be_missing(tmp_path):
         load_params(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize("source", ["imagefolder", "coco", "webdataset", "parquet", "hub"])
+@pytest.mark.parametrize("source", [source for source in SOURCES if not is_world(source)])
 def test_only_the_chosen_source_needs_a_section(tmp_path, source):
     load_changed(tmp_path, lambda raw: raw.update(ingest={"source": source, "path": "data/raw/mine"}))

@@ -122,12 +122,11 @@ def test_check_data_tells_the_job_what_is_wrong(clone: Paths, tmp_path: Path) ->
 
 
 def profile_of(clone: Paths) -> dict[str, Any]:
+    from salon.data.ingest.worlds.base import NOTHING_KNOWN
     from salon.data.validate.drift import profile_data
-    from salon.data.validate.frames import KnownSources, gather
+    from salon.data.validate.frames import gather
     from salon.params import load_params
 
     counts = read_json(clone.ingest_report)["splits"]
     settings = load_params(clone.params).validate_
-    return profile_data(
-        gather(clone.interim, ingested=counts, sources=KnownSources({}, frozenset()), settings=settings)
-    )
+    return profile_data(gather(clone.interim, ingested=counts, sources=NOTHING_KNOWN, settings=settings))

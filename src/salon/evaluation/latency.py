@@ -4,7 +4,6 @@ The model is bundled and loaded as MLflow does it, and asked as MLflow asks it. 
 out. Every call has another prompt and another seed, so that nothing is answered from memory.
 """
 
-import os
 import shutil
 import statistics
 import tempfile
@@ -14,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from salon.cpus import count_cpus
 from salon.devices import device_name, inference_device
 from salon.files import read_json, write_json
 from salon.inference.bundle import write_bundle
@@ -117,7 +117,6 @@ class LatencyMeter:
 
 def describe_machine() -> dict[str, str | int]:
     """What the seconds were measured on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     device = inference_device()
     name = f"cuda: {device_name(device)}" if device.type == "cuda" else "cpu"
-    return {"device": name, "cpu_cores": cores}
+    return {"device": name, "cpu_cores": count_cpus()}

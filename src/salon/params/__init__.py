@@ -8,44 +8,33 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from salon.errors import SalonError
 from salon.params.section import Fraction, IntRange, Section, parse_section
 from salon.params.serve import ServeParams
-from salon.params.sources import (
-    CaptionedParams,
-    CocoParams,
-    HubParams,
-    ImagefolderParams,
-    ParquetParams,
-    WebdatasetParams,
+from salon.params.sources import SOURCES, is_world
+from salon.params.training import BudgetParams, ClipParams, RegisterParams, ScorerParams, TrainingParams
+
+
+def _section_field(settings: type[Section]) -> Any:
+    """A section whose every key has a default may be left out; another one stands there when it is chosen."""
+    if any(field.is_required() for field in settings.model_fields.values()):
+        return (settings | None, None)
+    return (settings, settings())
+
+
+_SourceSections: Any = create_model(
+    "_SourceSections", __base__=Section, **{name: _section_field(SOURCES[name]) for name in SOURCES}
 )
-from salon.params.training import (
-    BudgetParams,
-    ClipParams,
-    RegisterParams,
-    ScorerParams,
-    TrainingParams,
-)
-from salon.params.worlds import EmojiPairsParams, EmojiParams, EmojiPicturesParams
 
 
-class IngestParams(Section):
-    """Captions and pictures in, Parquet shards of one schema out."""
+class IngestParams(_SourceSections):
+    """Captions and pictures in, Parquet shards of one schema out; a section for each of `SOURCES`."""
 
-    source: Literal[
-        "emoji",
-        "emoji_pairs",
-        "emoji_pictures",
-        "imagefolder",
-        "coco",
-        "webdataset",
-        "parquet",
-        "hub",
-    ] = "emoji"
+    source: Literal[*SOURCES]  # type: ignore[valid-type]
     """Which source to read; its settings are in the section of its name."""
-    path: str = "data/raw/emoji64.parquet"
+    path: str
     """The file or folder that the source reads; `dvc repro` ingests again when its content changes.
     Of `emoji`, `emoji_pairs` and `emoji_pictures` the artwork: one 64x64 RGBA picture a row, with captions,
     style and licence."""
@@ -53,43 +42,20 @@ class IngestParams(Section):
     """Fail when more than this share of the rows found cannot be used."""
     rows_per_shard: int = Field(4096, gt=0)
     """Rows per Parquet file."""
-    emoji: EmojiParams | None = None
-    emoji_pairs: EmojiPairsParams | None = None
-    emoji_pictures: EmojiPicturesParams | None = None
-    imagefolder: ImagefolderParams = ImagefolderParams()
-    coco: CocoParams = CocoParams()
-    webdataset: WebdatasetParams = WebdatasetParams()
-    parquet: ParquetParams = ParquetParams()
-    hub: HubParams = HubParams()
 
     @property
-    def scenes(self) -> EmojiParams:
-        """The settings of the embedded default source, which are there when it is chosen."""
-        assert self.emoji is not None
-        return self.emoji
+    def settings(self) -> Any:
+        """The section of the chosen source."""
+        return getattr(self, self.source)
 
     @property
-    def pairs(self) -> EmojiPairsParams:
-        """The settings of the embedded source of two things, which are there when it is chosen."""
-        assert self.emoji_pairs is not None
-        return self.emoji_pairs
-
-    @property
-    def drawings(self) -> EmojiPicturesParams:
-        """The settings of the embedded source of single drawings, which are there when it is chosen."""
-        assert self.emoji_pictures is not None
-        return self.emoji_pictures
-
-    @property
-    def captioned(self) -> CaptionedParams:
-        """The settings of the chosen source of one's own pictures."""
-        section = getattr(self, self.source)
-        assert isinstance(section, CaptionedParams)
-        return section
+    def is_world(self) -> bool:
+        """Whether the chosen source is a rendered world, and not somebody's own pictures."""
+        return is_world(self.source)
 
     @model_validator(mode="after")
-    def _embedded_world_is_described(self) -> "IngestParams":
-        if getattr(self, self.source) is None:
+    def _chosen_source_is_described(self) -> "IngestParams":
+        if self.settings is None:
             raise ValueError(f"source {self.source} needs a section {self.source}")
         return self
 
@@ -97,37 +63,37 @@ class IngestParams(Section):
 class DriftParams(Section):
     """How far data may be from those last accepted (`data/accepted.json`)."""
 
-    max_lost: Fraction = 0.0
+    max_lost: Fraction
     """Share of the accepted attribute values (without attributes: frequent words) that may be gone."""
-    max_new: Fraction = 0.05
+    max_new: Fraction
     """New attribute values (without attributes: frequent words) as a share of the accepted ones."""
-    max_length_distance: Fraction = 0.1
+    max_length_distance: Fraction
     """Largest difference between the cumulative distributions of caption lengths."""
-    max_language_shift: Fraction = 0.05
+    max_language_shift: Fraction
     """Largest change of a language's share."""
-    max_repeated_increase: Fraction = 0.02
+    max_repeated_increase: Fraction
     """Rise of the share of rows whose picture another row shows too."""
-    max_row_loss: Fraction = 0.1
+    max_row_loss: Fraction
     """Largest share of a split's rows that may be gone."""
 
 
 class ValidateParams(Section):
     """Thresholds of the Great Expectations suite."""
 
-    caption_length: IntRange = (3, 200)
+    caption_length: IntRange
     """Shortest and longest caption allowed, in characters."""
-    languages: list[str] = Field(["en", "ru"], min_length=1)
+    languages: list[str] = Field(min_length=1)
     """BCP-47 tags that may occur."""
-    image_side: IntRange = (16, 1024)
+    image_side: IntRange
     """Smallest and largest width or height allowed, in pixels."""
-    max_attribute_imbalance: float = Field(2.0, ge=1)
+    max_attribute_imbalance: float = Field(ge=1)
     """Most frequent value of an attribute over its least frequent one, in the training split."""
-    min_rows: int = Field(100, ge=1)
+    min_rows: int = Field(ge=1)
     """Fewest rows allowed in each split."""
-    phash_distance: int = Field(4, ge=0, le=64)
+    phash_distance: int = Field(ge=0, le=64)
     """Pictures of two splits whose perceptual hashes differ by fewer bits are near-duplicates.
     Not applied to rendered scenes, which differ by design only in position, size and rotation."""
-    drift: DriftParams = DriftParams()
+    drift: DriftParams
 
 
 class DialParams(Section):

@@ -1,4 +1,4 @@
-"""Settings of the sources that read captions and pictures of one's own.
+"""All sources, by name, and the settings of those that read captions and pictures of one's own.
 
 They stand apart from `salon.params` because they are many, and outside `salon.data` because that imports
 them.
@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from salon.params.section import Fraction, IntRange, Section
+from salon.params.worlds import EmojiPairsParams, EmojiParams, EmojiPicturesParams
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 
@@ -84,10 +85,6 @@ class CaptionedParams(Section):
     """Pictures whose perceptual hashes differ in fewer of 64 bits stay in one split."""
 
 
-class ImagefolderParams(CaptionedParams):
-    """Pictures with `metadata.jsonl` or `metadata.csv`, or a caption file `.txt` beside each picture."""
-
-
 class CocoParams(CaptionedParams):
     """`captions_*.json` with a folder of pictures."""
 
@@ -96,14 +93,6 @@ class CocoParams(CaptionedParams):
     images: str | None = None
     """Folder of the pictures below `ingest.path`; unset: `train2017` for `captions_train2017.json`, if
     there is one, else `images`, else `ingest.path` itself."""
-
-
-class WebdatasetParams(CaptionedParams):
-    """Tar shards, as img2dataset writes them."""
-
-
-class ParquetParams(CaptionedParams):
-    """Parquet files whose rows hold pictures."""
 
 
 class HubParams(CaptionedParams):
@@ -115,3 +104,25 @@ class HubParams(CaptionedParams):
     """Which of the dataset's configurations; unset: the default one."""
     revision: str | None = None
     """Commit, branch or tag on the hub. Name a commit: DVC does not see that a branch moved on."""
+
+
+SOURCES: dict[str, type[Section]] = {
+    "emoji": EmojiParams,
+    "emoji_pairs": EmojiPairsParams,
+    "emoji_pictures": EmojiPicturesParams,
+    "imagefolder": CaptionedParams,
+    "coco": CocoParams,
+    "webdataset": CaptionedParams,
+    "parquet": CaptionedParams,
+    "hub": HubParams,
+}
+"""What `ingest.source` may say -> the settings in the section of this name.
+
+A row and a module of its name is all that a source is: in `salon.data.ingest.sources` where the settings are
+`CaptionedParams`, those of one's own pictures, else in `salon.data.ingest.worlds`.
+"""
+
+
+def is_world(source: str) -> bool:
+    """Whether the source is a rendered world, and not somebody's own pictures."""
+    return not issubclass(SOURCES.get(source, CaptionedParams), CaptionedParams)

@@ -19,7 +19,7 @@ def render_data_docs(verdict: Verdict) -> str:
     """The page as HTML. Captions and ids are the users' text: everything is escaped."""
     environment = page_environment("salon.report")
     pictures: dict[str, list[dict[str, str]]] = {}
-    for picture in verdict.evidence.pictures:
+    for picture in verdict.measured.pictures:
         pictures.setdefault(picture.split, []).append(_inline(picture))
     report: dict[str, Any] = verdict.report()
     return environment.get_template("data_docs.html").render(

@@ -1,16 +1,15 @@
 """Captions and pictures in, Parquet shards of one schema out."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from salon.data.ingest.prepare import Preparation
-from salon.data.ingest.sources import coco, hub, imagefolder, parquet, webdataset
-from salon.data.ingest.sources.base import Source
+from salon.data.ingest.sources.base import open_source
 from salon.data.ingest.workers import prepare_source, work_folder
+from salon.data.ingest.worlds.base import count_rows, read_rows
 from salon.data.ingest.write import write_shards
 from salon.data.shards import ShardWriter
 from salon.errors import GateError, SalonError
@@ -18,13 +17,6 @@ from salon.files import write_json
 from salon.params import Params
 from salon.paths import Paths
 
-OPEN: dict[str, Callable[..., Source]] = {
-    "imagefolder": imagefolder.open_source,
-    "coco": coco.open_source,
-    "webdataset": webdataset.open_source,
-    "parquet": parquet.open_source,
-    "hub": hub.open_source,
-}
 REASONS_NAMED = 3
 
 
@@ -37,7 +29,7 @@ def run(params: Params, paths: Paths) -> None:
     """
     settings = params.ingest
     with ShardWriter(paths.interim, rows_per_shard=settings.rows_per_shard) as writer:
-        found = (_read if settings.source in OPEN else _compose)(params, paths, writer)
+        found = (_render if settings.is_world else _read)(params, paths, writer)
         ingested = sum(writer.counts.values())
         if ingested + writer.quarantined != found:
             raise SalonError(
@@ -69,14 +61,12 @@ def run(params: Params, paths: Paths) -> None:
     )
 
 
-def _compose(params: Params, paths: Paths, writer: ShardWriter) -> int:
+def _render(params: Params, paths: Paths, writer: ShardWriter) -> int:
     """Render an embedded world."""
-    from salon.data.ingest.worlds import embedded  # takes as long to import as a thousand pictures to read
-
     settings = params.ingest
-    rows = embedded.read_rows(settings, archive=paths.root / settings.path, seed=params.seed)
+    rows = read_rows(settings, archive=paths.root / settings.path, seed=params.seed)
     found = 0
-    for row in tqdm(rows, "ingest", embedded.count_rows(settings), unit=" rows", mininterval=0.5):
+    for row in tqdm(rows, "ingest", count_rows(settings), unit=" rows", mininterval=0.5):
         writer.write(row)
         found += 1
     return found
@@ -84,11 +74,11 @@ def _compose(params: Params, paths: Paths, writer: ShardWriter) -> int:
 
 def _read(params: Params, paths: Paths, writer: ShardWriter) -> int:
     """Read one's own pictures; what an interrupted run prepared is not done again."""
-    settings = params.ingest.captioned
+    settings = params.ingest.settings
     paths.ingest_work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(paths.ingest_work / "lock", timeout=0):
-            source = OPEN[params.ingest.source](settings, path=paths.root / params.ingest.path)
+            source = open_source(params.ingest, path=paths.root / params.ingest.path)
             folder = work_folder(paths.ingest_work, source, settings)
             preparation = Preparation(source.name, settings, folder)
             found, chunks = prepare_source(source, preparation)

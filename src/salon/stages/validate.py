@@ -7,14 +7,13 @@ from pathlib import Path
 
 import yaml
 
-from salon.data.ingest.worlds import embedded
-from salon.data.ingest.worlds.phrasebook import KnownSources
+from salon.data.ingest.worlds.base import known_sources
 from salon.data.validate.drift import Drift, compare_profiles, profile_data, read_accepted
 from salon.data.validate.frames import MeasuredRows, gather
 from salon.data.validate.results import Verdict, judge
 from salon.errors import DriftError, GateError, SalonError
 from salon.files import read_json, write_json, write_text
-from salon.params import Params, parse_section
+from salon.params import Params, is_world, parse_section
 from salon.paths import SPLITS, Paths
 from salon.report.data_docs import write_data_docs
 from salon.report.validation_summary import append_to, write_summary
@@ -47,14 +46,14 @@ def run(
     if metadata_only and accept:
         raise SalonError("--accept looks at the pictures: leave out --metadata-only")
     paths.validation.unlink(missing_ok=True)  # a verdict on other data must not survive this run
-    evidence, verdict = _look(params, paths, metadata_only=metadata_only)
+    measured, verdict = _measure(params, paths, metadata_only=metadata_only)
     write_data_docs(paths.data_docs, verdict)
     if not metadata_only:
         write_json(paths.validation, verdict.report())
-    drift = _compare(evidence, verdict, params, paths)
+    drift = _compare(measured, verdict, params, paths)
     _summarise(verdict, drift, paths.validation_summary, source=params.ingest.source)
     page = paths.data_docs / "index.html"
-    _conclude(evidence, verdict, drift, paths, page=page, accept=accept, fail_on_drift=fail_on_drift)
+    _conclude(measured, verdict, drift, paths, page=page, accept=accept, fail_on_drift=fail_on_drift)
 
 
 def run_on(
@@ -84,44 +83,41 @@ def run_on(
     with tempfile.TemporaryDirectory(prefix="check-", dir=paths.scratch) as folder:
         scratch = Paths(Path(folder))
         ingest.run(params, scratch)
-        evidence, verdict = _look(params, scratch, metadata_only=False)
-    drift = _compare(evidence, verdict, params, paths)
+        measured, verdict = _measure(params, scratch, metadata_only=False)
+    drift = _compare(measured, verdict, params, paths)
     text = _summarise(verdict, drift, report, source=params.ingest.source)
     if report is None:
         print(text)
-    _conclude(evidence, verdict, drift, paths, page=None, accept=accept, fail_on_drift=fail_on_drift)
+    _conclude(measured, verdict, drift, paths, page=None, accept=accept, fail_on_drift=fail_on_drift)
 
 
 def _with_source(params: Params, paths: Paths, *, source: str | None, path: Path | None) -> Params:
     raw = yaml.safe_load(paths.params.read_text(encoding="utf-8"))
     chosen = source or params.ingest.source
-    if (
-        path is None
-        and chosen != params.ingest.source
-        and {chosen, params.ingest.source} - set(embedded.NAMES)
-    ):
+    shares_path = chosen == params.ingest.source or (is_world(chosen) and params.ingest.is_world)
+    if path is None and not shares_path:
         raise SalonError(f"--source {chosen} needs --path: ingest.path is that of {params.ingest.source}")
     place = paths.root / params.ingest.path if path is None else path
     raw["ingest"] |= {"source": chosen, "path": str(place.resolve())}
     return parse_section(Params, raw, where=f"{paths.params} with --source {chosen}")
 
 
-def _look(params: Params, paths: Paths, *, metadata_only: bool) -> tuple[MeasuredRows, Verdict]:
-    evidence = gather(
+def _measure(params: Params, paths: Paths, *, metadata_only: bool) -> tuple[MeasuredRows, Verdict]:
+    measured = gather(
         paths.interim,
         ingested=_read_counts(paths),
-        sources=_known_sources(params, paths),
+        sources=known_sources(params.ingest, archive=paths.root / params.ingest.path),
         settings=params.validate_,
         open_pictures=not metadata_only,
     )
-    return evidence, judge(evidence, params.validate_)
+    return measured, judge(measured, params.validate_)
 
 
-def _compare(evidence: MeasuredRows, verdict: Verdict, params: Params, paths: Paths) -> list[Drift] | None:
+def _compare(measured: MeasuredRows, verdict: Verdict, params: Params, paths: Paths) -> list[Drift] | None:
     accepted = read_accepted(paths.accepted)
     if accepted is None or not verdict.passed:
         return None
-    return compare_profiles(accepted, profile_data(evidence), params.validate_.drift)
+    return compare_profiles(accepted, profile_data(measured), params.validate_.drift)
 
 
 def _summarise(verdict: Verdict, drift: Sequence[Drift] | None, path: Path | None, *, source: str) -> str:
@@ -134,7 +130,7 @@ def _summarise(verdict: Verdict, drift: Sequence[Drift] | None, path: Path | Non
 
 
 def _conclude(
-    evidence: MeasuredRows,
+    measured: MeasuredRows,
     verdict: Verdict,
     drift: Sequence[Drift] | None,
     paths: Paths,
@@ -148,12 +144,12 @@ def _conclude(
     passed = sum(result.status == "passed" for result in verdict.results)
     skipped = [result.name for result in verdict.results if result.status == "not applicable"]
     print(
-        f"{len(evidence.rows)} rows passed {passed} checks"
+        f"{len(measured.rows)} rows passed {passed} checks"
         + (f"; not applicable: {', '.join(skipped)}" if skipped else "")
         + (f"; see {page}" if page else "")
     )
     if accept:
-        write_json(paths.accepted, profile_data(evidence))
+        write_json(paths.accepted, profile_data(measured))
         print(f"accepted: {paths.accepted} has the figures of these data, commit it")
         return
     drifted = [
@@ -165,13 +161,6 @@ def _conclude(
     if fail_on_drift:
         raise DriftError(message)
     print(f"note: {message}")
-
-
-def _known_sources(params: Params, paths: Paths) -> KnownSources:
-    """Only the embedded sources say how their captions speak; of one's own pictures nothing is known."""
-    if params.ingest.source not in embedded.NAMES:
-        return KnownSources(phrase_books={}, rendered=frozenset())
-    return embedded.known_sources(params.ingest, archive=paths.root / params.ingest.path)
 
 
 def _read_counts(paths: Paths) -> dict[str, int]:

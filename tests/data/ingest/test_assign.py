@@ -12,7 +12,7 @@ from salon.data.ingest import near_pairs as similar
 from salon.data.ingest.assign import UNSAID, RowKeys, assign_splits
 from salon.data.ingest.near_pairs import near_pairs
 from salon.data.ingest.quarantine import Reason
-from salon.params.sources import ImagefolderParams, SplitParams
+from salon.params.sources import CaptionedParams, SplitParams
 from salon.paths import SPLITS
 
 TRAIN, VAL, TEST, NOVEL = range(4)
@@ -66,7 +66,7 @@ def test_no_picture_and_no_likeness_stands_in_two_splits(rows, split_by):
     rows = [
         (picture, caption, hashes[picture % 4] ^ (picture // 4), split) for picture, caption, _, split in rows
     ]
-    outcome = assign_splits(facts(rows), ImagefolderParams(split_by=split_by, splits=SHARES))
+    outcome = assign_splits(facts(rows), CaptionedParams(split_by=split_by, splits=SHARES))
     kept = [row for row in range(len(rows)) if row not in outcome.refused]
     for i, j in combinations(kept, 2):
         near = (rows[i][2] ^ rows[j][2]).bit_count() < 4
@@ -89,7 +89,7 @@ def test_no_picture_and_no_likeness_stands_in_two_splits(rows, split_by):
 def test_no_picture_is_lost_for_being_a_duplicate():
     """The copy in test comes first and goes; the one in train stays."""
     rows = [(1, 5, 77, TEST), (1, 5, 77, TRAIN), (1, 5, 77, TRAIN), (2, 5, far_apart(1)[0], TEST)]
-    outcome = assign_splits(facts(rows), ImagefolderParams())
+    outcome = assign_splits(facts(rows), CaptionedParams())
     assert {row: (r.reason, r.other) for row, r in outcome.refused.items()} == {
         0: (Reason.IN_TWO_SPLITS, 1),
         2: (Reason.DUPLICATE, 1),
@@ -99,7 +99,7 @@ def test_no_picture_is_lost_for_being_a_duplicate():
 def test_drawn_shares_are_those_asked_for():
     hashes = far_apart(900)
     rows = [(number, 0, hashes[number], UNSAID) for number in range(900)]
-    outcome = assign_splits(facts(rows), ImagefolderParams(splits=SHARES))
+    outcome = assign_splits(facts(rows), CaptionedParams(splits=SHARES))
     counts = np.bincount(outcome.split, minlength=4) / 900
     assert counts == pytest.approx([0.4, 0.25, 0.25, 0.1], abs=0.05)
 
@@ -107,7 +107,7 @@ def test_drawn_shares_are_those_asked_for():
 def test_a_source_that_grows_keeps_its_splits():
     hashes = far_apart(600)
     rows = [(number, 0, hashes[number], UNSAID) for number in range(600)]
-    settings = ImagefolderParams(splits=SHARES)
+    settings = CaptionedParams(splits=SHARES)
     before, after = assign_splits(facts(rows[100:400]), settings), assign_splits(facts(rows[::-1]), settings)
     assert np.array_equal(after.split[::-1][100:400], before.split)
 
@@ -115,11 +115,11 @@ def test_a_source_that_grows_keeps_its_splits():
 def test_only_the_splits_that_a_source_lacks_are_drawn_from_its_training_pictures():
     hashes = far_apart(900)
     rows = [(number, 0, hashes[number], VAL if number < 60 else TRAIN) for number in range(900)]
-    outcome = assign_splits(facts(rows), ImagefolderParams(splits=SHARES))
+    outcome = assign_splits(facts(rows), CaptionedParams(splits=SHARES))
     assert (outcome.split[:60] == VAL).all()
     assert (outcome.split == VAL).sum() == 60
     assert (outcome.split == TEST).sum() == pytest.approx(0.25 * 840, abs=40)
-    anew = assign_splits(facts(rows), ImagefolderParams(splits=SHARES, split_by="picture"))
+    anew = assign_splits(facts(rows), CaptionedParams(splits=SHARES, split_by="picture"))
     assert (anew.split == VAL).sum() == pytest.approx(0.25 * 900, abs=40)
 
 
@@ -127,7 +127,7 @@ def test_large_groups_do_not_crowd_into_one_split():
     """The smallest of many hashes is small: taken as it is, all large groups would be held out."""
     looks = far_apart(90)
     rows = [(number, 0, looks[number // 10], UNSAID) for number in range(900)]
-    outcome = assign_splits(facts(rows), ImagefolderParams(splits=SplitParams(val=0.1, test=0.1)))
+    outcome = assign_splits(facts(rows), CaptionedParams(splits=SplitParams(val=0.1, test=0.1)))
     splits = defaultdict(set)
     for number, split in enumerate(outcome.split.tolist()):
         splits[number // 10].add(split)
@@ -137,6 +137,6 @@ def test_large_groups_do_not_crowd_into_one_split():
 
 def test_looks_may_be_left_out_of_account():
     rows = [(number, 0, 42, UNSAID) for number in range(300)]
-    assert len(set(assign_splits(facts(rows), ImagefolderParams(splits=SHARES)).split.tolist())) == 1
-    settings = ImagefolderParams(splits=SHARES, phash_distance=0)
+    assert len(set(assign_splits(facts(rows), CaptionedParams(splits=SHARES)).split.tolist())) == 1
+    settings = CaptionedParams(splits=SHARES, phash_distance=0)
     assert len(set(assign_splits(facts(rows), settings).split.tolist())) == len(SPLITS)

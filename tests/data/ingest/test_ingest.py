@@ -6,12 +6,12 @@ import os
 from collections import Counter
 from pathlib import Path
 
-import imagehash
+import numpy as np
 import pytest
 from PIL import Image
 
-from salon.data.ingest.worlds import compose as composing
-from salon.data.ingest.worlds import emoji
+from salon.data.ingest.images import perceptual_hashes
+from salon.data.ingest.worlds import compose, emoji
 from salon.data.schema import row_id
 from salon.data.shards import read_tables
 from salon.data.splits import novelty_kind, seen_pairs
@@ -29,7 +29,7 @@ def rows(ingested_world):
 
 
 def read(tmp_path, *, seed=1, archive=ARCHIVE, **changes):
-    params = write_tiny_params(tmp_path).ingest.scenes.model_copy(update=changes)
+    params = write_tiny_params(tmp_path).ingest.settings.model_copy(update=changes)
     return list(emoji.read_rows(params, archive=archive, seed=seed))
 
 
@@ -56,12 +56,14 @@ def test_measurements_are_those_of_the_bytes(rows):
         assert row["licence"]
         assert row["attribution"]
     for row in rows[::40]:
-        assert row["phash"] == str(imagehash.phash(Image.open(io.BytesIO(row["image"]["bytes"]))))
+        assert [row["phash"]] == perceptual_hashes(
+            [np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))]
+        )
 
 
 def test_novel_holds_exactly_the_held_out_combinations(rows, ingested_world):
     params = write_tiny_params(ingested_world)
-    world = emoji.plan_world(params.ingest.scenes, seed=params.seed)
+    world = emoji.plan_world(params.ingest.settings, seed=params.seed)
     assert len(world.held_concept_background) == len(world.held_concept_style) == 2
     pairs = seen_pairs(row["attributes"] for row in rows if row["split"] == "train")
     kinds = Counter()
@@ -100,7 +102,7 @@ def test_rows_depend_on_the_seed_and_on_nothing_else(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the number of workers follows the CPU set")
 def test_rows_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):
-    monkeypatch.setattr(composing, "CHUNK", 7)  # many tasks, so that workers really share them
+    monkeypatch.setattr(compose, "CHUNK", 7)  # many tasks, so that workers really share them
     allowed = os.sched_getaffinity(0)
     if len(allowed) < 2:
         pytest.skip("one CPU only")
@@ -161,7 +163,7 @@ def test_second_ingest_writes_the_same_bytes(tiny_world):
 
 def test_no_style_shows_the_drawing_of_another(tmp_path):
     """The archive repeats some drawings under several styles."""
-    params = write_tiny_params(tmp_path).ingest.scenes
+    params = write_tiny_params(tmp_path).ingest.settings
     artwork = emoji.load_artwork(params, ARCHIVE)
     for concept in params.concepts:
         drawings = {artwork[concept, style].rgba.tobytes() for style in params.styles}

@@ -12,21 +12,21 @@ import pytest
 
 from own_pictures import encoded, ingest_own, own_params, paint, write_lines, write_pictures
 from salon.data.ingest import prepare as chunks
-from salon.data.ingest import workers as intake
+from salon.data.ingest import workers
 from salon.data.ingest.images import prepare_picture
 from salon.data.ingest.prepare import Preparation
 from salon.data.ingest.sources import imagefolder
 from salon.data.ingest.workers import prepare_source
 from salon.errors import SalonError
-from salon.params.sources import ImagefolderParams
+from salon.params.sources import CaptionedParams
 from salon.paths import Paths
 from salon.stages import ingest
 
 PICTURES = 120
 SLOWLY = """
 import sys, time
-from salon.data.ingest import prepare as chunks, workers as intake
-intake.CHUNK_PICTURES = 8
+from salon.data.ingest import prepare as chunks, workers
+workers.CHUNK_PICTURES = 8
 whole = chunks.Preparation.prepare
 def slow(self, chunk):
     time.sleep(0.3)
@@ -55,18 +55,18 @@ def test_killed_ingestion_goes_on(tmp_path, monkeypatch, capfd):
     deadline = time.monotonic() + 60
     while len(done := list(work.glob("*/chunk-*.arrow"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
-    workers = psutil.Process(process.pid).children(recursive=True)
+    processes = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert 3 <= len(done) < PICTURES / 8
     assert not Paths(root).interim.exists()
-    assert workers
-    assert psutil.wait_procs(workers, timeout=20)[1] == []  # nobody waits for work for ever
+    assert processes
+    assert psutil.wait_procs(processes, timeout=20)[1] == []  # nobody waits for work for ever
 
-    monkeypatch.setattr(intake, "CHUNK_PICTURES", 8)
+    monkeypatch.setattr(workers, "CHUNK_PICTURES", 8)
     kept = {path: path.stat().st_mtime_ns for path in work.glob("*/chunk-*.arrow")}
     prepared = []
-    monkeypatch.setattr(intake.WorkerPool, "prepare", spy(prepared, kept))
+    monkeypatch.setattr(workers.WorkerPool, "prepare", spy(prepared, kept))
     found = ingest_own(root, "imagefolder", folder)
     assert len(prepared) == PICTURES / 8 - len(kept)
     assert len(found.rows) == PICTURES
@@ -78,7 +78,7 @@ def test_killed_ingestion_goes_on(tmp_path, monkeypatch, capfd):
 
 def spy(prepared: list[int], kept: dict[Path, int]):
     """Note which chunks are prepared, and that those of the killed run are left alone."""
-    whole = intake.WorkerPool.prepare
+    whole = workers.WorkerPool.prepare
 
     def prepare(self, missing):
         for chunk in whole(self, missing):
@@ -92,24 +92,24 @@ def spy(prepared: list[int], kept: dict[Path, int]):
 def test_changed_source_or_settings_begin_anew(tmp_path, monkeypatch):
     folder, root = tmp_path / "drawings", tmp_path / "ws"
     write_folder(folder, 20)
-    settings = ImagefolderParams()
-    first = intake.work_folder(root, imagefolder.open_source(settings, path=folder), settings)
-    assert intake.work_folder(root, imagefolder.open_source(settings, path=folder), settings) == first
-    padded = ImagefolderParams(fit="pad")
-    second = intake.work_folder(root, imagefolder.open_source(padded, path=folder), padded)
+    settings = CaptionedParams()
+    first = workers.work_folder(root, imagefolder.open_source(settings, path=folder), settings)
+    assert workers.work_folder(root, imagefolder.open_source(settings, path=folder), settings) == first
+    padded = CaptionedParams(fit="pad")
+    second = workers.work_folder(root, imagefolder.open_source(padded, path=folder), padded)
     assert second != first
     assert not first.exists()  # what nobody will ask for again
     (folder / "picture-3.png").write_bytes(encoded(paint(999)))
-    third = intake.work_folder(root, imagefolder.open_source(padded, path=folder), padded)
+    third = workers.work_folder(root, imagefolder.open_source(padded, path=folder), padded)
     assert third != second
 
 
 def test_outcome_does_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):
     folder = tmp_path / "drawings"
     write_folder(folder, 40)
-    monkeypatch.setattr(intake, "CHUNK_PICTURES", 7)
+    monkeypatch.setattr(workers, "CHUNK_PICTURES", 7)
     for name, count in (("one", 1), ("three", 3)):
-        monkeypatch.setattr(intake, "count_cpus", lambda count=count: count)
+        monkeypatch.setattr(workers, "count_cpus", lambda count=count: count)
         ingest_own(tmp_path / name, "imagefolder", folder)
     assert outcome(tmp_path / "one") == outcome(tmp_path / "three")
 
@@ -126,7 +126,7 @@ def test_picture_that_kills_its_process_is_refused(tmp_path, monkeypatch):
     write_folder(folder, 30)
     for number in (4, 5, 17):
         (folder / f"picture-{number}.png").write_bytes(b"poison")
-    monkeypatch.setattr(intake, "CHUNK_PICTURES", 10)
+    monkeypatch.setattr(workers, "CHUNK_PICTURES", 10)
     monkeypatch.setattr(chunks, "prepare_picture", deadly)
     found = ingest_own(tmp_path / "ws", "imagefolder", folder)
     assert found.report["reasons"] == {"undecodable": 3}
@@ -163,9 +163,9 @@ def test_lost_rows_would_be_noticed(tmp_path, monkeypatch):
 def test_progress_tells_rate_and_time_left(tmp_path, capfd):
     folder = tmp_path / "drawings"
     write_folder(folder, 30)
-    source = imagefolder.open_source(ImagefolderParams(), path=folder)
+    source = imagefolder.open_source(CaptionedParams(), path=folder)
     (tmp_path / "work").mkdir()
-    found, number = prepare_source(source, Preparation("imagefolder", ImagefolderParams(), tmp_path / "work"))
+    found, number = prepare_source(source, Preparation("imagefolder", CaptionedParams(), tmp_path / "work"))
     assert (found, number) == (30, 1)
     shown = capfd.readouterr().err
     assert "30/30" in shown

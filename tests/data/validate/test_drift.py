@@ -14,10 +14,10 @@ from PIL import Image
 from salon.data.validate.drift import compare_profiles, length_distance, read_accepted
 from salon.errors import DriftError, GateError, SalonError
 from salon.files import read_json, write_json
-from salon.params import DriftParams, load_params
+from salon.params import load_params
 from salon.stages import validate
 from spoiling import World
-from tiny import write_tiny_params
+from tiny import REPOSITORY, write_tiny_params
 
 PROFILE: dict[str, Any] = {
     "format": 1,
@@ -33,7 +33,8 @@ WORDY = PROFILE | {"values": {}, "words": {f"word{i}": 0.02 for i in range(100)}
 
 
 def drifted(accepted: dict[str, Any], now: dict[str, Any], **limits: float) -> list[str]:
-    found = compare_profiles(accepted, now, DriftParams(**limits))
+    settings = load_params(REPOSITORY / "params.yaml").validate_.drift
+    found = compare_profiles(accepted, now, settings.model_copy(update=limits))
     assert [figure.name for figure in found] == [
         "lost_names", "new_names", "caption_lengths", "languages", "repeated_pictures", "rows",
     ]  # fmt: skip

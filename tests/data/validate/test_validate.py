@@ -10,7 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from salon.data.validate.frames import KnownSources, gather
+from salon.data.ingest.worlds.base import NOTHING_KNOWN
+from salon.data.schema import SCHEMA
+from salon.data.validate.expectations import checks
+from salon.data.validate.frames import gather
 from salon.data.validate.results import judge
 from salon.errors import SalonError
 from salon.files import read_json, write_json
@@ -36,6 +39,18 @@ def test_clean_data_pass_and_say_so(world, capsys):
     assert report["observed"]["novel_kinds"] == {"concept_x_background": 30, "concept_x_style": 30}
     assert report["observed"]["distinct_pictures"] == 420
     assert "420 rows passed" in capsys.readouterr().out
+
+
+def test_findings_of_our_own_are_those_that_no_expectation_of_the_rows_can_say(world):
+    asked = [
+        expectation
+        for check in checks(write_tiny_params(world.root).validate_)
+        for expectation in check.expectations
+    ]
+    columns = {getattr(expectation, "column", None) for expectation in asked} - {None}
+    findings = {"image_problem", "leak", "near_duplicate", "novelty", "unknown_parts", "disagreement"}
+    of_other_frames = {"unreadable", "schema_difference", "rows", "imbalance"}
+    assert columns - set(SCHEMA.names) == findings | of_other_frames
 
 
 def test_report_is_the_same_byte_for_byte(world):
@@ -177,13 +192,13 @@ def test_page_shows_every_check_and_its_meaning(world):
 def test_other_sources_are_judged_without_a_phrase_book(world):
     """What the checks know of a source is handed in: none of it is built in."""
     params = write_tiny_params(world.root)
-    evidence = gather(
+    measured = gather(
         world.paths.interim,
         ingested={"train": 240, "val": 60, "test": 60, "novel": 60},
-        sources=KnownSources(phrase_books={}, rendered=frozenset()),
+        sources=NOTHING_KNOWN,
         settings=params.validate_,
     )
-    status = {result.name: result.status for result in judge(evidence, params.validate_).results}
+    status = {result.name: result.status for result in judge(measured, params.validate_).results}
     assert status["captions_match_attributes"] == "not applicable"
     assert status["no_near_duplicates"] == "failed"  # scenes do look alike: hence the exemption
 

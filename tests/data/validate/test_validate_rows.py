@@ -37,6 +37,7 @@ CELLS: list[tuple[str, dict[str, Any], str, str]] = [
     ("licences_present", {"licence": None}, "", "licence is None"),
     ("attributions_present", {"attribution": "  "}, "", "attribution is '  '"),
     ("no_nulls", {"source": None}, "", "null in source"),
+    ("no_nulls", {"width": None}, "", "null in width"),
     ("split_matches_shard", {"split": "train"}, "", "split is 'train' in a shard of 'test'"),
     ("captions_match_attributes", {"attributes": []}, "", "has no attribute"),
     ("captions_match_attributes", {"caption": "a cow in a field"}, "seal", "does not name"),

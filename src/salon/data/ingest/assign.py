@@ -68,7 +68,7 @@ def assign_splits(facts: RowKeys, settings: CaptionedParams) -> Assignment:
         other = int(keeper[row])
         refused[row] = Refusal(Reason.IN_TWO_SPLITS, same.get(other, other))
     return Assignment(
-        _draw(split, share, settings, lacking=set(range(len(SPLITS))) - set(said.tolist())), refused
+        _assign(split, share, settings, lacking=set(range(len(SPLITS))) - set(said.tolist())), refused
     )
 
 
@@ -126,20 +126,20 @@ def _agree(
     return np.where(earliest == nothing, UNSAID, earliest)[group], keeper[group]
 
 
-def _draw(
+def _assign(
     split: Int[np.ndarray, " n"],
     share: Float[np.ndarray, " n"],
     settings: CaptionedParams,
     *,
     lacking: set[int],
 ) -> Int[np.ndarray, " n"]:
-    """Training and unsaid rows are dealt out to the splits that the source lacks."""
+    """Training and unsaid rows are assigned to the splits that the source lacks."""
     open_to_all = (split == UNSAID) | (split == TRAIN)
-    dealt = np.where(open_to_all, TRAIN, split)
+    assigned = np.where(open_to_all, TRAIN, split)
     start = 0.0
     for name, fraction in settings.splits.model_dump().items():
         number = SPLITS.index(name)
         if number in lacking:
-            dealt[open_to_all & (share >= start) & (share < start + fraction)] = number
+            assigned[open_to_all & (share >= start) & (share < start + fraction)] = number
             start += fraction
-    return dealt
+    return assigned

@@ -55,7 +55,7 @@ STORED = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # what may be kept as it
 ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where formats keep the orientation
 PHASH_SIDE = 32
 PHASH_BITS = 8
-_DCT = 2 * np.cos(  # (8, 32): the lowest frequencies of DCT-II, as imagehash has them
+_DCT = 2 * np.cos(  # (8, 32): the lowest frequencies of DCT-II
     np.pi / PHASH_SIDE * np.outer(np.arange(PHASH_BITS), np.arange(PHASH_SIDE) + 0.5)
 )
 
@@ -236,7 +236,10 @@ def _fit(image: Image.Image, settings: CaptionedParams) -> Image.Image:
 
 
 def perceptual_hashes(pictures: list[UInt8[np.ndarray, "s s 3"]]) -> list[str]:
-    """16 hexadecimal digits each, as `imagehash.phash` gives them, many at a time."""
+    """16 hexadecimal digits each: which of the lowest 8x8 frequencies of the luma lie above their median.
+
+    The `phash` of the library ImageHash, but for mirrored pictures, where that one keeps the signs of noise.
+    """
     # as Pillow converts to "L": ITU-R 601-2 in fixed point
     weights = np.array([19595, 38470, 7471], dtype=np.uint32)
     luma = ((np.stack(pictures) @ weights + 0x8000) >> 16).astype(np.uint8)  # (n, s, s)

@@ -60,7 +60,7 @@ class Preparation:
         pictures: list[UInt8[np.ndarray, "s s 3"]] = []
         hashed: list[int] = []  # record -> its picture
         for found in chunk.found:
-            picture = self.look(found)
+            picture = self.decode(found)
             if isinstance(picture, EncodedImage):
                 rows = self._caption(found, picture)
                 pictures.append(picture.pixels)
@@ -76,7 +76,7 @@ class Preparation:
         self._write(chunk, records)
         return len(records)
 
-    def look(self, found: Found) -> EncodedImage | Rejection:
+    def decode(self, found: Found) -> EncodedImage | Rejection:
         """Read and decode one picture."""
         if isinstance(found.image, Rejection):
             return found.image

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from salon.cpus import count_cpus
 from salon.data.ingest.prepare import Chunk, Preparation
 from salon.data.ingest.quarantine import Reason, Rejection
 from salon.data.ingest.sources.base import Found, Source
@@ -80,11 +81,6 @@ def cut_into_chunks(found: Iterator[Found], settings: CaptionedParams) -> Iterat
         yield Chunk(number, held)
 
 
-def count_cpus() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class WorkerPool:
     """Worker processes. A picture on which one dies (a fault in a decoder, too little memory) is refused."""
 
@@ -125,7 +121,7 @@ class WorkerPool:
             with self._pool(1) as pool:
                 for found in pictures:
                     try:
-                        pool.submit(_look, found).result()
+                        pool.submit(_decode, found).result()
                         mended.append(found)
                     except BrokenProcessPool:
                         problem = Rejection(Reason.UNDECODABLE, "a process died of decoding it")
@@ -165,5 +161,5 @@ def _prepare(chunk: Chunk) -> int:
     return _preparation.prepare(chunk)
 
 
-def _look(found: Found) -> None:
-    _preparation.look(found)
+def _decode(found: Found) -> None:
+    _preparation.decode(found)

@@ -1,4 +1,4 @@
-"""Prepared chunks in, shards out: duplicates are refused, splits dealt, and the rows of a split mixed.
+"""Prepared chunks in, shards out: duplicates are refused, splits assigned, and the rows of a split mixed.
 
 The rows of a source stand in its own order, all of one folder together; whoever takes the first hundred of a
 split should get a fair sample. They are mixed within windows of chunks, so that memory stays bounded.

@@ -37,9 +37,9 @@ class Drift:
     drifted: bool
 
 
-def profile_data(evidence: MeasuredRows) -> dict[str, Any]:
+def profile_data(measured: MeasuredRows) -> dict[str, Any]:
     """The figures of data whose shards could all be read."""
-    rows = evidence.rows
+    rows = measured.rows
     values: dict[str, set[str]] = {}
     for attributes in rows["attributes"]:
         for name, value in (attributes or {}).items():
@@ -51,7 +51,7 @@ def profile_data(evidence: MeasuredRows) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "rows": {
-            split: int(n) for split, n in zip(evidence.splits["split"], evidence.splits["rows"], strict=True)
+            split: int(n) for split, n in zip(measured.splits["split"], measured.splits["rows"], strict=True)
         },
         "sources": sorted({str(source) for source in rows["source"]}),
         "languages": {lang: _round(n / len(rows)) for lang, n in sorted(languages.items())},

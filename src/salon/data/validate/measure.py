@@ -5,7 +5,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -76,64 +76,60 @@ def measure_rows(table: pa.Table, shard: str, *, largest_side: int) -> dict[str,
     if "image" not in table.column_names:
         return facts | _believed(facts)
     cells = table["image"].to_pylist()
-    measured = [_look(cell, largest_side=largest_side) for cell in cells]
-    for name in ("image_problem", "real_width", "real_height", "real_sha256", "picture", "mime"):
-        facts[name] = [getattr(look, name) for look in measured]
+    found = [_decode(cell, largest_side=largest_side) for cell in cells]
+    for column in fields(_Decoded):
+        facts[column.name] = [getattr(decoded, column.name) for decoded in found]
     facts["real_id"] = [
         # without a picture or a caption the id is not the news
         row_id(cell["bytes"], caption, lang)
-        if look.image_problem is None and (caption or "").strip() and lang
+        if decoded.real_sha256 and (caption or "").strip() and lang
         else None
-        for cell, look, caption, lang in zip(cells, measured, facts["caption"], facts["lang"], strict=True)
+        for cell, decoded, caption, lang in zip(cells, found, facts["caption"], facts["lang"], strict=True)
     ]
     return facts
 
 
 def _believed(facts: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """What the columns say of the pictures, in place of what these would say themselves."""
-    nothing = [None] * len(facts["row"])
-    return {
-        "image_problem": nothing,
-        "real_width": facts["width"],
-        "real_height": facts["height"],
-        "real_sha256": facts["image_sha256"],
-        "picture": [sha256 or "" for sha256 in facts["image_sha256"]],
-        "mime": nothing,
-        "real_id": nothing,
-    }
+    """Nothing of what the pictures would say themselves; which of them are the same is believed."""
+    nothing = dict.fromkeys(
+        (*(column.name for column in fields(_Decoded)), "real_id"), [None] * len(facts["row"])
+    )
+    return nothing | {"picture": [sha256 or "" for sha256 in facts["image_sha256"]]}
 
 
 @dataclass(frozen=True)
-class _Look:
-    image_problem: str | None = None
+class _Decoded:
+    image_problem: str
+    """Empty where there is none."""
     real_width: int | None = None
     real_height: int | None = None
     real_sha256: str | None = None
+    """Null, like the size, where the picture does not decode: its hash is not the news then."""
     picture: str = ""
-    """Hash of the pixels: equal for two encodings of one picture."""
+    """Hash of the pixels: equal for two encodings of one picture. Of what does not decode: of its bytes."""
     mime: str | None = None
     """Null where the picture is not to be shown."""
 
 
-def _look(cell: Mapping[str, Any] | None, *, largest_side: int) -> _Look:
+def _decode(cell: Mapping[str, Any] | None, *, largest_side: int) -> _Decoded:
     data = cell and cell["bytes"]
     if not data:
-        return _Look("holds no bytes")
+        return _Decoded("holds no bytes")
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as image:
             width, height = image.size
             mime = image.get_format_mimetype()
             if max(width, height) > largest_side:  # its size is the complaint; a bomb must not go off here
-                return _Look(None, width, height, sha256, sha256, None)
+                return _Decoded("", width, height, sha256, sha256)
             # only the mode that needs it is converted: a copy of every picture is a second in 25,000
             pixels = (image if image.mode == "RGB" else image.convert("RGB")).tobytes()
     except Exception as error:  # hostile bytes make Pillow raise nearly anything
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         # Pillow names the buffer by its address, which changes from run to run
-        return _Look(f"does not decode ({re.sub(r' ?<_io.BytesIO.*?>', '', reason)})", picture=sha256)
+        return _Decoded(f"does not decode ({re.sub(r' ?<_io.BytesIO.*?>', '', reason)})", picture=sha256)
     picture = hashlib.blake2b(pixels + f"{width}x{height}".encode(), digest_size=16).hexdigest()
-    return _Look(None, width, height, sha256, picture, mime)
+    return _Decoded("", width, height, sha256, picture, mime)
 
 
 def sample_pictures(table: pa.Table, facts: dict[str, list[Any]], *, seen: Counter[str]) -> list[SampleImage]:

@@ -26,7 +26,7 @@ class Result:
     status: str
     """`passed`, `failed`, `not applicable` or `not run`."""
     checked: int
-    """Lines of the frame that were asked."""
+    """Lines of the frame that could be asked."""
     failed: int
     failing: list[dict[str, Any]] = field(default_factory=list)
     """The first failing lines: where, and what is wrong."""
@@ -37,7 +37,7 @@ class Verdict:
     """All results, and what the data look like."""
 
     results: list[Result]
-    evidence: MeasuredRows
+    measured: MeasuredRows
     settings: ValidateParams
 
     @property
@@ -50,12 +50,12 @@ class Verdict:
 
     def report(self) -> dict[str, Any]:
         """Free of times, so that equal data give equal bytes."""
-        evidence = self.evidence
+        measured = self.measured
         return {
             "verdict": "passed" if self.passed else "failed",
-            "data_sha256": evidence.data_sha256,
+            "data_sha256": measured.data_sha256,
             "checks": [vars(result) for result in self.results],
-            "observed": summarise(evidence),
+            "observed": summarise(measured),
             "thresholds": self.settings.model_dump(mode="json"),
         }
 
@@ -74,55 +74,67 @@ class Verdict:
         return "\n".join([head, *lines])
 
 
-def judge(evidence: MeasuredRows, settings: ValidateParams) -> Verdict:
+def judge(measured: MeasuredRows, settings: ValidateParams) -> Verdict:
     """Ask every expectation of the frames."""
-    asked = checks(evidence, settings)
-    failed: dict[str, list[int]] = {}
+    asked = checks(settings)
+    outcomes: dict[str, _Outcome] = {}
     # a file context would rewrite its pages and identifiers on every run
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     for frame in ("shards", "splits", "balance", "rows"):
         of_frame = [check for check in asked if check.frame == frame]
-        if len(getattr(evidence, frame)):
-            failed |= _failing_lines(context, getattr(evidence, frame), asked=of_frame, name=frame)
-    return Verdict([_result(check, evidence, failed) for check in asked], evidence, settings)
+        if len(getattr(measured, frame)):
+            outcomes |= _ask(context, getattr(measured, frame), asked=of_frame, name=frame)
+    return Verdict(
+        [_result(check, measured, outcomes.get(check.name, _Outcome())) for check in asked],
+        measured,
+        settings,
+    )
 
 
-def summarise(evidence: MeasuredRows) -> dict[str, Any]:
+def summarise(measured: MeasuredRows) -> dict[str, Any]:
     """What the rows look like: counts and ranges."""
-    rows = evidence.rows
+    rows = measured.rows
     if rows.empty:
         return {}
 
-    def spread(column: str) -> list[int] | None:
-        values = rows[column].dropna()
+    def spread(values: "pd.Series[Any]") -> list[int] | None:
+        values = values.dropna()
         return [int(values.min()), int(values.max())] if len(values) else None
 
     def counted(column: str) -> dict[str, int]:
         return {str(value): int(count) for value, count in rows[column].value_counts().items()}
 
     return {
-        "rows": dict(zip(evidence.splits["split"], evidence.splits["rows"], strict=True)),
+        "rows": dict(zip(measured.splits["split"], measured.splits["rows"], strict=True)),
         "languages": counted("lang"),
         "sources": counted("source"),
         "licences": counted("licence"),
-        "caption_length": spread("caption_length"),
-        "width": spread("real_width"),
-        "height": spread("real_height"),
+        "caption_length": spread(rows["caption"].str.len()[rows["caption"].str.strip().astype(bool)]),
+        "width": spread(rows["width"]),
+        "height": spread(rows["height"]),
         "distinct_captions": int(rows["caption"].nunique()),
         "distinct_pictures": int(rows["picture"].nunique()),
-        "novel_kinds": evidence.novel_kinds,
-        "training_attributes": evidence.counts,
-        "imbalance": dict(zip(evidence.balance["attribute"], evidence.balance["imbalance"], strict=True))
-        if len(evidence.balance)
+        "novel_kinds": measured.novel_kinds,
+        "training_attributes": measured.counts,
+        "imbalance": dict(zip(measured.balance["attribute"], measured.balance["imbalance"], strict=True))
+        if len(measured.balance)
         else {},
     }
 
 
-def _failing_lines(
+@dataclass
+class _Outcome:
+    """Lines that one check was asked of, and positions of those that failed one of its expectations."""
+
+    checked: int = 0
+    failing: set[int] = field(default_factory=set)
+
+
+def _ask(
     context: EphemeralDataContext, frame: pd.DataFrame, *, asked: list[Check], name: str
-) -> dict[str, list[int]]:
-    """Check name -> positions of the lines that fail one of its expectations."""
+) -> dict[str, _Outcome]:
+    """Check name -> what became of it."""
     asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
     # Great Expectations hashes what it gets, and pickles it when that fails: only what is asked, and no dicts
     frame = frame[[column for column in frame if column in _columns(asked)]]
@@ -135,19 +147,23 @@ def _failing_lines(
             expectation.meta = {"check": check.name}
             suite.add_expectation(expectation)
     outcome = batch.validate(suite, result_format={"result_format": "COMPLETE"})
-    failing: dict[str, set[int]] = {}
+    outcomes = {check.name: _Outcome() for check in asked}
     for result in outcome.results:
         meta: dict[str, Any] = getattr(result.expectation_config, "meta", None) or {}
         check_name = meta["check"]
         if "unexpected_index_list" not in result.result:
             raise SalonError(f"check {check_name} could not be evaluated: {result.exception_info}")
-        failing.setdefault(check_name, set()).update(result.result["unexpected_index_list"] or [])
-    return {check_name: sorted(lines) for check_name, lines in failing.items()}
+        found = outcomes[check_name]
+        found.failing.update(result.result["unexpected_index_list"] or [])
+        # an expectation skips nulls, and the rows that its condition leaves out
+        answered = result.result["element_count"] - result.result.get("missing_count", 0)
+        found.checked = max(found.checked, answered)
+    return outcomes
 
 
 def _columns(asked: list[Check]) -> set[str]:
-    """The columns that the expectations of these checks name."""
-    return {
+    """The columns that the expectations of these checks name; their conditions name the split."""
+    return {"split"} | {
         getattr(expectation, key)
         for check in asked
         for expectation in check.expectations
@@ -156,18 +172,17 @@ def _columns(asked: list[Check]) -> set[str]:
     }
 
 
-def _result(check: Check, evidence: MeasuredRows, failed: dict[str, list[int]]) -> Result:
-    frame: pd.DataFrame = getattr(evidence, check.frame)
-    lines = failed.get(check.name, [])
-    checked = len(frame) if check.applies_to is None else check.applies_to
+def _result(check: Check, measured: MeasuredRows, outcome: _Outcome) -> Result:
+    frame: pd.DataFrame = getattr(measured, check.frame)
+    lines = sorted(outcome.failing)
     if lines:
         status = "failed"
-    elif evidence.data_sha256 is None and check.frame != "shards":
+    elif measured.data_sha256 is None and check.frame != "shards":
         status = "not run"
     else:
-        status = "passed" if checked else "not applicable"
+        status = "passed" if outcome.checked else "not applicable"
     failing = [_name(check, frame.iloc[line]) for line in lines[:NAMED_ROWS]]
-    return Result(check.name, check.means, check.remedy, status, checked, len(lines), failing)
+    return Result(check.name, check.means, check.remedy, status, outcome.checked, len(lines), failing)
 
 
 def _name(check: Check, line: pd.Series) -> dict[str, Any]:

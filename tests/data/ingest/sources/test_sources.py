@@ -207,7 +207,7 @@ def test_webdataset_as_img2dataset_writes_it(img2dataset_shards, tmp_path):
         drawn = np.asarray(paint(number).resize((48, 48)), dtype=float)
         assert np.abs(drawn - np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))).mean() < 12
     assert {row["lang"] for row in found.rows} == {"en", "ru", "ja"}
-    settings = own_params(tmp_path, "webdataset", tmp_path).ingest.captioned
+    settings = own_params(tmp_path, "webdataset", tmp_path).ingest.settings
     # the time left can be told from what img2dataset notes beside its shards
     assert open_webdataset(settings, path=img2dataset_shards).total == 6
 

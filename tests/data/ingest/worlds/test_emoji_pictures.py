@@ -79,9 +79,9 @@ def test_rows_depend_on_the_seed(rows: list[Row]) -> None:
     things = [f"{adjective} {noun}" for adjective in "abc" for noun in "xyz"]
     records = [{"text": things[i % 9], "text_ru": things[i % 9].upper()} for i in range(36)]
     counts = {"train": 22, "val": 3, "test": 3, "novel": 8}
-    deals = [emoji_pictures.deal_drawings(records, np.arange(36), counts, seed=seed) for seed in (1, 1, 2)]
-    assert deals[0] == deals[1] != deals[2]
-    assert {split: len(drawings) for split, drawings in deals[0].items()} == counts
+    given = [emoji_pictures.assign_drawings(records, np.arange(36), counts, seed=seed) for seed in (1, 1, 2)]
+    assert given[0] == given[1] != given[2]
+    assert {split: len(drawings) for split, drawings in given[0].items()} == counts
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_drawing_is_laid_on_a_plain_backdrop(size: int) -> None:
     rgba = np.zeros((64, 64, 4), dtype=np.uint8)
     rgba[:, :32] = (255, 255, 255, 255)
     artwork = Artwork(rgba, "x", "noto", {}, {}, licence="x", attribution="y")
-    pixels = emoji_pictures.draw_plain(artwork, image_size=size)
+    pixels = emoji_pictures.render_plain(artwork, image_size=size)
     assert pixels.shape == (size, size, 3)
     assert (pixels[:, : size // 2 - 4] == 255).all()
     assert (pixels[:, size // 2 + 4 :] == emoji_pictures.BACKDROP).all()

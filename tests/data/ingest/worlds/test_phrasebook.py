@@ -28,7 +28,7 @@ BOOK = PhraseBook(
 
 
 def test_every_caption_of_the_default_world_agrees_with_its_row():
-    params = load_params(REPOSITORY / "params.yaml").ingest.scenes
+    params = load_params(REPOSITORY / "params.yaml").ingest.settings
     book = emoji.read_phrase_book(params, archive=ARCHIVE)
     artwork = emoji.load_artwork(params, ARCHIVE)
     for (concept, style), background in product(artwork, BACKGROUNDS):

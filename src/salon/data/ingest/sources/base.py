@@ -7,11 +7,13 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
 from salon.data.ingest.images import ByteRange
 from salon.data.ingest.quarantine import Reason, Rejection
 from salon.errors import SalonError
+from salon.params import IngestParams
 
 # what folders, files and columns call the splits, as Hugging Face `datasets` understands them
 SPLIT_NAMES = {
@@ -72,6 +74,17 @@ class Source:
     """Every picture, in an order that depends on the content alone."""
     total: int | None = None
     """Pictures, where that is known beforehand."""
+
+
+def open_source(params: IngestParams, *, path: Path) -> Source:
+    """Open the chosen source: the function of this name in the module of its name, with its own settings.
+
+    Raises:
+        SalonError: it cannot be read, or lacks what the settings name.
+    """
+    module = import_module(f"salon.data.ingest.sources.{params.source}")
+    source: Source = module.open_source(params.settings, path=path)
+    return source
 
 
 def require_folder(path: Path, *, source: str) -> Path:

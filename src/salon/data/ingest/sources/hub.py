@@ -136,7 +136,7 @@ def _fetch(address: str, settings: HubParams) -> bytes | Rejection:
     import fsspec
 
     try:
-        with fsspec.open(address.split("::")[0] if "::" not in address else address, "rb") as file:
+        with fsspec.open(address, "rb") as file:
             data: bytes = file.read(settings.max_bytes + 1)
     except FileNotFoundError:
         return Rejection(Reason.NO_PICTURE, f"{address} does not exist")

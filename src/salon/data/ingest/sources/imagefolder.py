@@ -35,7 +35,7 @@ from salon.data.ingest.sources.base import (
     walk,
 )
 from salon.data.ingest.sources.columns import describe, parse_record, require_columns
-from salon.params.sources import ImagefolderParams
+from salon.params.sources import CaptionedParams
 
 NAME = "imagefolder"
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -44,7 +44,7 @@ MAX_LINE_BYTES = 1_000_000  # of metadata, and of a caption file
 NO_CAPTIONS = frozenset({"readme.txt", "licence.txt", "license.txt"})
 
 
-def open_source(settings: ImagefolderParams, *, path: Path) -> Source:
+def open_source(settings: CaptionedParams, *, path: Path) -> Source:
     """Look at the names of the files; read nothing but the metadata.
 
     Raises:
@@ -66,7 +66,7 @@ def open_source(settings: ImagefolderParams, *, path: Path) -> Source:
     )
 
 
-def _find(root: Path, metadata: list[Path], settings: ImagefolderParams) -> Iterator[Found]:
+def _find(root: Path, metadata: list[Path], settings: CaptionedParams) -> Iterator[Found]:
     listed = array("Q")  # hashes of the paths that metadata name: eight bytes a picture
     for file in metadata:
         where = readable(file, below=root)
@@ -98,7 +98,7 @@ def _from_record(
     where: str,
     base: Path,
     root: Path,
-    settings: ImagefolderParams,
+    settings: CaptionedParams,
     listed: "array[int]",
 ) -> Found:
     if isinstance(record, Rejection):

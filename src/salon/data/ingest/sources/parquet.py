@@ -28,13 +28,13 @@ from salon.data.ingest.sources.base import (
 )
 from salon.data.ingest.sources.columns import CAPTION_COLUMNS, describe, require_columns
 from salon.errors import SalonError
-from salon.params.sources import CaptionedParams, ParquetParams
+from salon.params.sources import CaptionedParams
 
 NAME = "parquet"
 ROWS_AT_ONCE = 64  # whose pictures are in memory together
 
 
-def open_source(settings: ParquetParams, *, path: Path) -> Source:
+def open_source(settings: CaptionedParams, *, path: Path) -> Source:
     """Find the files and look at their columns.
 
     Raises:
@@ -62,7 +62,7 @@ def open_source(settings: ParquetParams, *, path: Path) -> Source:
     return Source(NAME, fingerprint_files(files, below=root), partial(_find, root, files, settings), total)
 
 
-def _find(root: Path, files: list[Path], settings: ParquetParams) -> Iterator[Found]:
+def _find(root: Path, files: list[Path], settings: CaptionedParams) -> Iterator[Found]:
     for file in files:
         where = readable(file, below=root)
         if not file.resolve().is_relative_to(root):

@@ -29,13 +29,13 @@ from salon.data.ingest.sources.base import (
 )
 from salon.data.ingest.sources.columns import describe, parse_record
 from salon.errors import SalonError
-from salon.params.sources import WebdatasetParams
+from salon.params.sources import CaptionedParams
 
 NAME = "webdataset"
 MAX_TEXT_BYTES = 1_000_000  # of a caption or a JSON member
 
 
-def open_source(settings: WebdatasetParams, *, path: Path) -> Source:
+def open_source(settings: CaptionedParams, *, path: Path) -> Source:
     """Find the shards.
 
     Raises:
@@ -60,7 +60,7 @@ def _count(shards: list[Path]) -> int | None:
     return total
 
 
-def _find(root: Path, shards: list[Path], settings: WebdatasetParams) -> Iterator[Found]:
+def _find(root: Path, shards: list[Path], settings: CaptionedParams) -> Iterator[Found]:
     for shard in shards:
         where = readable(shard, below=root)
         if not shard.resolve().is_relative_to(root):
@@ -71,7 +71,7 @@ def _find(root: Path, shards: list[Path], settings: WebdatasetParams) -> Iterato
             yield from _find_in(shard.resolve(), where, settings)
 
 
-def _find_in(shard: Path, where: str, settings: WebdatasetParams) -> Iterator[Found]:
+def _find_in(shard: Path, where: str, settings: CaptionedParams) -> Iterator[Found]:
     sample: dict[str, Any] = {}
     key = None
     try:
@@ -138,7 +138,7 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, shard: Path, ext
 
 
 def _complete(
-    key: str | None, sample: dict[str, Any], shard: str, settings: WebdatasetParams
+    key: str | None, sample: dict[str, Any], shard: str, settings: CaptionedParams
 ) -> Iterator[Found]:
     """What the members of one key say."""
     extension = next((name for name in sample if _is_picture(name)), "")

@@ -1,16 +1,15 @@
 """Rows that are made, not found: every row from its split and number alone, on all cores."""
 
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from typing import Any, Protocol
 
-import imagehash
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
+from salon.cpus import count_cpus
+from salon.data.ingest.images import perceptual_hashes
 from salon.data.ingest.worlds.scenes import encode_png
 from salon.data.schema import Row
 
@@ -35,7 +34,7 @@ def rendered_row(
     lang: str = "",
     attributes: Mapping[str, str] | None = None,
 ) -> Row:
-    """The row of a picture that was drawn here."""
+    """The row of a picture that was rendered here."""
     height, width, _ = pixels.shape
     return Row(
         image_bytes=encode_png(pixels),
@@ -43,7 +42,7 @@ def rendered_row(
         lang=lang,
         width=width,
         height=height,
-        phash=str(imagehash.phash(Image.fromarray(pixels))),
+        phash=perceptual_hashes([pixels])[0],
         split=split,
         source=source,
         licence=licence,
@@ -59,7 +58,7 @@ def compose_all(composer: Composer, counts: Mapping[Any, int]) -> Iterator[Row]:
         for split, total in counts.items()
         for start in range(0, total, CHUNK)
     )
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = count_cpus()
     with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(composer,)) as pool:
         # a bounded window of futures: memory does not grow with the number of rows
         window = [pool.submit(_compose_chunk, task) for task in islice(tasks, 2 * workers)]

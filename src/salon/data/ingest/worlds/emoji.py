@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from salon.data.ingest.worlds.archive import check_backgrounds, read_archive, read_artwork
+from salon.data.ingest.worlds.base import KnownSources
 from salon.data.ingest.worlds.compose import compose_all, rendered_row
 from salon.data.ingest.worlds.phrasebook import PhraseBook
 from salon.data.ingest.worlds.scenes import (
@@ -110,13 +111,15 @@ def read_phrase_book(params: EmojiParams, *, archive: Path) -> PhraseBook:
     )
 
 
+def known_sources(params: EmojiParams, *, archive: Path) -> KnownSources:
+    return KnownSources({SOURCE: read_phrase_book(params, archive=archive)}, frozenset({SOURCE}))
+
+
 def count_rows(params: EmojiParams) -> int:
-    """How many rows `read_rows` will yield, for the progress bar."""
     return sum(params.pictures.values())
 
 
 def read_rows(params: EmojiParams, *, archive: Path, seed: int) -> Iterator[Row]:
-    """Yield every scene of the world, split by split, rendered on all cores."""
     artwork = load_artwork(params, archive)  # first: a misspelt name must not look like too few combinations
     yield from compose_all(_Composer(params, plan_world(params, seed=seed), artwork, seed), params.pictures)
 

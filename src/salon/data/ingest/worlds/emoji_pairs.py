@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from salon.data.ingest.worlds.archive import check_backgrounds, check_names, read_artwork
+from salon.data.ingest.worlds.base import KnownSources
 from salon.data.ingest.worlds.compose import compose_all, rendered_row
 from salon.data.ingest.worlds.pairs import (
     NOUNS,
@@ -87,18 +88,15 @@ def load_artwork(params: EmojiPairsParams, archive: Path) -> dict[tuple[str, str
     return read_artwork(archive, section=SECTION, concepts=params.concepts, styles=params.styles)
 
 
-def read_phrase_book(params: EmojiPairsParams) -> PairBook:
-    """How the captions of this source speak."""
-    return PairBook(tuple(params.languages))
+def known_sources(params: EmojiPairsParams, *, archive: Path) -> KnownSources:
+    return KnownSources({SOURCE: PairBook(tuple(params.languages))}, frozenset({SOURCE}))
 
 
 def count_rows(params: EmojiPairsParams) -> int:
-    """How many rows `read_rows` will yield, for the progress bar."""
     return sum(params.pictures.values())
 
 
 def read_rows(params: EmojiPairsParams, *, archive: Path, seed: int) -> Iterator[Row]:
-    """Yield every scene of the world, split by split, rendered on all cores."""
     artwork = load_artwork(params, archive)  # first: a misspelt name must not look like too few combinations
     yield from compose_all(_Composer(params, plan_pairs(params, seed=seed), artwork, seed), params.pictures)
 

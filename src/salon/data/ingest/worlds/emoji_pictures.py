@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from salon.data.ingest.near_pairs import near_pairs
 from salon.data.ingest.worlds.archive import check_names, read_archive, to_artwork
+from salon.data.ingest.worlds.base import NOTHING_KNOWN, KnownSources
 from salon.data.ingest.worlds.compose import compose_all, rendered_row
 from salon.data.ingest.worlds.scenes import STYLES_RU, Artwork
 from salon.data.schema import Row
@@ -32,29 +33,28 @@ BACKDROP = (208, 208, 208)  # neither white nor black art vanishes on it
 WORD = re.compile(r"\w+")
 
 
+def known_sources(params: EmojiPicturesParams, *, archive: Path) -> KnownSources:
+    return NOTHING_KNOWN  # drawings as they are have no ground truth
+
+
 def count_rows(params: EmojiPicturesParams) -> int:
-    """How many rows `read_rows` will yield, for the progress bar."""
     return sum(params.pictures.values()) * len(params.languages)
 
 
 def read_rows(params: EmojiPicturesParams, *, archive: Path, seed: int) -> Iterator[Row]:
-    """Yield every drawing once per language, split by split, rendered on all cores.
-
-    Raises:
-        SalonError: the archive is missing or unreadable, or has fewer drawings than are asked for.
-    """
+    """Every drawing once per language."""
     records = read_archive(archive)
     check_names(params.styles, {record["style"] for record in records}, where=f"{SECTION}.styles")
     records = [record for record in records if not params.styles or record["style"] in params.styles]
     records = choose_drawings(records, sum(params.pictures.values()), seed=seed)
-    drawn = list(compose_all(_Renderer(params, records), {"train": len(records)}))
-    phashes = np.array([int(row.phash, 16) for row in drawn], dtype=np.uint64)
+    rendered = list(compose_all(_Renderer(params, records), {"train": len(records)}))
+    phashes = np.array([int(row.phash, 16) for row in rendered], dtype=np.uint64)
     groups = group_alike(phashes, distance=params.twin_distance)
-    places = deal_drawings(records, groups, params.pictures, seed=seed)
+    places = assign_drawings(records, groups, params.pictures, seed=seed)
     for split, drawings in places.items():
         for drawing, lang in product(drawings, params.languages):
             caption = write_caption(records[drawing], lang=lang, name_style=params.name_style)
-            yield replace(drawn[drawing], caption=caption, lang=lang, split=split)
+            yield replace(rendered[drawing], caption=caption, lang=lang, split=split)
 
 
 def choose_drawings(records: Sequence[dict[str, Any]], count: int, *, seed: int) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ def group_alike(phashes: UInt64[np.ndarray, " n"], *, distance: int) -> Int[np.n
     ]
 
 
-def deal_drawings(
+def assign_drawings(
     records: Sequence[Mapping[str, Any]],
     groups: Int[np.ndarray, " n"],
     counts: Mapping[Any, int],
@@ -169,7 +169,7 @@ def write_caption(record: Mapping[str, Any], *, lang: str, name_style: bool) -> 
     return f"{concept}, {style}" if name_style else concept
 
 
-def draw_plain(artwork: Artwork, *, image_size: int) -> UInt8[np.ndarray, "s s 3"]:
+def render_plain(artwork: Artwork, *, image_size: int) -> UInt8[np.ndarray, "s s 3"]:
     """The drawing on a plain backdrop."""
     drawing = Image.fromarray(artwork.rgba, mode="RGBA")
     if drawing.size != (image_size, image_size):
@@ -182,14 +182,14 @@ def draw_plain(artwork: Artwork, *, image_size: int) -> UInt8[np.ndarray, "s s 3
 
 @dataclass(frozen=True)
 class _Renderer:
-    """Draws; which split a drawing goes to and in which languages it is captioned is not known yet."""
+    """Renderer of single drawings, before their splits and languages are known."""
 
     params: EmojiPicturesParams
     records: list[dict[str, Any]]
 
     def compose(self, split: str, index: int) -> Row:
         artwork = to_artwork(self.records[index])
-        pixels = draw_plain(artwork, image_size=self.params.image_size)
+        pixels = render_plain(artwork, image_size=self.params.image_size)
         return rendered_row(
             pixels,
             split=split,

@@ -14,16 +14,6 @@ class CaptionBook(Protocol):
 
 
 @dataclass(frozen=True)
-class KnownSources:
-    """What the sources at hand tell about their rows."""
-
-    phrase_books: Mapping[str, CaptionBook]
-    """Source -> how its captions name attributes; other sources' captions are not held against attributes."""
-    rendered: frozenset[str]
-    """Sources whose pictures look alike by design: exempt from the search for near-duplicates."""
-
-
-@dataclass(frozen=True)
 class PhraseBook:
     """The names that captions use for attribute values."""
 
