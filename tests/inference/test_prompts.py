@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from five_methods import METHODS, write_bundles
-from salon.inference.batch_invariant import padded_count
 from salon.inference.bundle import CLIP
 from salon.inference.prompts import PROBES, REMEMBERED_PROMPTS, PromptEncoder
+from salon.nn.products import padded_count
 from salon.towers.states import TextStates
 from salon.towers.tower import ClipTower
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from salon.inference.batch_invariant import batch_invariant, padded_count
+from salon.nn.products import batch_invariant, padded_count
 from salon.towers.states import TextStates
 from salon.towers.tower import ClipTower, tokenize
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import salon.methods
 from salon.codecs import Codec, load_codec
 from salon.errors import SalonError
+from salon.nn.products import adopt
 from salon.params import Fraction, Section, parse_section
 from salon.towers.states import Batch, TextStates
 from salon.towers.tower import ClipTower, TwoTowers
@@ -297,4 +298,4 @@ def load_method(folder: Path, frozen: FrozenNets) -> Method:
     description = read_network_config(folder, what="trained method", stage="its train stage")
     method_class = find_method(description["family"])
     config = parse_section(method_class.config_class, description["config"], where=str(folder / CONFIG))
-    return load_weights(method_class(config, DataShape(**description["shape"]), frozen), folder)
+    return load_weights(adopt(method_class(config, DataShape(**description["shape"]), frozen)), folder)

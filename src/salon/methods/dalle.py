@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from salon.methods.base import Losses, MethodConfig, Tradeoff
 from salon.methods.token_base import TokenConfig, TokenMethod
 from salon.nn.code_prediction import guide, gumbel
+from salon.nn.products import linear
 from salon.towers.states import Batch, TextStates
 
 
@@ -48,7 +49,7 @@ class Dalle(TokenMethod):
         written = F.embedding(codes[:, :-1], self.code.vectors_in(self.codebook))  # (b, n-1, d)
         x = self.caption(words) + F.pad(written, (0, 0, 1, 0))  # nothing is before the first
         h = self.transformer(x, self.rotation, is_causal=True)  # (b, n, d)
-        return F.linear(h, self.code.vectors_out(self.codebook), self.code.bias_out)
+        return linear(h, self.code.vectors_out(self.codebook), self.code.bias_out)
 
     def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """Cross-entropy of every code given those before it, in nats per code."""
@@ -75,7 +76,7 @@ class Dalle(TokenMethod):
         x = caption[:, :1]
         for t in range(self.cells):
             h = self.transformer(x, self.rotation[t : t + 1], cache=cache, start=t)  # (b or 2b, 1, d)
-            logits = guide(F.linear(h[:, 0], vectors_out, self.code.bias_out), guidance_scale)
+            logits = guide(linear(h[:, 0], vectors_out, self.code.bias_out), guidance_scale)
             codes[:, t] = (logits / self.config.temperature + noise[:, t]).argmax(dim=1)
             if t + 1 < self.cells:
                 written = F.embedding(codes[:, t : t + 1], vectors_in)  # (b, 1, d)

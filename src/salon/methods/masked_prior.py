@@ -27,6 +27,7 @@ from salon.methods.token_base import TokenConfig, TokenMethod
 from salon.nn.code_prediction import draw, guide, gumbel
 from salon.nn.distributed import weight
 from salon.nn.noise import batch_noise
+from salon.nn.products import linear
 from salon.towers.states import Batch, TextStates
 
 KNOWN = -100  # in place of a code that need not be predicted
@@ -75,7 +76,7 @@ class VqVaePrior(TokenMethod):
         self, hidden: Float[Tensor, "... d"], vectors_out: Float[Tensor, "k d"]
     ) -> Float[Tensor, "... k"]:
         """Logits of every code."""
-        return F.linear(hidden, vectors_out, self.code.bias_out)
+        return linear(hidden, vectors_out, self.code.bias_out)
 
     def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """Cross-entropy of the masked codes, in nats per code."""

@@ -23,6 +23,7 @@ from transformers import (
 
 from salon.errors import SalonError
 from salon.files import read_json, write_json
+from salon.nn.products import adopt
 from salon.params import ClipParams
 from salon.towers.cca import CanonicalProjection
 from salon.towers.states import TextStates
@@ -39,8 +40,7 @@ class TwoTowers(nn.Module):
 
     def __init__(self, text: CLIPTextModelWithProjection, image: ResNetForImageClassification) -> None:
         super().__init__()
-        self.text = text
-        self.image = image
+        self.text, self.image = adopt(text), adopt(image)
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE).log())
         self.to_words: nn.Module = nn.Identity()  # fitted once the towers are trained
 
