@@ -152,7 +152,7 @@ def module(ingested_world: Path) -> MethodModule:
         ),
     )
     method_class, config = read_config("diffusion", {"ema_decay": 0.9})
-    shape = DataShape(image_size=32, text_width=8, pooled_width=8, words_width=8)
+    shape = DataShape(image_size=32, text_width=8, pooled_width=8, concept_width=8)
     method = method_class(config, shape, FrozenNets(PixelCodec(), nn.Identity()))
     return MethodModule(method, data, cache, total_steps=3, seed=0)
 

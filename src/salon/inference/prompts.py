@@ -92,7 +92,7 @@ class PromptEncoder:
                 hidden[row] * mask[row, :, None],
                 mask[row].bool(),
                 pooled[row],
-                tower.words(ids[row], mask[row]),  # alone: a product of rows, and as quick
+                tower.concept(ids[row], mask[row]),  # alone: a product of rows, and as quick
             )
             for row in rows
         ]

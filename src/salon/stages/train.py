@@ -42,7 +42,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
         image_size=train_split.images.shape[-1],
         text_width=cache.states.tokens.shape[-1],
         pooled_width=cache.states.pooled.shape[-1],
-        words_width=cache.states.words.shape[-1],
+        concept_width=cache.states.concept.shape[-1],
     )
     method = method_class(config, shape, frozen)
     cost = count_cost(method, train_split, cache, seed=params.training_seed)

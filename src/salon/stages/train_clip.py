@@ -64,7 +64,7 @@ def run(params: Params, paths: Paths) -> None:
             for split, accuracy in zero_shot.items()
         },
         "loss": round(report.loss, 4),
-        "directions_of_words": tower.words.directions.shape[1],
+        "directions_of_words": tower.concept.directions.shape[1],
         "truncated_captions": sum(tower.is_truncated(caption) for caption in captions),
         "cost": {
             "train_flops": step_flops * report.steps + embedding_flops * len(embeddings),
