@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[1]
 PICTURES = 512
 CAPTIONS = 64
 CAPTION_TOKENS = 16
-WORDS_WIDTH = 27  # `TextStates.words` in the default world (salon.towers.cca)
+CONCEPT_WIDTH = 27  # `TextStates.concept` in the default world (salon.towers.cca)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class World:
             tokens=torch.randn(CAPTIONS, CAPTION_TOKENS, params.clip.text_width, generator=generator),
             mask=torch.ones(CAPTIONS, CAPTION_TOKENS, dtype=torch.bool),
             pooled=F.normalize(torch.randn(CAPTIONS, params.clip.projection_dim, generator=generator)),
-            words=torch.randn(CAPTIONS, WORDS_WIDTH, generator=generator),
+            concept=torch.randn(CAPTIONS, CONCEPT_WIDTH, generator=generator),
         )
         data = CaptionedImages(
             ids=[str(i) for i in range(PICTURES)],
@@ -60,7 +60,7 @@ class World:
             image_size=self.data.images.shape[-1],
             text_width=states.tokens.shape[-1],
             pooled_width=states.pooled.shape[-1],
-            words_width=states.words.shape[-1],
+            concept_width=states.concept.shape[-1],
         )
 
     def codec(self, name: str) -> Codec:
@@ -81,6 +81,6 @@ class World:
             self.cache.captions, vocab_size=self.params.clip.vocab_size, max_tokens=CAPTION_TOKENS
         )
         towers = build_towers(self.params.clip, tokenizer)
-        towers.to_words = nn.Linear(self.params.clip.projection_dim, WORDS_WIDTH)
+        towers.to_concept = nn.Linear(self.params.clip.projection_dim, CONCEPT_WIDTH)
         towers.eval().requires_grad_(False)
         return method_class(config, self.shape, FrozenNets(codec or self.codec(config.codec), towers))

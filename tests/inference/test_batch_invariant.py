@@ -9,10 +9,19 @@ import torch
 from torch.nn import functional as F
 
 from five_methods import METHODS, write_bundles
-from salon.inference.batch_invariant import batch_invariant, multiplies_bf16, padded_count
 from salon.inference.bundle import read_models
 from salon.inference.model import BATCH, LoadedModel, ModelCache
 from salon.inference.request import PictureRequest
+from salon.nn.products import (
+    Conv2d,
+    Linear,
+    adopt,
+    batch_invariant,
+    conv2d,
+    linear,
+    multiplies_bf16,
+    padded_count,
+)
 from salon.towers.states import TextStates
 
 PROMPTS = ("an owl on a blue background", "ракета на полосатом фоне", "owl", "a pizza " * 20)
@@ -96,11 +105,12 @@ def test_without_it_a_batch_does_change_bits():
     torch.manual_seed(0)
     x, weight = torch.randn(32, 256), torch.randn(4096, 256)
     plain = F.linear(x, weight)
-    assert not torch.equal(plain[:2], F.linear(x[:2], weight))
+    assert torch.equal(linear(x, weight), plain)
+    assert not torch.equal(plain[:2], linear(x[:2], weight))
     with batch_invariant():
-        exact = F.linear(x, weight)
-        assert torch.equal(exact[:2], F.linear(x[:2], weight))
-        assert torch.equal(exact[5:6], F.linear(x[5:6], weight))
+        exact = linear(x, weight)
+        assert torch.equal(exact[:2], linear(x[:2], weight))
+        assert torch.equal(exact[5:6], linear(x[5:6], weight))
     torch.testing.assert_close(exact, plain, rtol=1e-4, atol=1e-4)
 
 
@@ -110,7 +120,7 @@ def test_shapes_gradients_and_bias_are_those_of_a_linear_map():
     for shape in ((3,), (1, 3), (7, 3), (8, 3), (2, 9, 3), (2, 3, 4, 3)):
         x = torch.randn(shape, requires_grad=True)
         with batch_invariant():
-            exact = F.linear(x, weight, bias)
+            exact = linear(x, weight, bias)
         plain = F.linear(x, weight, bias)
         torch.testing.assert_close(exact, plain)
         torch.testing.assert_close(
@@ -121,22 +131,22 @@ def test_shapes_gradients_and_bias_are_those_of_a_linear_map():
 def test_products_of_bf16_are_those_of_rounded_factors(monkeypatch: pytest.MonkeyPatch):
     """Where allowed and only with many tokens; added up in fp32, and by hardware alike in any batch."""
     in_hardware = multiplies_bf16()
-    monkeypatch.setattr("salon.inference.batch_invariant.multiplies_bf16", lambda: True)
+    monkeypatch.setattr("salon.nn.products.multiplies_bf16", lambda: True)
     torch.manual_seed(0)
     tokens, weight, bias = torch.randn(6, 64, 128), torch.randn(48, 128), torch.randn(48)
     rounded = F.linear(tokens.bfloat16().double(), weight.bfloat16().double()) + bias
     with batch_invariant(half=True), torch.no_grad():
-        halves = F.linear(tokens, weight, bias)
+        halves = linear(tokens, weight, bias)
         assert halves.dtype == torch.float32
         for rows in (slice(0, 1), slice(2, 5)):
-            again = F.linear(tokens[rows], weight, bias)
+            again = linear(tokens[rows], weight, bias)
             assert torch.equal(again, halves[rows]) or not in_hardware
-        few = F.linear(tokens[:, :3], weight)
+        few = linear(tokens[:, :3], weight)
     # the product itself is rounded, too
     assert (halves - rounded).abs().max() <= 2**-8 * rounded.abs().max()
     with batch_invariant():
-        assert torch.equal(F.linear(tokens[:, :3], weight), few)
-        assert not torch.equal(F.linear(tokens, weight, bias), halves)
+        assert torch.equal(linear(tokens[:, :3], weight), few)
+        assert not torch.equal(linear(tokens, weight, bias), halves)
 
 
 def test_probes_are_of_fp32_whatever_the_processor_has(
@@ -145,26 +155,53 @@ def test_probes_are_of_fp32_whatever_the_processor_has(
     loaded = champions["vqvae"]
     drawn = {}
     for has_bf16 in (True, False):
-        monkeypatch.setattr(
-            "salon.inference.batch_invariant.multiplies_bf16", lambda has_bf16=has_bf16: has_bf16
-        )
+        monkeypatch.setattr("salon.nn.products.multiplies_bf16", lambda has_bf16=has_bf16: has_bf16)
         loaded.write_golden_samples(tmp_path / "probes.json")
         drawn[has_bf16] = (tmp_path / "probes.json").read_text(encoding="utf-8")
     assert drawn[True] == drawn[False]
 
 
 def test_other_threads_and_what_comes_after_are_left_alone():
-    linear, conv2d = F.linear, F.conv2d
     x, weight = torch.randn(3, 4), torch.randn(5, 4)
     checks = []
     with batch_invariant(lambda: checks.append(1)):
-        thread = threading.Thread(target=lambda: F.linear(x, weight))
+        thread = threading.Thread(target=lambda: linear(x, weight))
         thread.start()
         thread.join()
         assert not checks
-        F.linear(x, weight)
+        linear(x, weight)
+        with batch_invariant():
+            linear(x, weight)
         assert len(checks) == 1
-    assert (F.linear, F.conv2d) == (linear, conv2d)
+    linear(x, weight)
+    assert len(checks) == 1
+
+
+def test_networks_are_adopted_with_their_weights_and_answers():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, stride=2, padding=1), torch.nn.Flatten(), torch.nn.Linear(8 * 16, 4)
+    )
+    x, before = torch.randn(4, 3, 8, 8), network.state_dict().keys()
+    plain = network(x)
+    checks = []
+    assert torch.equal(adopt(network)(x), plain)
+    assert network.state_dict().keys() == before
+    with batch_invariant(lambda: checks.append(1)):
+        torch.testing.assert_close(network(x), plain)
+        torch.testing.assert_close(network(x[:1]), plain[:1])
+        torch.testing.assert_close(conv2d(x[:1], network[0].weight), F.conv2d(x[:1], network[0].weight))
+    assert len(checks) == 2
+
+
+def test_no_network_that_draws_multiplies_past_them(champions: dict[str, LoadedModel]):
+    """All that a registered method draws with goes through the two functions, the towers too."""
+    for champion in champions.values():
+        towers = champion.method.towers
+        for network in (champion.method, champion.method.codec, towers.text, towers.image):
+            for name, module in network.named_modules():
+                if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+                    assert isinstance(module, Linear | Conv2d), name
 
 
 def test_batches_that_round_otherwise_are_drawn_one_by_one(

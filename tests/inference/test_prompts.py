@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from five_methods import METHODS, write_bundles
-from salon.inference.batch_invariant import padded_count
 from salon.inference.bundle import CLIP
 from salon.inference.prompts import REMEMBERED_PROMPTS, TRIAL_PROMPTS, PromptEncoder
+from salon.nn.products import padded_count
 from salon.towers.states import TextStates
 from salon.towers.tower import ClipTower
 
@@ -46,7 +46,7 @@ def test_states_are_those_of_the_tower(tower: ClipTower) -> None:
         assert (states.tokens[place, n:] == 0).all()
         assert states.mask[place].tolist() == [*expected.mask[0].tolist(), *[False] * (tower.max_tokens - n)]
         torch.testing.assert_close(states.pooled[place], expected.pooled[0], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(states.words[place], expected.words[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(states.concept[place], expected.concept[0], rtol=1e-4, atol=1e-5)
 
 
 def test_repeated_and_remembered_prompts_come_in_their_places(

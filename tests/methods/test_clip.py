@@ -9,7 +9,7 @@ from salon.methods.base import DataShape
 from salon.methods.clip import Clip, ClipConfig
 from salon.towers.states import Batch, TextStates
 
-SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, words_width=8)
+SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, concept_width=8)
 
 
 def make_clip(**settings: object) -> Clip:
@@ -27,7 +27,7 @@ def make_text(count: int, *, seed: int = 0) -> TextStates:
         torch.randn(count, 4, SHAPE.text_width, generator=generator),
         torch.ones(count, 4, dtype=torch.bool),
         torch.nn.functional.normalize(torch.randn(count, SHAPE.pooled_width, generator=generator), dim=1),
-        torch.randn(count, SHAPE.words_width, generator=generator),
+        torch.randn(count, SHAPE.concept_width, generator=generator),
     )
 
 
@@ -39,7 +39,7 @@ def test_training_reads_no_caption() -> None:
     method = make_clip()
     images = torch.rand(4, 3, 16, 16) * 2 - 1
     precomputed = method.precompute(images)
-    assert torch.equal(precomputed, method.towers.encode_words(images))
+    assert torch.equal(precomputed, method.towers.encode_concept(images))
     losses = [
         method.losses(
             Batch(images, make_text(4, seed=seed), precomputed),
@@ -62,7 +62,7 @@ def test_the_network_sees_the_embedding_or_the_null_one() -> None:
     config = ClipConfig(family="clip", embedding_dropout=0.5)
     method = Watched(config, SHAPE, pixel_frozen(SHAPE.pooled_width))
     images = torch.rand(64, 3, 16, 16) * 2 - 1
-    embeddings = make_text(64).words
+    embeddings = make_text(64).concept
     batch = Batch(images, make_text(64), embeddings)
     method.losses(batch, objective="model", generator=torch.Generator())
     null = (seen[0] == method.null_embedding).all(dim=1)
@@ -75,7 +75,7 @@ def test_guidance_extrapolates_from_the_null_embedding() -> None:
     text = make_text(2)
     noise = torch.stack([torch.randn(3, 16, 16, generator=g) for g in generators(2)])
     with torch.no_grad():
-        steered = method.predict(noise, torch.ones(2), text.words)
+        steered = method.predict(noise, torch.ones(2), text.concept)
         free = method.predict(noise, torch.ones(2), method.null_embedding.expand(2, -1))
     assert not torch.allclose(steered, free)
     for scale in (1, 3):

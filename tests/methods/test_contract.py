@@ -23,7 +23,7 @@ from salon.towers.states import Batch, TextStates
 IMAGE_SIZE = 16
 PICTURES = 8
 OVERFIT_STEPS = 300
-SHAPE = DataShape(image_size=IMAGE_SIZE, text_width=24, pooled_width=32, words_width=28)
+SHAPE = DataShape(image_size=IMAGE_SIZE, text_width=24, pooled_width=32, concept_width=28)
 
 
 @pytest.fixture(scope="module", params=families())
@@ -58,7 +58,7 @@ def captions() -> TextStates:
     )
     mask = torch.arange(6)[None] < 3 + torch.arange(PICTURES)[:, None] % 4
     tokens = torch.randn(PICTURES, 6, SHAPE.text_width, generator=generator)
-    return TextStates(tokens, mask, pooled, torch.randn(PICTURES, SHAPE.words_width, generator=generator))
+    return TextStates(tokens, mask, pooled, torch.randn(PICTURES, SHAPE.concept_width, generator=generator))
 
 
 @pytest.fixture(scope="module")

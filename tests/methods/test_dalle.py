@@ -14,7 +14,7 @@ from salon.nn.code_prediction import gumbel
 from salon.seeding import seeded_generators
 from salon.towers.states import Batch
 
-SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH, words_width=WIDTH)
+SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH, concept_width=WIDTH)
 FROZEN = colour_frozen()
 
 
@@ -34,8 +34,8 @@ def test_what_is_drawn_with_the_cache_follows_from_the_whole_sequence(image_size
     drawn = method.sample(text, generator=seeded_generators(1, 3), guidance_scale=3)
     codes = method.codec.encode(drawn)
     with torch.no_grad():
-        captioned = method.logits(codes, text.words)
-        free = method.logits(codes, method.caption.null_words.expand_as(text.words))
+        captioned = method.logits(codes, text.concept)
+        free = method.logits(codes, method.caption.null_words.expand_as(text.concept))
     noise = gumbel((method.cells, 8), seeded_generators(1, 3), device=torch.device("cpu"))
     scores = (free + 3 * (captioned - free)) / 0.7 + noise
     assert torch.equal(scores.argmax(dim=2), codes)
@@ -49,7 +49,7 @@ def test_a_code_is_predicted_from_those_before_it() -> None:
     changed = codes.clone()
     changed[0, 6] = 3
     with torch.no_grad():
-        before, after = (method.logits(c, make_text(1).words)[0] for c in (codes, changed))
+        before, after = (method.logits(c, make_text(1).concept)[0] for c in (codes, changed))
     differs = (before - after).abs().amax(dim=1) > 1e-5
     assert differs.tolist() == [False] * 7 + [True] * 9
 

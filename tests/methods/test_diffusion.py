@@ -13,7 +13,7 @@ from salon.nn.flow import MIN_SIGMA
 from salon.nn.solvers import late_sigmas
 from salon.towers.states import Batch, TextStates
 
-SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, words_width=8)
+SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, concept_width=8)
 FROZEN = pixel_frozen(8)
 SOLVERS = ("euler", "heun", "unipc", "dpm++")
 
@@ -113,7 +113,7 @@ def test_null_captions_replace_every_trace_of_the_caption() -> None:
     method = Diffusion(DiffusionConfig(family="diffusion"), SHAPE, FROZEN)
     one = method.with_null_captions(make_text(3), torch.tensor([True, False, True]))
     other = method.with_null_captions(make_text(6)[3:], torch.tensor([True, True, True]))
-    assert torch.equal(one.words[0], other.words[0])
+    assert torch.equal(one.concept[0], other.concept[0])
     assert torch.equal(one.tokens[0][one.mask[0]], other.tokens[0][other.mask[0]])
     assert torch.equal(one.tokens[1], make_text(3).tokens[1])
 

@@ -16,7 +16,7 @@ from salon.training.budget import count_step_flops
 from salon.training.method import MethodBatches
 from salon.training.module import Optimization, TrainingModule
 
-SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, words_width=8)
+SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, concept_width=8)
 FROZEN = pixel_frozen(SHAPE.pooled_width)
 LOG2 = math.log(2)
 
@@ -79,7 +79,7 @@ class SquareDiscriminator(SumDiscriminator):
 def test_the_first_part_of_both_sides_is_penalised_each_under_its_own_caption() -> None:
     method = make_gan(penalised_fraction=0.5)
     method.discriminator = SquareDiscriminator(0.5)
-    reals, fakes, words = torch.randn(4, 3, 16, 16), torch.randn(4, 3, 16, 16), make_text(4).words
+    reals, fakes, words = torch.randn(4, 3, 16, 16), torch.randn(4, 3, 16, 16), make_text(4).concept
     found = method.discriminator_losses(reals, fakes, words, torch.eye(4, dtype=torch.bool))
     slopes = (0.5 * words[:2, 0]) ** 2
     r1, r2 = ((slopes * side[:2].square().sum(dim=(1, 2, 3))).mean().item() for side in (reals, fakes))
@@ -91,7 +91,7 @@ def test_both_losses_are_relativistic() -> None:
     method = make_gan(gamma=0.0, matching_weight=0.0, reconstruction_weight=2.0)
     method.discriminator = SumDiscriminator(0.01)
     reals, fakes = torch.full((2, 3, 16, 16), 0.5), torch.full((2, 3, 16, 16), -0.25)
-    words, same = make_text(2).words, torch.eye(2, dtype=torch.bool)
+    words, same = make_text(2).concept, torch.eye(2, dtype=torch.bool)
     difference = torch.tensor(0.01 * 0.75 * 3 * 16 * 16)
     told_apart = method.discriminator_losses(reals, fakes, words, same)
     assert told_apart.total.item() == pytest.approx(torch.nn.functional.softplus(-difference).item())
@@ -107,7 +107,7 @@ def test_the_reconstruction_leaves_free_what_a_block_averages_away() -> None:
     shuffled = reals.unfold(2, 4, 4).unfold(3, 4, 4).transpose(4, 5)  # each block transposed
     shuffled = shuffled.permute(0, 1, 2, 4, 3, 5).reshape(reals.shape)
     assert not torch.equal(shuffled, reals)
-    free = method.generator_losses(reals, shuffled, make_text(2).words).terms["reconstruction"].item()
+    free = method.generator_losses(reals, shuffled, make_text(2).concept).terms["reconstruction"].item()
     assert free == pytest.approx(0, abs=1e-6)
 
 

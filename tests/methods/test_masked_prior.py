@@ -10,22 +10,22 @@ from colour_codes import WIDTH, colour_frozen, make_text, randomise
 from frozen_nets import pixel_frozen
 from salon.errors import SalonError
 from salon.methods.base import DataShape
-from salon.methods.masked_prior import VqVaePrior, VqVaePriorConfig, num_masked, random_mask
+from salon.methods.masked_prior import MaskedPrior, MaskedPriorConfig, num_masked, random_mask
 from salon.nn.code_prediction import draw, gumbel
 from salon.seeding import seeded_generators
 from salon.towers.states import Batch, TextStates
 
-SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH, words_width=WIDTH)
+SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH, concept_width=WIDTH)
 FROZEN = colour_frozen()
 
 
-def make_method(kind: type[VqVaePrior] = VqVaePrior, **settings: object) -> VqVaePrior:
+def make_method(kind: type[MaskedPrior] = MaskedPrior, **settings: object) -> MaskedPrior:
     torch.manual_seed(0)
-    config = VqVaePriorConfig(family="vqvae", width=32, layers=2, head_width=8, **settings)
+    config = MaskedPriorConfig(family="vqvae", width=32, layers=2, head_width=8, **settings)
     return kind(config, SHAPE, FROZEN).eval()
 
 
-class Watched(VqVaePrior):
+class Watched(MaskedPrior):
     """Remembers the codes of every pass."""
 
     def hidden(self, codes: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
@@ -61,7 +61,7 @@ def test_loss_is_the_mean_over_masked_cells() -> None:
     ).total
     generator = torch.Generator().manual_seed(2)
     masked = random_mask(codes.shape, generator, device=codes.device)
-    caption = method.caption(method.caption.drop(text.words, method.config.caption_dropout, generator))
+    caption = method.caption(method.caption.drop(text.concept, method.config.caption_dropout, generator))
     vectors_in = method.code.vectors_in(method.codebook)
     hidden = method.hidden(codes.masked_fill(masked, method.mask_code), caption, vectors_in)
     log_p = method.logits(hidden, method.code.vectors_out(method.codebook)).log_softmax(dim=2)
@@ -92,10 +92,10 @@ def test_one_pass_draws_every_code_from_the_guided_softmax() -> None:
     nothing = torch.full((3, 16), method.mask_code)
     with torch.no_grad():
         vectors = method.code.vectors_in(method.codebook), method.code.vectors_out(method.codebook)
-        null_words = method.caption.null_words.expand_as(text.words)
+        null_words = method.caption.null_words.expand_as(text.concept)
         captioned, free = (
             method.logits(method.hidden(nothing, method.caption(words), vectors[0]), vectors[1])
-            for words in (text.words, null_words)
+            for words in (text.concept, null_words)
         )
     codes, _ = draw((free + 3 * (captioned - free)) / 0.7, seeded_generators(1, 3))
     assert torch.equal(method.codec.encode(drawn), codes)
@@ -114,7 +114,7 @@ def test_the_last_block_works_out_what_is_wanted_alone() -> None:
     method = make_method()
     randomise(method)
     codes = torch.randint(9, (2, 16), generator=torch.Generator().manual_seed(0))
-    caption = method.caption(make_text(2).words)
+    caption = method.caption(make_text(2).concept)
     wanted = torch.tensor([[3, 0, 15], [7, 8, 2]])
     with torch.no_grad():
         vectors_in = method.code.vectors_in(method.codebook)
@@ -125,7 +125,7 @@ def test_the_last_block_works_out_what_is_wanted_alone() -> None:
 
 
 def draw_plainly(
-    method: VqVaePrior, text: TextStates, generators: list[torch.Generator], *, scale: float, steps: int
+    method: MaskedPrior, text: TextStates, generators: list[torch.Generator], *, scale: float, steps: int
 ) -> torch.Tensor:
     """Codes of each picture by itself: all cells in every pass, with and without its caption."""
     config, vectors_in, vectors_out = (
@@ -135,7 +135,7 @@ def draw_plainly(
     )
     pictures = []
     for row, generator in enumerate(generators):
-        words = text.words[row : row + 1]
+        words = text.concept[row : row + 1]
         codes = torch.full((1, method.cells), method.mask_code)
         for i in range(1, steps + 1):
             logits = [
@@ -211,4 +211,4 @@ def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
 
 def test_a_codec_without_codes_is_refused() -> None:
     with pytest.raises(SalonError, match="masked_prior predicts codes, and this codec has none"):
-        VqVaePrior(VqVaePriorConfig(family="vqvae"), SHAPE, pixel_frozen(WIDTH))
+        MaskedPrior(MaskedPriorConfig(family="vqvae"), SHAPE, pixel_frozen(WIDTH))

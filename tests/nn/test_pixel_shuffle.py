@@ -36,7 +36,7 @@ def test_nothing_moves_and_nothing_fades(patch: int) -> None:
 def make_generator() -> Generator:
     return Generator(
         latent_width=8,
-        words_width=8,
+        concept_width=8,
         condition_width=16,
         channels=[16, 16],
         blocks_per_level=1,

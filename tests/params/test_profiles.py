@@ -78,7 +78,7 @@ def test_the_networks_of_a_profile_fit_its_pictures(workspace: Paths, name: str)
         codecs[codec_name] = family(
             config.following(start.config) if isinstance(start, DiscreteCodec) else config
         )
-    shape = DataShape(image_size=side, text_width=params.clip.text_width, pooled_width=8, words_width=8)
+    shape = DataShape(image_size=side, text_width=params.clip.text_width, pooled_width=8, concept_width=8)
     towers = TwoTowers(nn.Identity(), nn.Identity())  # type: ignore[arg-type]
     for method_name, raw in params.methods.items():
         method_class, method_config = read_config(method_name, raw)

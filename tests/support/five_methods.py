@@ -73,8 +73,8 @@ def write_bundles(folder: Path) -> dict[str, Path]:
         build_towers(CLIP, tokenizer), tokenizer, CAPTIONS, embeddings=torch.randn(len(CAPTIONS), 16)
     )
     tower.save(folder / "clip")
-    words_width = tower.encode_text(CAPTIONS).words.shape[1]
-    shape = DataShape(image_size=32, text_width=32, pooled_width=16, words_width=words_width)
+    concept_width = tower.encode_text(CAPTIONS).concept.shape[1]
+    shape = DataShape(image_size=32, text_width=32, pooled_width=16, concept_width=concept_width)
     bundles = {}
     for name, small in METHODS.items():
         method_class, config = read_config(name, {"family": name, **small})

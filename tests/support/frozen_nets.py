@@ -50,8 +50,8 @@ def fit_towers(pictures: torch.Tensor, captions: TextStates) -> TwoTowers:
     with torch.no_grad():
         shown = towers.encode_images(pictures)
         assert F.cosine_similarity(shown, embeddings).min() > 0.9
-        towers.to_words = nn.Linear(*(side.shape[1] for side in (shown, captions.words)), bias=False)
-        towers.to_words.weight.data = torch.linalg.lstsq(shown, captions.words).solution.T.contiguous()
+        towers.to_concept = nn.Linear(*(side.shape[1] for side in (shown, captions.concept)), bias=False)
+        towers.to_concept.weight.data = torch.linalg.lstsq(shown, captions.concept).solution.T.contiguous()
     return towers.requires_grad_(False)
 
 

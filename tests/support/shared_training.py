@@ -97,8 +97,8 @@ def build(family: str) -> Method:
     torch.manual_seed(0)
     codec = PixelCodec() if config.codec == "pixels" else ColourCodec()
     towers = build_towers(WIDTH)
-    towers.to_words = torch.nn.Linear(WIDTH, WIDTH)
-    shape = DataShape(image_size=SIDE, text_width=WIDTH, pooled_width=WIDTH, words_width=WIDTH)
+    towers.to_concept = torch.nn.Linear(WIDTH, WIDTH)
+    shape = DataShape(image_size=SIDE, text_width=WIDTH, pooled_width=WIDTH, concept_width=WIDTH)
     return method_class(config, shape, FrozenNets(codec.eval(), towers.requires_grad_(False)))
 
 

@@ -78,8 +78,8 @@ def write_method(paths: Paths, *, seed: int) -> None:
     """An untrained flow and the ledger that the train stage would leave."""
     torch.manual_seed(seed)
     frozen = FrozenNets.load(codec=paths.codec(CONFIG.codec), clip=paths.clip)
-    words_width = TextStateCache.load(paths.text_states).states.words.shape[1]
-    shape = DataShape(image_size=32, text_width=32, pooled_width=16, words_width=words_width)
+    concept_width = TextStateCache.load(paths.text_states).states.concept.shape[1]
+    shape = DataShape(image_size=32, text_width=32, pooled_width=16, concept_width=concept_width)
     method = Diffusion(CONFIG, shape, frozen)
     with torch.no_grad():
         for parameter in method.parameters():  # zero-initialised layers would draw the same for every prompt

@@ -181,7 +181,7 @@ def module(ingested_world: Path) -> TrainingModule:
         ),
     )
     method_class, config = read_config("diffusion", {"ema_decay": 0.9})
-    shape = DataShape(image_size=32, text_width=8, pooled_width=8, words_width=8)
+    shape = DataShape(image_size=32, text_width=8, pooled_width=8, concept_width=8)
     method = method_class(config, shape, FrozenNets(PixelCodec(), nn.Identity()))
     source = MethodBatches(method, data, cache, seed=0)
     optimization = Optimization.from_config(config)

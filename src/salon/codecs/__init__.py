@@ -9,6 +9,7 @@ from salon.codecs.pixels import PixelCodec
 from salon.codecs.vqgan import VqGan
 from salon.codecs.vqvae import VqVae
 from salon.errors import SalonError
+from salon.nn.products import adopt
 from salon.params import parse_section
 from salon.weights import CONFIG, load_weights, read_network_config
 
@@ -41,7 +42,7 @@ def load_codec(folder: Path) -> Codec:
         return PixelCodec().eval().requires_grad_(False)
     family = find_family(description["family"])
     config = parse_section(family.config_class, description["config"], where=str(folder / CONFIG))
-    return load_weights(family(config), folder)
+    return load_weights(adopt(family(config)), folder)
 
 
 def find_family(name: str) -> type[DiscreteCodec]:

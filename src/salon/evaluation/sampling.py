@@ -9,8 +9,8 @@ from torch import Tensor
 
 from salon.data.dataset import CaptionedImages
 from salon.images import to_uint8
-from salon.inference.batch_invariant import batch_invariant
 from salon.methods.base import Method
+from salon.nn.products import batch_invariant
 from salon.params import EvaluateParams
 from salon.seeding import seeded_generators
 from salon.towers.states import TextStateCache

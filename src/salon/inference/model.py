@@ -27,7 +27,6 @@ from salon.devices import inference_device
 from salon.errors import SalonError
 from salon.files import read_json, write_json
 from salon.images import to_uint8
-from salon.inference.batch_invariant import FULL, batch_invariant, padded_count
 from salon.inference.bundle import (
     CLIP,
     CODEC,
@@ -42,6 +41,7 @@ from salon.inference.prompts import PromptEncoder
 from salon.inference.provenance import Provenance, encode_png
 from salon.inference.request import PictureRequest, RequestError
 from salon.methods.base import FrozenNets, Method, load_method
+from salon.nn.products import FULL, batch_invariant, padded_count
 from salon.towers.tower import ClipTower
 
 logger = logging.getLogger(__name__)

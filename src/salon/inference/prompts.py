@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from salon.inference.batch_invariant import batch_invariant, padded_count
+from salon.nn.products import batch_invariant, padded_count
 from salon.towers.states import TextStates
 from salon.towers.tower import ClipTower, tokenize
 
@@ -96,7 +96,7 @@ class PromptEncoder:
                 hidden[row] * mask[row, :, None],
                 mask[row].bool(),
                 pooled[row],
-                tower.words(ids[row], mask[row]),  # alone: a product of rows, and as quick
+                tower.concept(ids[row], mask[row]),  # alone: a product of rows, and as quick
             )
             for row in rows
         ]

@@ -22,9 +22,10 @@ import salon.methods
 from salon.codecs import Codec, load_codec
 from salon.errors import SalonError
 from salon.nn.guidance import MAX_GUIDANCE_SCALE
+from salon.nn.products import adopt
 from salon.nn.trainable import Losses, Trainable
 from salon.params import Fraction, Section, parse_section
-from salon.towers.states import Batch, TextStates
+from salon.towers.states import Batch, TextStates, with_new_names
 from salon.towers.tower import ClipTower, TwoTowers
 from salon.weights import CONFIG, load_weights, read_network_config, save_network
 
@@ -73,8 +74,8 @@ class DataShape:
     """Width of `TextStates.tokens`."""
     pooled_width: int
     """Width of `TextStates.pooled`."""
-    words_width: int
-    """Width of `TextStates.words`."""
+    concept_width: int
+    """Width of `TextStates.concept`."""
 
 
 @dataclass(frozen=True)
@@ -276,4 +277,5 @@ def load_method(folder: Path, frozen: FrozenNets) -> Method:
     description = read_network_config(folder, what="trained method", stage="its train stage")
     method_class = find_method(description["family"])
     config = parse_section(method_class.config_class, description["config"], where=str(folder / CONFIG))
-    return load_weights(method_class(config, DataShape(**description["shape"]), frozen), folder)
+    shape = DataShape(**with_new_names(description["shape"]))
+    return load_weights(adopt(method_class(config, shape, frozen)), folder)

@@ -54,9 +54,9 @@ class Clip(FlowMethod):
 
     def __init__(self, config: ClipConfig, shape: DataShape, frozen: FrozenNets) -> None:
         super().__init__(config, shape, frozen)
-        self.embedding = nn.Linear(shape.words_width, config.condition_width)
-        self.null_embedding = nn.Parameter(torch.zeros(shape.words_width))
-        self.unet = self.build_unet(text_width=shape.words_width)
+        self.embedding = nn.Linear(shape.concept_width, config.condition_width)
+        self.null_embedding = nn.Parameter(torch.zeros(shape.concept_width))
+        self.unet = self.build_unet(text_width=shape.concept_width)
 
     def predict(
         self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, "b"], embedding: Float[Tensor, "b w"]
@@ -68,7 +68,7 @@ class Clip(FlowMethod):
 
     def precompute(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b w"]:
         """What the image tower sees in each picture, in the directions of words."""
-        return self.towers.encode_words(images)
+        return self.towers.encode_concept(images)
 
     def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """Squared error of the velocity, given the embedding of the picture; no caption is read."""
@@ -106,7 +106,8 @@ class Clip(FlowMethod):
         num_inference_steps: int,
     ) -> Float[Tensor, "b 3 h w"]:
         """Decode the caption's words as if they were seen in a picture."""
-        embedding, target = text.words, text.pooled.clone()  # a copy: one from inference mode has no gradient
+        embedding = text.concept
+        target = text.pooled.clone()  # a tensor from inference mode cannot take part in a gradient
         both = torch.cat([embedding, self.null_embedding.expand_as(embedding)])
         predict = guided(self.predict, embedding, both, scale=guidance_scale)
         low, high = self.config.refinement_interval

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from salon.methods.base import MethodConfig, Tradeoff
 from salon.methods.token_base import TokenConfig, TokenMethod
 from salon.nn.code_prediction import guide, gumbel
+from salon.nn.products import linear
 from salon.nn.trainable import Losses
 from salon.towers.states import Batch, TextStates
 
@@ -44,19 +45,19 @@ class Dalle(TokenMethod):
         """One step per code, no more and no fewer."""
         return self.cells, self.cells
 
-    def logits(self, codes: Int[Tensor, "b n"], words: Float[Tensor, "b w"]) -> Float[Tensor, "b n k"]:
+    def logits(self, codes: Int[Tensor, "b n"], concept: Float[Tensor, "b w"]) -> Float[Tensor, "b n k"]:
         """Logits of every code given those before it."""
         written = F.embedding(codes[:, :-1], self.code.vectors_in(self.codebook))  # (b, n-1, d)
-        x = self.caption(words) + F.pad(written, (0, 0, 1, 0))  # nothing is before the first
+        x = self.caption(concept) + F.pad(written, (0, 0, 1, 0))  # nothing is before the first
         h = self.transformer(x, self.rotation, is_causal=True)  # (b, n, d)
-        return F.linear(h, self.code.vectors_out(self.codebook), self.code.bias_out)
+        return linear(h, self.code.vectors_out(self.codebook), self.code.bias_out)
 
     def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """Cross-entropy of every code given those before it, in nats per code."""
         codes = batch.precomputed
         assert codes is not None
-        words = self.caption.drop(batch.text.words, self.config.caption_dropout, generator)
-        loss = F.cross_entropy(self.logits(codes, words).flatten(0, 1).float(), codes.flatten())
+        concept = self.caption.drop(batch.text.concept, self.config.caption_dropout, generator)
+        loss = F.cross_entropy(self.logits(codes, concept).flatten(0, 1).float(), codes.flatten())
         return Losses(total=loss, terms={"nll": loss.detach()})
 
     def _sample(
@@ -68,7 +69,7 @@ class Dalle(TokenMethod):
         num_inference_steps: int,
     ) -> Float[Tensor, "b 3 h w"]:
         """Write the codes one after the other, each drawn from the guided softmax."""
-        caption = self.caption.with_null(text.words, guidance_scale)  # (b or 2b, n, d)
+        caption = self.caption.with_null(text.concept, guidance_scale)  # (b or 2b, n, d)
         noise = gumbel((self.cells, self.codebook_size), generators, device=caption.device)
         cache = self.transformer.new_cache(len(caption), self.cells, like=caption)
         codes = torch.empty(len(text), self.cells, dtype=torch.long, device=caption.device)
@@ -76,7 +77,7 @@ class Dalle(TokenMethod):
         x = caption[:, :1]
         for t in range(self.cells):
             h = self.transformer(x, self.rotation[t : t + 1], cache=cache, start=t)  # (b or 2b, 1, d)
-            logits = guide(F.linear(h[:, 0], vectors_out, self.code.bias_out), guidance_scale)
+            logits = guide(linear(h[:, 0], vectors_out, self.code.bias_out), guidance_scale)
             codes[:, t] = (logits / self.config.temperature + noise[:, t]).argmax(dim=1)
             if t + 1 < self.cells:
                 written = F.embedding(codes[:, t : t + 1], vectors_in)  # (b, 1, d)

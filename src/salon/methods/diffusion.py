@@ -58,8 +58,8 @@ class Diffusion(FlowMethod):
             if unknown:
                 raise SalonError(f"diffusion: {name} has {unknown}; the levels are 0 to {levels[-1]}")
         # linear: what the caption's parts add up to, so that unseen combinations stay near their parts
-        self.caption = nn.Linear(shape.words_width, config.condition_width)
-        self.null_words = nn.Parameter(torch.zeros(shape.words_width))
+        self.caption = nn.Linear(shape.concept_width, config.condition_width)
+        self.null_words = nn.Parameter(torch.zeros(shape.concept_width))
         # without attention nothing reads the tokens, and there is no null token to learn
         self.null_token = nn.Parameter(
             torch.zeros(shape.text_width), requires_grad=bool(config.attention_levels)
@@ -74,7 +74,7 @@ class Diffusion(FlowMethod):
         self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, "b"], text: TextStates
     ) -> Float[Tensor, "b c h w"]:
         """E[x | x_sigma, caption]."""
-        condition = nn.functional.silu(self.time(sigma) + self.caption(text.words))
+        condition = nn.functional.silu(self.time(sigma) + self.caption(text.concept))
         return self.unet(x, condition, text.tokens, text.mask)
 
     def with_null_captions(self, text: TextStates, dropped: Tensor) -> TextStates:
@@ -85,7 +85,7 @@ class Diffusion(FlowMethod):
             tokens=torch.where(dropped[:, None, None], self.null_token, text.tokens),
             mask=torch.where(dropped[:, None], first, text.mask),
             pooled=text.pooled,
-            words=torch.where(dropped[:, None], self.null_words, text.words),
+            concept=torch.where(dropped[:, None], self.null_words, text.concept),
         )
 
     def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:

@@ -104,7 +104,7 @@ class GAN(Method):
                 )
         self.generator = Generator(
             latent_width=config.latent_width,
-            words_width=shape.words_width,
+            concept_width=shape.concept_width,
             condition_width=config.condition_width,
             channels=config.generator_channels,
             blocks_per_level=config.blocks_per_level,
@@ -112,7 +112,7 @@ class GAN(Method):
             side=side,
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.discriminator = ProjectionDiscriminator(
-            words_width=shape.words_width,
+            concept_width=shape.concept_width,
             feature_width=config.feature_width,
             channels=config.discriminator_channels,
             blocks_per_level=config.blocks_per_level,
@@ -129,16 +129,16 @@ class GAN(Method):
         z = batch_noise(len(images), width, generator=generator, device=images.device)
         if objective == "discriminator":
             with torch.no_grad():
-                fakes = self.generator(z, text.words)
+                fakes = self.generator(z, text.concept)
             same = same_captions(gather(text.pooled))
-            return self.discriminator_losses(images, fakes, text.words, same)
-        return self.generator_losses(images, self.generator(z, text.words), text.words)
+            return self.discriminator_losses(images, fakes, text.concept, same)
+        return self.generator_losses(images, self.generator(z, text.concept), text.concept)
 
     def discriminator_losses(
         self,
         reals: Float[Tensor, "b 3 h w"],
         fakes: Float[Tensor, "b 3 h w"],
-        words: Float[Tensor, "b w"],
+        concept: Float[Tensor, "b w"],
         same: Bool[Tensor, "n n"],
     ) -> Losses:
         """Tell reals from fakes, and a real picture's caption from others; flat around both.
@@ -148,12 +148,12 @@ class GAN(Method):
         config, n = self.config, len(same)
         features = self.discriminator.features(torch.cat([reals, fakes]))
         features = torch.cat([gather(half) for half in features.chunk(2)])
-        logits = self.discriminator.logits(features, gather(words))  # (2n, n): every picture, every caption
+        logits = self.discriminator.logits(features, gather(concept))  # (2n, n): every picture, every caption
         real, fake = logits[:n].diagonal(), logits[n:].diagonal()
         adversarial = F.softplus(fake - real).mean()
         matching = matching_loss(logits[:n], same)
         penalised = max(1, round(config.penalised_fraction * n))
-        penalty = self.mean_penalty(reals, fakes, words, penalised)
+        penalty = self.mean_penalty(reals, fakes, concept, penalised)
         return Losses(
             total=adversarial + config.matching_weight * matching + config.gamma / 2 * penalty,
             terms={
@@ -166,14 +166,14 @@ class GAN(Method):
         )
 
     def generator_losses(
-        self, reals: Float[Tensor, "b 3 h w"], fakes: Float[Tensor, "b 3 h w"], words: Float[Tensor, "b w"]
+        self, reals: Float[Tensor, "b 3 h w"], fakes: Float[Tensor, "b 3 h w"], concept: Float[Tensor, "b w"]
     ) -> Losses:
         """Look more real than the real picture of the same caption, and like it from far away."""
         # constants, so that no gradient is computed for the opponent's weights
         opponent = {name: value.detach() for name, value in self.discriminator.named_parameters()}
         with torch.no_grad():
-            real = self.discriminator(reals, words)
-        fake = functional_call(self.discriminator, opponent, (fakes, words))
+            real = self.discriminator(reals, concept)
+        fake = functional_call(self.discriminator, opponent, (fakes, concept))
         adversarial = F.softplus(real - fake).mean()
         block = self.config.reconstruction_block
         reconstruction = F.l1_loss(F.avg_pool2d(fakes, block), F.avg_pool2d(reals, block))
@@ -197,7 +197,7 @@ class GAN(Method):
         self,
         reals: Float[Tensor, "b 3 h w"],
         fakes: Float[Tensor, "b 3 h w"],
-        words: Float[Tensor, "b w"],
+        concept: Float[Tensor, "b w"],
         count: int,
     ) -> Float[Tensor, ""]:
         """This process's part of R1 + R2 on the first `count` pairs of the whole batch, in one pass."""
@@ -205,15 +205,15 @@ class GAN(Method):
         if not own:
             return reals.new_zeros(())
         pairs = torch.cat([reals[:own], fakes[:own]])
-        return self.gradient_penalty(pairs, words[:own].repeat(2, 1)) * (2 * own * processes()[1] / count)
+        return self.gradient_penalty(pairs, concept[:own].repeat(2, 1)) * (2 * own * processes()[1] / count)
 
     def gradient_penalty(
-        self, images: Float[Tensor, "n 3 h w"], words: Float[Tensor, "n w"]
+        self, images: Float[Tensor, "n 3 h w"], concept: Float[Tensor, "n w"]
     ) -> Float[Tensor, ""]:
         """E |dD(x, c)/dx|^2: R1 on reals, R2 on fakes (Mescheder 2018, eq. 9 and 10)."""
         images = images.detach().requires_grad_()
         # forward: the FLOP counter's hooks on calls cannot follow a gradient into a leaf
-        score = self.discriminator.forward(images, words).sum()
+        score = self.discriminator.forward(images, concept).sum()
         (gradient,) = torch.autograd.grad(score, images, create_graph=True)
         return gradient.square().sum(dim=(1, 2, 3)).mean()
 
@@ -226,8 +226,8 @@ class GAN(Method):
         num_inference_steps: int,
     ) -> Float[Tensor, "b 3 h w"]:
         """One pass of the generator."""
-        z = own_noise([self.config.latent_width], generators, device=text.words.device)
-        return self.generator(z, text.words)
+        z = own_noise([self.config.latent_width], generators, device=text.concept.device)
+        return self.generator(z, text.concept)
 
 
 def same_captions(pooled: Float[Tensor, "b e"]) -> Bool[Tensor, "b b"]:

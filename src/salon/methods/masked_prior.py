@@ -27,13 +27,14 @@ from salon.methods.token_base import TokenConfig, TokenMethod
 from salon.nn.code_prediction import draw, guide, gumbel
 from salon.nn.distributed import weight
 from salon.nn.noise import batch_noise
+from salon.nn.products import linear
 from salon.nn.trainable import Losses
 from salon.towers.states import Batch, TextStates
 
 KNOWN = -100  # in place of a code that need not be predicted
 
 
-class VqVaePriorConfig(TokenConfig):
+class MaskedPriorConfig(TokenConfig):
     """Settings of the masked-token prior."""
 
     codec: str = "vqvae"
@@ -46,14 +47,14 @@ class VqVaePriorConfig(TokenConfig):
     """Share of the passes that are not guided, the first ones. 0 guides all: 16 forwards, not 11, in 8."""
 
 
-class VqVaePrior(TokenMethod):
+class MaskedPrior(TokenMethod):
     """Masked-token transformer over the codec's codes."""
 
-    config_class: ClassVar[type[MethodConfig]] = VqVaePriorConfig
+    config_class: ClassVar[type[MethodConfig]] = MaskedPriorConfig
     extra_codes: ClassVar[int] = 1
-    config: VqVaePriorConfig
+    config: MaskedPriorConfig
 
-    def __init__(self, config: VqVaePriorConfig, shape: DataShape, frozen: FrozenNets) -> None:
+    def __init__(self, config: MaskedPriorConfig, shape: DataShape, frozen: FrozenNets) -> None:
         super().__init__(config, shape, frozen)
         self.mask_code = self.codebook_size  # one more than the codes
 
@@ -76,14 +77,14 @@ class VqVaePrior(TokenMethod):
         self, hidden: Float[Tensor, "... d"], vectors_out: Float[Tensor, "k d"]
     ) -> Float[Tensor, "... k"]:
         """Logits of every code."""
-        return F.linear(hidden, vectors_out, self.code.bias_out)
+        return linear(hidden, vectors_out, self.code.bias_out)
 
     def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """Cross-entropy of the masked codes, in nats per code."""
         codes = batch.precomputed
         assert codes is not None
         masked = random_mask(codes.shape, generator, device=codes.device)
-        caption = self.caption(self.caption.drop(batch.text.words, self.config.caption_dropout, generator))
+        caption = self.caption(self.caption.drop(batch.text.concept, self.config.caption_dropout, generator))
         vectors_in, vectors_out = self.code.vectors_in(self.codebook), self.code.vectors_out(self.codebook)
         hidden = self.hidden(codes.masked_fill(masked, self.mask_code), caption, vectors_in)
         # of the known cells too: picking out the others would have a GPU wait for their number
@@ -104,7 +105,7 @@ class VqVaePrior(TokenMethod):
         """Draw all masked codes and mask the least certain again, until none is."""
         config, scale, steps = self.config, guidance_scale, num_inference_steps
         b = len(text)
-        captions = self.caption.with_null(text.words, scale)  # (b or 2b, n, d)
+        captions = self.caption.with_null(text.concept, scale)  # (b or 2b, n, d)
         vectors_in, vectors_out = self.code.vectors_in(self.codebook), self.code.vectors_out(self.codebook)
         codes = torch.full((b, self.cells), self.mask_code, device=captions.device)
         masked = torch.arange(self.cells, device=captions.device).expand(b, -1)  # (b, m): the cells to draw

@@ -53,7 +53,7 @@ class TokenMethod(Method):
         codec = need_codes(self.codec, family_of(type(self)))
         side = codec.grid_side(shape.image_size)
         self.cells, self.codebook_size = side**2, codec.codebook_size
-        self.caption = CaptionGrid(shape.words_width, config.width, self.cells)
+        self.caption = CaptionGrid(shape.concept_width, config.width, self.cells)
         self.code = CodeMaps(codec.codebook, config.width, extra=self.extra_codes)
         self.transformer = Transformer(width=config.width, layers=config.layers, head_width=config.head_width)
         self.register_buffer("rotation", rope_2d(side, config.head_width), persistent=False)

@@ -54,26 +54,26 @@ class CaptionGrid(nn.Module):
     bias is a learned embedding of the position.
     """
 
-    def __init__(self, words_width: int, width: int, cells: int) -> None:
+    def __init__(self, concept_width: int, width: int, cells: int) -> None:
         super().__init__()
-        self.shared = nn.Linear(words_width, width)
-        self.layout = nn.Linear(words_width, width * cells)
-        self.null_words = nn.Parameter(torch.zeros(words_width))
+        self.shared = nn.Linear(concept_width, width)
+        self.layout = nn.Linear(concept_width, width * cells)
+        self.null_words = nn.Parameter(torch.zeros(concept_width))
 
-    def forward(self, words: Float[Tensor, "b w"]) -> Float[Tensor, "b n d"]:
-        shared = self.shared(words)[:, None]  # (b, 1, d)
-        return shared + self.layout(words).unflatten(1, (-1, shared.shape[2]))
+    def forward(self, concept: Float[Tensor, "b w"]) -> Float[Tensor, "b n d"]:
+        shared = self.shared(concept)[:, None]  # (b, 1, d)
+        return shared + self.layout(concept).unflatten(1, (-1, shared.shape[2]))
 
     def drop(
-        self, words: Float[Tensor, "b w"], share: float, generator: torch.Generator
+        self, concept: Float[Tensor, "b w"], share: float, generator: torch.Generator
     ) -> Float[Tensor, "b w"]:
-        """`words` with a random share replaced by the learned null caption."""
-        draws = batch_noise(len(words), generator=generator, device=words.device, draw=torch.rand)
-        return torch.where((draws < share)[:, None], self.null_words, words)
+        """`concept` with a random share replaced by the learned null caption."""
+        draws = batch_noise(len(concept), generator=generator, device=concept.device, draw=torch.rand)
+        return torch.where((draws < share)[:, None], self.null_words, concept)
 
-    def with_null(self, words: Float[Tensor, "b w"], scale: float) -> Float[Tensor, "b2 n d"]:
+    def with_null(self, concept: Float[Tensor, "b w"], scale: float) -> Float[Tensor, "b2 n d"]:
         """The inputs of the captions and, where guidance needs them, after them those of the null caption."""
-        captioned = self(words)
+        captioned = self(concept)
         if scale == 1:
             return captioned
         return torch.cat([captioned, self(self.null_words[None]).expand_as(captioned)])

@@ -38,7 +38,7 @@ class ProjectionDiscriminator(nn.Module):
     def __init__(
         self,
         *,
-        words_width: int,
+        concept_width: int,
         feature_width: int,
         channels: Sequence[int],
         blocks_per_level: int,
@@ -66,7 +66,7 @@ class ProjectionDiscriminator(nn.Module):
         cells = (side // patch // 2 ** (len(channels) - 1)) ** 2
         self.flat = nn.Linear(before * cells, feature_width)  # keeps where things lie, unlike pooling
         self.realness = nn.Linear(feature_width, 1)
-        self.caption = nn.Linear(words_width, feature_width, bias=False)
+        self.caption = nn.Linear(concept_width, feature_width, bias=False)
 
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b f"]:
         """phi(x)."""
@@ -74,10 +74,10 @@ class ProjectionDiscriminator(nn.Module):
         h = self.trunk(h.contiguous(memory_format=torch.channels_last))  # (b, channels[-1], h', w')
         return F.leaky_relu(self.flat(F.leaky_relu(h, SLOPE).flatten(1)), SLOPE)
 
-    def logits(self, features: Float[Tensor, "b f"], words: Float[Tensor, "m w"]) -> Float[Tensor, "b m"]:
+    def logits(self, features: Float[Tensor, "b f"], concept: Float[Tensor, "m w"]) -> Float[Tensor, "b m"]:
         """D of every picture with every caption."""
-        return self.realness(features) + features @ self.caption(words).T / features.shape[1] ** 0.5
+        return self.realness(features) + features @ self.caption(concept).T / features.shape[1] ** 0.5
 
-    def forward(self, images: Float[Tensor, "b 3 h w"], words: Float[Tensor, "b w"]) -> Float[Tensor, "b"]:
+    def forward(self, images: Float[Tensor, "b 3 h w"], concept: Float[Tensor, "b w"]) -> Float[Tensor, "b"]:
         """D of each picture with its own caption."""
-        return self.logits(self.features(images), words).diagonal()
+        return self.logits(self.features(images), concept).diagonal()

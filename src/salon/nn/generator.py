@@ -42,7 +42,7 @@ class Generator(nn.Module):
         self,
         *,
         latent_width: int,
-        words_width: int,
+        concept_width: int,
         condition_width: int,
         channels: Sequence[int],
         blocks_per_level: int,
@@ -58,7 +58,7 @@ class Generator(nn.Module):
         super().__init__()
         self.latent = nn.Linear(latent_width, condition_width)
         # linear: what the caption's parts add up to, so that unseen combinations stay near their parts
-        self.caption = nn.Linear(words_width, condition_width)
+        self.caption = nn.Linear(concept_width, condition_width)
         self.levels = nn.ModuleList()
         self.painters = nn.ModuleList()
         deepest = len(channels) - 1
@@ -80,8 +80,8 @@ class Generator(nn.Module):
             self.head.bias.zero_()
         self.shuffle = SmoothPixelShuffle(patch)
 
-    def forward(self, z: Float[Tensor, "b z"], words: Float[Tensor, "b w"]) -> Float[Tensor, "b 3 h w"]:
-        condition = F.silu(self.latent(z) + self.caption(words))
+    def forward(self, z: Float[Tensor, "b z"], concept: Float[Tensor, "b w"]) -> Float[Tensor, "b 3 h w"]:
+        condition = F.silu(self.latent(z) + self.caption(concept))
         h = z.new_zeros(len(z), *self.coarsest).contiguous(memory_format=torch.channels_last)
         for depth, blocks in enumerate(self.levels):
             if depth:

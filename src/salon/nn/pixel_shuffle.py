@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salon.nn.products import conv2d
+
 
 class SmoothPixelShuffle(nn.Module):
     """Sub-pixel convolution's rearrangement (Shi 2016, eq. 4), then a filter against the grid of its blocks.
@@ -32,4 +34,4 @@ class SmoothPixelShuffle(nn.Module):
             return x
         x = F.pad(x, [self.patch - 1] * 4, mode="reflect")
         channels = x.shape[1]
-        return F.conv2d(x, self.kernel.to(x.dtype).expand(channels, -1, -1, -1), groups=channels)
+        return conv2d(x, self.kernel.to(x.dtype).expand(channels, -1, -1, -1), groups=channels)

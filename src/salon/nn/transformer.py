@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salon.errors import SalonError
+from salon.nn.products import linear
 
 ROPE_BASE = 100.0  # longest wavelength over the grid, in cells / (2 pi); Heo 2024, sec. 3.3
 MLP_RATIO = 8 / 3  # a gated layer of this width costs what a plain one of ratio 4 does (Shazeer 2020)
@@ -67,8 +68,8 @@ class Block(nn.Module):
         h = self.norm_attention(x)
         # products with parts of a weight: nothing is copied, and backward joins weights, not activations
         to_qk, to_v = self.qkv.weight.split((2 * x.shape[-1], x.shape[-1]))
-        qk = _unit(F.linear(h, to_qk).unflatten(-1, (2, -1, self.head_width)).float())  # (b, n, 2, heads, w)
-        v = F.linear(h, to_v).unflatten(-1, (-1, self.head_width)).transpose(1, 2)  # (b, heads, n, w)
+        qk = _unit(linear(h, to_qk).unflatten(-1, (2, -1, self.head_width)).float())  # (b, n, 2, heads, w)
+        v = linear(h, to_v).unflatten(-1, (-1, self.head_width)).transpose(1, 2)  # (b, heads, n, w)
         qk = torch.view_as_complex(qk.unflatten(-1, (-1, 2))) * (rotation * self.qk_scale)
         q, k = torch.view_as_real(qk).flatten(-2).to(v.dtype).permute(2, 0, 3, 1, 4)  # (b, heads, n, w) each
         if cache is not None:
@@ -81,7 +82,7 @@ class Block(nn.Module):
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=is_causal, scale=self.head_width**0.5)
         x = x + self.out(attended.transpose(1, 2).flatten(2))
         h = self.norm_mlp(x)
-        gate, up = (F.linear(h, half) for half in self.gate_up.weight.chunk(2))  # (b, n, hidden) each
+        gate, up = (linear(h, half) for half in self.gate_up.weight.chunk(2))  # (b, n, hidden) each
         # in place where nothing is learned: the three activations do not fit a core's cache
         gated = F.silu(gate) * up if torch.is_grad_enabled() else F.silu(gate, inplace=True).mul_(up)
         return x + self.down(gated)

@@ -37,7 +37,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
         image_size=images.images.shape[-1],
         text_width=cache.states.tokens.shape[-1],
         pooled_width=cache.states.pooled.shape[-1],
-        words_width=cache.states.words.shape[-1],
+        concept_width=cache.states.concept.shape[-1],
     )
     torch.manual_seed(seed)
     method = method_class(config, shape, frozen)

@@ -69,7 +69,7 @@ def run(params: Params, paths: Paths) -> None:
             for split, accuracy in zero_shot.items()
         },
         "loss": round(trained.loss, 4),
-        "directions_of_words": tower.words.directions.shape[1],
+        "directions_of_words": tower.concept.directions.shape[1],
         "truncated_captions": sum(tower.is_truncated(caption) for caption in captions),
         "cost": {
             "train_flops": trained.cost.train_flops + embedding_flops * len(embeddings),

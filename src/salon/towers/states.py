@@ -1,8 +1,9 @@
 """What the frozen text tower says of a caption, its cache on disk, and a training batch with it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,6 +12,8 @@ from torch import Tensor
 from salon.errors import SalonError
 from salon.files import read_json, write_json
 from salon.weights import load_tensors, save_tensors
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -23,18 +26,18 @@ class TextStates:
     """True where a token is real, False where it pads."""
     pooled: Float[Tensor, "b e"]
     """Projected embedding in the shared image-text space, of unit length."""
-    words: Float[Tensor, "b w"]
+    concept: Float[Tensor, "b w"]
     """Mean of the words' embeddings, turned to what pictures show (`salon.towers.cca`)."""
 
     def __len__(self) -> int:
         return self.tokens.shape[0]
 
     def __getitem__(self, index: slice | Tensor) -> "TextStates":
-        return TextStates(self.tokens[index], self.mask[index], self.pooled[index], self.words[index])
+        return TextStates(self.tokens[index], self.mask[index], self.pooled[index], self.concept[index])
 
     def to(self, device: torch.device | str) -> "TextStates":
         return TextStates(
-            self.tokens.to(device), self.mask.to(device), self.pooled.to(device), self.words.to(device)
+            self.tokens.to(device), self.mask.to(device), self.pooled.to(device), self.concept.to(device)
         )
 
     def concat(self, other: "TextStates") -> "TextStates":
@@ -43,7 +46,7 @@ class TextStates:
             torch.cat([self.tokens, other.tokens]),
             torch.cat([self.mask, other.mask]),
             torch.cat([self.pooled, other.pooled]),
-            torch.cat([self.words, other.words]),
+            torch.cat([self.concept, other.concept]),
         )
 
 
@@ -55,6 +58,11 @@ class Batch:
     text: TextStates
     precomputed: Tensor | None = None
     """What `Method.precompute` gave for these images."""
+
+
+def with_new_names(saved: Mapping[str, T]) -> dict[str, T]:
+    """What was saved under names of release 0.1.0, under those of today."""
+    return {{"words": "concept", "words_width": "concept_width"}.get(key, key): saved[key] for key in saved}
 
 
 class TextStateCache:
@@ -91,5 +99,5 @@ class TextStateCache:
         """
         if not (folder / "states.safetensors").is_file():
             raise SalonError(f"{folder} holds no text states: run the train_clip stage first")
-        tensors = load_tensors(folder / "states.safetensors")
+        tensors = with_new_names(load_tensors(folder / "states.safetensors"))
         return cls(read_json(folder / "captions.json"), TextStates(**tensors))

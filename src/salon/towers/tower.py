@@ -24,13 +24,14 @@ from transformers import (
 from salon.errors import SalonError
 from salon.files import read_json, write_json
 from salon.images import to_float
+from salon.nn.products import adopt
 from salon.params import ClipParams
 from salon.towers.cca import CanonicalProjection
 from salon.towers.states import TextStates
 from salon.towers.tokenizer import known_words, unknown_words
 
 TOWERS = "towers.json"
-WORDS = "words.safetensors"
+CONCEPT = "words.safetensors"
 INITIAL_LOGIT_SCALE = 1 / 0.07  # Radford 2021, sec. 2.4
 MAX_LOGIT_SCALE = 100.0  # Radford 2021, sec. 2.5
 
@@ -40,10 +41,9 @@ class TwoTowers(nn.Module):
 
     def __init__(self, text: CLIPTextModelWithProjection, image: ResNetForImageClassification) -> None:
         super().__init__()
-        self.text = text
-        self.image = image
+        self.text, self.image = adopt(text), adopt(image)
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE).log())
-        self.to_words: nn.Module = nn.Identity()  # fitted once the towers are trained
+        self.to_concept: nn.Module = nn.Identity()  # fitted once the towers are trained
 
     @property
     def logit_scale(self) -> Float[Tensor, ""]:
@@ -72,9 +72,9 @@ class TwoTowers(nn.Module):
         parts = images.split(batch_size)
         return torch.cat([self.encode_images(to_float(part.to(device))).cpu() for part in parts])
 
-    def encode_words(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b w"]:
-        """What pictures show of the words of a caption: where `TextStates.words` is expected to be."""
-        return self.to_words(self.encode_images(images))
+    def encode_concept(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b w"]:
+        """What pictures show of the words of a caption: where `TextStates.concept` is expected to be."""
+        return self.to_concept(self.encode_images(images))
 
 
 class ClipTower:
@@ -85,13 +85,13 @@ class ClipTower:
         towers: TwoTowers,
         tokenizer: PreTrainedTokenizerFast,
         *,
-        words: CanonicalProjection,
+        concept: CanonicalProjection,
         known_words: frozenset[str],
     ) -> None:
-        towers.to_words = words.of_pictures().to(towers.log_scale.device)
+        towers.to_concept = concept.of_pictures().to(towers.log_scale.device)
         self.towers = towers.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.words = words
+        self.concept = concept
         self.known_words = known_words
 
     @classmethod
@@ -110,10 +110,10 @@ class ClipTower:
         """
         paired = captions[: len(embeddings)]
         batch = tokenize(tokenizer, paired, max_tokens=towers.text.config.max_position_embeddings)
-        words = CanonicalProjection.fit(
+        concept = CanonicalProjection.fit(
             towers.word_embeddings, batch["input_ids"], batch["attention_mask"], images=embeddings
         )
-        return cls(towers, tokenizer, words=words, known_words=frozenset(known_words(captions)))
+        return cls(towers, tokenizer, concept=concept, known_words=frozenset(known_words(captions)))
 
     @property
     def max_tokens(self) -> int:
@@ -125,14 +125,14 @@ class ClipTower:
 
     def to(self, device: torch.device | str) -> "ClipTower":
         self.towers.to(device)
-        self.words = self.words.to(device)
+        self.concept = self.concept.to(device)
         return self
 
     @torch.inference_mode()
     def encode_text(self, captions: Sequence[str], *, batch_size: int = 512) -> TextStates:
         """Encode captions, padded to the longest of them."""
         batch = tokenize(self.tokenizer, captions, max_tokens=self.max_tokens)
-        tokens, pooled, words = [], [], []
+        tokens, pooled, concept = [], [], []
         for ids, mask in zip(
             batch["input_ids"].split(batch_size), batch["attention_mask"].split(batch_size), strict=True
         ):
@@ -140,9 +140,9 @@ class ClipTower:
             hidden, embedding = self.towers.encode_text(ids, mask)
             tokens.append(hidden)
             pooled.append(embedding)
-            words.append(self.words(ids, mask))
+            concept.append(self.concept(ids, mask))
         mask = batch["attention_mask"].bool().to(self.device)
-        return TextStates(torch.cat(tokens), mask, torch.cat(pooled), torch.cat(words))
+        return TextStates(torch.cat(tokens), mask, torch.cat(pooled), torch.cat(concept))
 
     @torch.inference_mode()
     def encode_images(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
@@ -162,7 +162,7 @@ class ClipTower:
         self.towers.text.save_pretrained(folder / "text")
         self.tokenizer.save_pretrained(folder / "text")
         self.towers.image.save_pretrained(folder / "image")
-        self.words.save(folder / WORDS)
+        self.concept.save(folder / CONCEPT)
         description = {
             "logit_scale": float(self.towers.logit_scale),
             "known_words": sorted(self.known_words),
@@ -176,7 +176,7 @@ class ClipTower:
         Raises:
             SalonError: the folder holds none.
         """
-        if not all((folder / file).is_file() for file in (TOWERS, WORDS)):
+        if not all((folder / file).is_file() for file in (TOWERS, CONCEPT)):
             raise SalonError(f"{folder} holds no contrastive towers: run the train_clip stage first")
         description = read_json(folder / TOWERS)
         towers = TwoTowers(
@@ -185,8 +185,8 @@ class ClipTower:
         )
         towers.log_scale.data.fill_(math.log(description["logit_scale"]))
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "text")
-        words = CanonicalProjection.load(folder / WORDS, table=towers.word_embeddings)
-        return cls(towers, tokenizer, words=words, known_words=frozenset(description["known_words"]))
+        concept = CanonicalProjection.load(folder / CONCEPT, table=towers.word_embeddings)
+        return cls(towers, tokenizer, concept=concept, known_words=frozenset(description["known_words"]))
 
 
 def build_towers(params: ClipParams, tokenizer: PreTrainedTokenizerFast) -> TwoTowers:
