@@ -10,7 +10,8 @@ from transformers import AutoTokenizer, CLIPTextModelWithProjection, ResNetForIm
 from salon.data.dataset import load_split
 from salon.errors import SalonError
 from salon.params import ClipParams
-from salon.towers.contrastive import HardNegatives, info_nce, probe_attributes
+from salon.towers.contrastive import HardNegatives, info_nce
+from salon.towers.probes import probe_attributes
 from salon.towers.states import TextStateCache
 from salon.towers.tokenizer import train_tokenizer, unknown_words
 from salon.towers.tower import ClipTower, build_towers
