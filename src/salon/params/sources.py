@@ -77,10 +77,10 @@ class CaptionedParams(Section):
     attribution: str = Field("not stated", pattern=r"\S")
     """Whom to credit for the pictures that do not say."""
     split_by: Literal["source", "picture"] = "source"
-    """`source`: keep the source's own splits, and draw from its training pictures those that it lacks.
-    `picture`: draw all of them by the hash of the picture."""
+    """`source`: keep the source's own splits, and fill from its training pictures those that it lacks.
+    `picture`: assign all of them by the hash of the picture."""
     splits: Annotated[SplitParams, AfterValidator(_leaves_training)] = SplitParams()
-    """Shares of the splits that are drawn."""
+    """Shares of the splits that are assigned."""
     phash_distance: int = Field(4, ge=0, le=16)
     """Pictures whose perceptual hashes differ in fewer of 64 bits stay in one split."""
 
