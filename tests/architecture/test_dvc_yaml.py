@@ -19,6 +19,7 @@ STAGES: dict[str, dict[str, Any]] = {
 EVERYWHERE = (
     "salon.devices",
     "salon.errors",
+    "salon.families",
     "salon.files",
     "salon.fingerprint",
     "salon.params",
@@ -36,8 +37,9 @@ LEFT_OUT = {
     "validate": ("salon.stages",),  # the stages it borrows from are named
     # a batch can hold text states, and a verdict has a name; neither is trained on here
     "scorer": (*ROWS, "salon.judging.alignment", "salon.judging.statistics", "salon.towers.states"),
-    "train_clip": ROWS,
-    "codec": (*ROWS, "salon.towers.states"),
+    # how a loaded network multiplies: within `batch_invariant` alone another way, and never in training
+    "train_clip": (*ROWS, "salon.nn.products"),
+    "codec": (*ROWS, "salon.nn.products", "salon.towers.states"),
     "train": (*ROWS, "salon.towers"),
     # how words are split, and what a world's captions look like: the judges and the rows hold both
     "sentinels": (*ROWS, "salon.data.ingest.worlds.scenes", "salon.towers.tokenizer"),
@@ -57,7 +59,8 @@ LEFT_OUT = {
 }
 # A family is imported by its name.
 BY_NAME = {
-    "salon.methods.base": {f"salon.methods.{path.stem}" for path in (PACKAGE / "methods").glob("*.py")}
+    "salon.methods.base": {f"salon.methods.{path.stem}" for path in (PACKAGE / "methods").glob("*.py")},
+    "salon.codecs": {f"salon.codecs.{path.stem}" for path in (PACKAGE / "codecs").glob("*.py")},
 }
 
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
-from salon.codecs import VqGan, VqVae, load_codec, read_codec_config
+from salon.codecs import load_codec, read_codec_config
 from salon.codecs.token_file import (
     HEADER,
     MAGIC,
@@ -23,7 +23,8 @@ from salon.codecs.token_file import (
     unpack,
     unpack_bits,
 )
-from salon.codecs.vqvae import VqVaeConfig
+from salon.codecs.vqgan import VqGan
+from salon.codecs.vqvae import VqVae, VqVaeConfig
 from salon.commands import compress as compress_stage
 from salon.data.dataset import CaptionedImages, load_split
 from salon.errors import GateError, SalonError

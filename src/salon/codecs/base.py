@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from salon.errors import SalonError
+from salon.families import family_of
 from salon.params import Fraction, Section
 from salon.weights import save_network
 
@@ -141,7 +142,7 @@ class DiscreteCodec(Codec):
     def save_pretrained(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
         description = {
-            "family": type(self).__module__.rpartition(".")[2],
+            "family": family_of(type(self)),
             "config": self.config.model_dump(mode="json"),
         }
         save_network(folder, self, description)

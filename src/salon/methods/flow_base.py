@@ -8,13 +8,13 @@ from pydantic import Field
 from torch import nn
 
 from salon.errors import SalonError
+from salon.families import family_of
 from salon.methods.base import (
     MAX_GUIDANCE_SCALE,
     DataShape,
     FrozenNets,
     Method,
     MethodConfig,
-    family_of,
 )
 from salon.nn.unet import FourierEmbedding, UNet
 
