@@ -151,7 +151,7 @@ def test_saved_and_loaded_draws_the_same(
     assert family_of(type(loaded)) == family
     assert torch.equal(sample(overfitted, captions, seed=3), sample(loaded, captions, seed=3))
     assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".json"}
-    config = (tmp_path / "config.json").read_text(encoding="utf-8")  # as release 0.1.0 wrote it:
+    config = (tmp_path / "config.json").read_text(encoding="utf-8")  # as the release before wrote it:
     (tmp_path / "config.json").write_text(config.replace("concept_width", "words_width"), encoding="utf-8")
     assert load_method(tmp_path, frozen).shape == SHAPE
 

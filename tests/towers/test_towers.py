@@ -180,7 +180,7 @@ def test_untrained_towers_are_at_chance_in_the_probe(tower: ClipTower, ingested_
     assert max(probe.accuracy.values()) < 0.8
 
 
-def test_text_states_of_release_0_1_0_are_read(tower, tmp_path) -> None:
+def test_text_states_of_the_release_before_are_read(tower, tmp_path) -> None:
     TextStateCache(CAPTIONS, tower.encode_text(CAPTIONS)).save(tmp_path)
     tensors = load_tensors(tmp_path / "states.safetensors")
     save_tensors(tmp_path / "states.safetensors", {**tensors, "words": tensors.pop("concept")})
