@@ -183,5 +183,6 @@ def test_untrained_towers_are_at_chance_in_the_probe(tower: ClipTower, ingested_
 def test_text_states_of_the_release_before_are_read(tower, tmp_path) -> None:
     TextStateCache(CAPTIONS, tower.encode_text(CAPTIONS)).save(tmp_path)
     tensors = load_tensors(tmp_path / "states.safetensors")
-    save_tensors(tmp_path / "states.safetensors", {**tensors, "words": tensors.pop("concept")})
+    tensors["words"] = tensors.pop("concept")
+    save_tensors(tmp_path / "states.safetensors", tensors)
     assert torch.equal(TextStateCache.load(tmp_path).states.concept, tower.encode_text(CAPTIONS).concept)
