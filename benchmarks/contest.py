@@ -9,7 +9,7 @@ from random_world import World
 from stopwatch import Run, Spread, count_flops, fastest, interleave, ratio
 from torch import Tensor, nn
 
-from salon.codecs import VqVae
+from salon.codecs.vqvae import VqVae
 from salon.methods.base import Method
 from salon.seeding import seeded_generators
 from salon.towers.states import Batch

@@ -32,7 +32,7 @@ from stopwatch import Run, describe_machine
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from salon.codecs import VqVae
+from salon.codecs.vqvae import VqVae
 from salon.nn.quantizer import DEAD_SHARE, VectorQuantizer
 
 

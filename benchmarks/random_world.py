@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from salon.codecs import PixelCodec, VqVae, read_codec_config
+from salon.codecs import PixelCodec, read_codec_config
 from salon.codecs.base import Codec
+from salon.codecs.vqvae import VqVae
 from salon.data.dataset import CaptionedImages
 from salon.methods.base import DataShape, FrozenNets, Method, read_config
 from salon.params import Params, load_params

@@ -20,6 +20,7 @@ EVERYWHERE = (
     "salon.cpus",
     "salon.devices",
     "salon.errors",
+    "salon.families",
     "salon.files",
     "salon.fingerprint",
     "salon.params",
@@ -37,8 +38,9 @@ LEFT_OUT = {
     "validate": ("salon.stages",),  # the stages it borrows from are named
     # a verdict has a name and an interval; neither is trained
     "scorer": (*ROWS, "salon.judging.alignment", "salon.judging.statistics", "salon.seeding"),
-    "train_clip": (*ROWS, "salon.seeding"),
-    "codec": (*ROWS, "salon.seeding"),
+    # how a loaded network multiplies: within `batch_invariant` alone another way, and never in training
+    "train_clip": (*ROWS, "salon.nn.products", "salon.seeding"),
+    "codec": (*ROWS, "salon.nn.products", "salon.seeding"),
     "train": (*ROWS, "salon.towers"),
     # how words are split, and what a world's captions look like: the judges and the rows hold both
     "sentinels": (*ROWS, "salon.data.ingest.worlds.scenes", "salon.nn.trainable", "salon.towers.tokenizer"),
@@ -61,7 +63,7 @@ BY_NAME = {
     f"salon.{room}.base": {
         f"salon.{room}.{path.stem}" for path in PACKAGE.joinpath(*room.split(".")).glob("*.py")
     }
-    for room in ("methods", "data.ingest.sources", "data.ingest.worlds")
+    for room in ("codecs", "methods", "data.ingest.sources", "data.ingest.worlds")
 }
 
 

@@ -39,6 +39,7 @@ LEVELS = (
     "nn",
     "devices",
     "params",
+    "families",
     "fingerprint",
     "weights",
     "files",

@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from quick_training import learn_quickly
-from salon.codecs import VqGan, VqVae, load_codec, read_codec_config
+from salon.codecs import load_codec, read_codec_config
 from salon.codecs.base import CodecTask
 from salon.codecs.token_file import (
     HEADER,
@@ -26,7 +26,8 @@ from salon.codecs.token_file import (
     unpack,
     unpack_bits,
 )
-from salon.codecs.vqvae import VqVaeConfig
+from salon.codecs.vqgan import VqGan
+from salon.codecs.vqvae import VqVae, VqVaeConfig
 from salon.commands import compress as compress_stage
 from salon.data.batches import ImageBatches
 from salon.data.dataset import CaptionedImages, Dataset, load_split

@@ -73,9 +73,9 @@ def test_two_versions_that_differ_draw_side_by_side_what_they_draw_alone(bundle:
 
 def test_code_that_draws_something_else_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch):
     """Same names, same shapes, another meaning: nothing but the pictures shows it."""
-    velocity = Diffusion.velocity
+    predict = Diffusion.predict
     monkeypatch.setattr(
-        Diffusion, "velocity", lambda self, x, sigma, text: 0.5 * velocity(self, x, sigma, text)
+        Diffusion, "predict", lambda self, x, sigma, text: 0.5 * predict(self, x, sigma, text) + 0.5
     )
     with pytest.raises(SalonError, match="version 3 does not draw what it drew when it was registered"):
         load(bundle)
@@ -106,7 +106,7 @@ def test_weights_of_other_code_are_refused_with_one_sentence(
 
 def test_the_commit_to_install_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch):
     write_manifest(bundle, {**description_of(bundle), "git_commit": "0123456789abcdef"})
-    monkeypatch.setattr(Diffusion, "velocity", lambda self, x, sigma, text: x)
+    monkeypatch.setattr(Diffusion, "predict", lambda self, x, sigma, text: -x)
     with pytest.raises(SalonError, match="install the salon at commit 0123456789ab"):
         load(bundle)
 

@@ -6,13 +6,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from frozen_nets import fit_codec, fit_towers
 from salon.errors import SalonError
+from salon.families import family_of
 from salon.images import to_uint8
 from salon.methods.base import (
     DataShape,
     FrozenNets,
     Method,
     families,
-    family_of,
     find_method,
     load_method,
     read_config,
@@ -151,6 +151,9 @@ def test_saved_and_loaded_draws_the_same(
     assert family_of(type(loaded)) == family
     assert torch.equal(sample(overfitted, captions, seed=3), sample(loaded, captions, seed=3))
     assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".json"}
+    config = (tmp_path / "config.json").read_text(encoding="utf-8")  # as the release before wrote it:
+    (tmp_path / "config.json").write_text(config.replace("concept_width", "words_width"), encoding="utf-8")
+    assert load_method(tmp_path, frozen).shape == SHAPE
 
 
 def test_the_same_batch_and_generator_give_the_same_loss(

@@ -15,6 +15,7 @@ from salon.towers.probes import probe_attributes
 from salon.towers.states import TextStateCache
 from salon.towers.tokenizer import train_tokenizer, unknown_words
 from salon.towers.tower import ClipTower, build_towers
+from salon.weights import load_tensors, save_tensors
 
 CAPTIONS = [
     "an owl in noto emoji style on a blue background",
@@ -181,3 +182,11 @@ def test_untrained_towers_are_at_chance_in_the_probe(tower: ClipTower, ingested_
     assert set(probe.accuracy) == {"concept", "style", "background"}
     assert probe.trials > 100
     assert max(probe.accuracy.values()) < 0.8
+
+
+def test_text_states_of_the_release_before_are_read(tower, tmp_path) -> None:
+    TextStateCache(CAPTIONS, tower.encode_text(CAPTIONS)).save(tmp_path)
+    tensors = load_tensors(tmp_path / "states.safetensors")
+    tensors["words"] = tensors.pop("concept")
+    save_tensors(tmp_path / "states.safetensors", tensors)
+    assert torch.equal(TextStateCache.load(tmp_path).states.concept, tower.encode_text(CAPTIONS).concept)

@@ -1,14 +1,13 @@
-"""Codecs by name."""
+"""Codecs by name. A family is one module of this package; adding one is adding a file."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from salon.codecs.base import Codec, CodecConfig, CodecTask, DiscreteCodec
 from salon.codecs.pixels import PixelCodec
-from salon.codecs.vqgan import VqGan
-from salon.codecs.vqvae import VqVae
-from salon.errors import SalonError
+from salon.families import find_family
 from salon.nn.products import adopt
 from salon.params import parse_section
 from salon.weights import CONFIG, load_weights, read_network_config
@@ -19,15 +18,12 @@ __all__ = [
     "CodecTask",
     "DiscreteCodec",
     "PixelCodec",
-    "VqGan",
-    "VqVae",
     "load_codec",
     "read_codec_config",
 ]
 
 BUILTIN = "pixels"
-FAMILIES: dict[str, type[DiscreteCodec]] = {"vqgan": VqGan, "vqvae": VqVae}
-"""Codecs that are trained."""
+NO_FAMILIES = ("base", "pixels", "token_file")  # all other modules are codecs that are trained
 
 
 def load_codec(folder: Path) -> Codec:
@@ -40,20 +36,24 @@ def load_codec(folder: Path) -> Codec:
     description = read_network_config(folder, what="codec", stage=stage)
     if description["family"] == BUILTIN:
         return PixelCodec().eval().requires_grad_(False)
-    family = find_family(description["family"])
+    family = find_codec(description["family"])
     config = parse_section(family.config_class, description["config"], where=str(folder / CONFIG))
     return load_weights(adopt(family(config)), folder)
 
 
-def find_family(name: str) -> type[DiscreteCodec]:
-    """The class of a family of trained codecs.
+def find_codec(family: str) -> type[DiscreteCodec]:
+    """The one `DiscreteCodec` class of module `salon.codecs.<family>`.
 
     Raises:
-        SalonError: there is no such family.
+        SalonError: there is no such module.
     """
-    if name not in FAMILIES:
-        raise SalonError(f"unknown codec family {name!r}: one of {sorted(FAMILIES)}")
-    return FAMILIES[name]
+    return find_family(
+        sys.modules[__name__],
+        family,
+        DiscreteCodec,  # type: ignore[type-abstract]
+        what="codec",
+        apart=NO_FAMILIES,
+    )
 
 
 def read_codec_config(name: str, raw: Mapping[str, Any]) -> tuple[type[DiscreteCodec], CodecConfig]:
@@ -62,5 +62,5 @@ def read_codec_config(name: str, raw: Mapping[str, Any]) -> tuple[type[DiscreteC
     Raises:
         SalonError: unknown family, unknown key, or a value out of range.
     """
-    family = find_family(raw.get("family") or name)
+    family = find_codec(raw.get("family") or name)
     return family, parse_section(family.config_class, dict(raw), where=f"params.yaml: codecs.{name}")

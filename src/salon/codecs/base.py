@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from salon.errors import SalonError
+from salon.families import family_of
 from salon.nn.trainable import Trainable
 from salon.params import Fraction, Section
 from salon.weights import save_network
@@ -130,7 +131,7 @@ class DiscreteCodec(Codec):
     def save_pretrained(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
         description = {
-            "family": type(self).__module__.rpartition(".")[2],
+            "family": family_of(type(self)),
             "config": self.config.model_dump(mode="json"),
         }
         save_network(folder, self, description)

@@ -4,9 +4,6 @@ A method is a codec (image <-> latent) plus a generator (text -> latent). A fami
 package, found by its name; adding one is adding a file.
 """
 
-import importlib
-import inspect
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +18,7 @@ from torch import Tensor
 import salon.methods
 from salon.codecs import Codec, load_codec
 from salon.errors import SalonError
+from salon.families import family_names, family_of, find_family
 from salon.nn.guidance import MAX_GUIDANCE_SCALE
 from salon.nn.products import adopt
 from salon.nn.trainable import Losses, Trainable
@@ -223,13 +221,13 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise SalonError(f"{name} {value} is out of range: {allowed}")
 
 
+RENAMED = {"vqvae": "masked_prior"}  # families as models and params.yaml of the release before name them
+NO_FAMILIES = ("base", "flow_base", "token_base")
+
+
 def families() -> list[str]:
     """Names of the modules of this package that hold a method."""
-    modules = (module.name for module in pkgutil.iter_modules(salon.methods.__path__))
-    return sorted(name for name in modules if not name.endswith("base"))
-
-
-RENAMED = {"vqvae": "masked_prior"}  # families as models and params.yaml of the release before name them
+    return family_names(salon.methods, apart=NO_FAMILIES)
 
 
 def find_method(family: str) -> type[Method]:
@@ -238,21 +236,14 @@ def find_method(family: str) -> type[Method]:
     Raises:
         SalonError: there is no such module.
     """
-    family = RENAMED.get(family, family)
-    if family not in families():
-        raise SalonError(f"unknown method family {family!r}: one of {families()}")
-    module = importlib.import_module(f"salon.methods.{family}")
-    (found,) = (
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Method) and value.__module__ == module.__name__
+    # an abstract class is asked for, and what is found is none
+    return find_family(
+        salon.methods,
+        RENAMED.get(family, family),
+        Method,  # type: ignore[type-abstract]
+        what="method",
+        apart=NO_FAMILIES,
     )
-    return found
-
-
-def family_of(method: type[Method]) -> str:
-    """The family that `find_method` finds `method` by."""
-    return method.__module__.rpartition(".")[2]
 
 
 def read_config(name: str, raw: Mapping[str, Any]) -> tuple[type[Method], MethodConfig]:

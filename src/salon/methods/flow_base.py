@@ -8,12 +8,12 @@ from pydantic import Field
 from torch import nn
 
 from salon.errors import SalonError
+from salon.families import family_of
 from salon.methods.base import (
     DataShape,
     FrozenNets,
     Method,
     MethodConfig,
-    family_of,
 )
 from salon.nn.guidance import MAX_GUIDANCE_SCALE
 from salon.nn.unet import FourierEmbedding, UNet

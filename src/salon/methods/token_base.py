@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from salon.codecs.base import need_codes
-from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig, family_of
+from salon.families import family_of
+from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig
 from salon.nn.code_prediction import CaptionGrid, CodeMaps
 from salon.nn.guidance import MAX_GUIDANCE_SCALE
 from salon.nn.transformer import Transformer, rope_2d

@@ -61,7 +61,7 @@ class Batch:
 
 
 def with_new_names(saved: Mapping[str, T]) -> dict[str, T]:
-    """What was saved under names of release 0.1.0, under those of today."""
+    """What the release before saved, under the names of today."""
     return {{"words": "concept", "words_width": "concept_width"}.get(key, key): saved[key] for key in saved}
 
 
