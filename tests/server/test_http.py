@@ -20,9 +20,9 @@ import pytest
 from PIL import Image
 
 from ports import free_port
+from salon.commands import rollback, sync
 from salon.errors import SalonError
 from salon.files import read_json
-from salon.stages import register
 from salon.tracking import runs
 from workspaces import NAME, Workspace
 
@@ -190,7 +190,7 @@ def test_the_model_of_all_champions_draws_what_each_draws_alone(champion: str, w
     request = {"prompt": "an owl", "seed": 7}
     (alone,) = draw(champion, {"dataframe_records": [request]})
     workspace.register()
-    register.sync(workspace.params, workspace.paths)  # builds it of whoever is champion
+    sync.run(workspace.params, workspace.paths)  # builds it of whoever is champion
     with serving("salon@champion", workspace) as url:
         named, everybody = (
             draw(url, {"dataframe_records": [{**request, "method": method}]}) for method in (NAME, "all")
@@ -227,9 +227,9 @@ def test_registry_on_a_tracking_server(
         workspace.retrain(seed=2, right=0.9)
         assert workspace.register()["promoted"]
         assert workspace.aliases() == {"champion": "2", "previous": "1"}
-        register.rollback(workspace.params, workspace.paths, NAME)
+        rollback.run(workspace.params, workspace.paths, NAME)
         assert workspace.aliases() == {"champion": "1", "previous": "2"}
-        register.sync(workspace.params, workspace.paths)
+        sync.run(workspace.params, workspace.paths)
         assert "in step, version 2 (previous)" in capsys.readouterr().out
         assert list((folder / "artifacts").rglob("model.safetensors"))
         assert not (workspace.root / "mlflow.db").exists()

@@ -22,11 +22,11 @@ import psutil
 import pytest
 
 from ports import free_port
+from salon.commands import rollback, sync
 from salon.commands import serve as stage
 from salon.errors import SalonError
 from salon.registry import combined as ensemble
 from salon.registry.champions import Champions
-from salon.stages import register
 from workspaces import NAME, Workspace
 
 READY_SECONDS = 120
@@ -110,7 +110,7 @@ def test_one_server_through_promotion_rollback_a_killed_worker_and_a_damaged_cha
     workspace.retrain(seed=1, right=0.4)
     workspace.register()
     assert not ensemble.exists(workspace.store)  # four methods are still to come
-    register.sync(workspace.params, workspace.paths)
+    sync.run(workspace.params, workspace.paths)
     assert "salon: built, version 1 (champion) holds diffusion 1" in capsys.readouterr().out
     with serving(workspace.root) as served:
         served.wait(is_ready)
@@ -130,7 +130,7 @@ def test_one_server_through_promotion_rollback_a_killed_worker_and_a_damaged_cha
         workspace.register()
         served.wait(lambda status, health: health["models"] == {NAME: "2"})
         assert "salon: built, version 2 (champion) holds diffusion 2" in capsys.readouterr().out
-        register.rollback(workspace.params, workspace.paths, NAME)
+        rollback.run(workspace.params, workspace.paths, NAME)
         assert "salon: in step, version 1 (champion) holds diffusion 1" in capsys.readouterr().out
         served.wait(lambda status, health: health["models"] == {NAME: "1"})
         stop.set()
@@ -150,7 +150,7 @@ def test_one_server_through_promotion_rollback_a_killed_worker_and_a_damaged_cha
         weights = weights_of(workspace, "2")
         weights.write_bytes(weights.read_bytes()[:-1] + b"?")
         with pytest.raises(SalonError, match="version 2 cannot serve again: the model is damaged"):
-            register.rollback(workspace.params, workspace.paths, NAME)
+            rollback.run(workspace.params, workspace.paths, NAME)
         workspace.store.client.set_registered_model_alias(f"salon-{NAME}", "champion", "2")
         health = served.wait(lambda status, health: NAME in health["problems"])
         assert "version 2 cannot serve: the model is damaged" in health["problems"][NAME]
