@@ -63,7 +63,7 @@ def test_method_is_chosen_by_row_or_params_and_all_asks_everybody():
         (b"[" * 100_000 + b"]" * 100_000, "not valid JSON"),
         (b'{"inputs": ' + b"[" * 50 + b"]" * 50 + b"}", "must be a list of rows"),
         (b'{"inputs": [{"prompt": "a", "seed": ' + b"[" * 50 + b"]" * 50 + b"}]}", "seed must be a number"),
-        (b'{"inputs": [{"prompt": "half a character: \\ud83d"}]}', "not valid JSON"),
+        (b'{"inputs": [{"prompt": "half a character: \\ud83d"}]}', "characters that are not text"),
         (b"[]", "must be a JSON object"),
         (b'"zanzibar"', "must be a JSON object"),
         (b"NaN", "not valid JSON"),

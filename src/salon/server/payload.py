@@ -1,10 +1,9 @@
 """The body of a scoring request, in the forms that MLflow's server knows, without building a table of it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from pydantic_core import from_json
 
 from salon.inference.contract import FORMS, Table
 from salon.inference.request import RequestError
@@ -27,8 +26,9 @@ def read_payload(body: bytes) -> Payload:
         RequestError: it is no JSON, or none of the known forms.
     """
     try:
-        value = from_json(body, allow_inf_nan=False)
-    except ValueError:
+        # not pydantic's: half a character, which a browser may send, is told as that and not as no JSON
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, or a number of thousands of digits
         raise RequestError("the body is not valid JSON in UTF-8") from None
     if not isinstance(value, dict):
         raise RequestError(f"the body must be a JSON object with one of {', '.join(FORMS)}")
@@ -49,6 +49,10 @@ def read_payload(body: bytes) -> Payload:
     else:
         raise RequestError(f"{form} must be a list of rows, each a JSON object")
     return Payload(rows, params or {}, bare=False)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _is_list(value: Any, *, of: type) -> bool:
