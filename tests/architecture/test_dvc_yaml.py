@@ -52,7 +52,6 @@ LEFT_OUT = {
         "salon.images",
         "salon.judging",
         "salon.seeding",
-        "salon.stages.evaluate",
     ),
 }
 # A family is imported by its name.

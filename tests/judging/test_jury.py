@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from own_metric import ROUGHNESS
 from salon.data.dataset import CaptionedImages, load_split
 from salon.errors import GateError, SalonError
 from salon.evaluation.prompts import select_first
 from salon.judging import jury as jury_module
 from salon.judging import reference as bench
 from salon.judging.classifier import AttributeScorer
-from salon.judging.jury import Jury
+from salon.judging.jury import JudgedImages, Jury
+from salon.judging.metrics import METRICS
 from salon.judging.retriever import Retriever
+from salon.judging.sentinel_rules import Rule
 from salon.params import Params, load_params
 from salon.paths import Paths
 from salon.stages import evaluate, ingest, scorer, sentinels
@@ -105,11 +108,27 @@ def test_every_sentinel_stands_where_it_must_in_every_metric(world) -> None:
         assert (paths.samples(f"sentinel-{name}") / "test.png").is_file()
 
 
-def test_kid_alone_is_that_of_fidelity(world) -> None:
+def test_sentinels_are_held_to_the_rules_of_a_metric_of_ones_own(world, monkeypatch) -> None:
+    params, paths = world
+    monkeypatch.setitem(METRICS, ROUGHNESS.name, ROUGHNESS)
+    sentinels.run(params, paths)
+    (rule,) = (rule for rule in read(paths.sentinels)["rules"] if "roughness" in rule)
+    assert rule.startswith("test/roughness: real ")
+    assert " must be below noise " in rule
+    assert read(paths.metrics("sentinel-noise"))["test"]["roughness"].keys() == FIGURES
+
+    always = replace(ROUGHNESS, rules=(Rule("test/roughness", "noise", "real", "lower"),))
+    monkeypatch.setitem(METRICS, ROUGHNESS.name, always)
+    with pytest.raises(GateError, match=r"test/roughness: noise .* must be below real"):
+        sentinels.run(params, paths)
+
+
+def test_of_val_kid_alone_is_measured_beside_the_captions(world) -> None:
     params, paths = world
     jury = Jury.open(paths, params.evaluate)
-    pictures = select_first(load_split(paths.interim, "test"), 60).images
-    assert jury.likeness(pictures) == {"kid": jury.fidelity(pictures)["kid"]}
+    prompts = select_first(load_split(paths.interim, "val"), 60)
+    seen = JudgedImages(jury, "val", prompts, prompts.images)
+    assert seen.figures.metrics == {"kid": seen.fidelity.kid, "r_precision": seen.r_precision}
 
 
 def test_rows_without_attributes_are_judged_by_their_captions(world, monkeypatch) -> None:
@@ -191,7 +210,7 @@ def test_too_few_pictures_beside_the_prompts_are_refused(world, monkeypatch) -> 
 
 def test_a_picture_with_several_captions_is_reference_once_and_never_beside_its_prompt(world) -> None:
     params, paths = world
-    distinct = Jury.open(paths, params.evaluate)._bench.reference
+    distinct = Jury.open(paths, params.evaluate).reference.features
     assert len(distinct) == 180  # 120 of test without 60 prompts, 120 of val
 
     def load_twice(folder: Path, split: str) -> CaptionedImages:
@@ -202,22 +221,26 @@ def test_a_picture_with_several_captions_is_reference_once_and_never_beside_its_
     shutil.rmtree(paths.scratch)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench, "load_split", load_twice)
-        assert torch.equal(Jury.open(paths, params.evaluate)._bench.reference, distinct)
+        assert torch.equal(Jury.open(paths, params.evaluate).reference.features, distinct)
 
 
 def test_what_real_pictures_are_to_the_jury_is_worked_out_once(world, monkeypatch) -> None:
     params, paths = world
     first = Jury.open(paths, params.evaluate)
     prompts = select_first(load_split(paths.interim, "test"), 60)
-    pictures = prompts.images
-    verdict = first.memorisation(pictures), first.fidelity(pictures)
+
+    def measure(jury: Jury) -> tuple[object, object]:
+        seen = JudgedImages(jury, "test", prompts, prompts.images)
+        return seen.memorisation, seen.fidelity
+
+    verdict = measure(first)
 
     def refuse(folder: Path, split: str) -> CaptionedImages:
         raise AssertionError(f"decodes {split} again")
 
     monkeypatch.setattr(bench, "load_split", refuse)
     again = Jury.open(paths, params.evaluate)
-    assert (again.memorisation(pictures), again.fidelity(pictures)) == verdict
+    assert measure(again) == verdict
     other_seed = params.evaluate.model_copy(update={"seed": 1})
     with pytest.raises(AssertionError, match="again"):
         Jury.open(paths, other_seed)

@@ -23,10 +23,12 @@ from comparison_workspace import (
 )
 from salon.errors import SalonError
 from salon.files import read_json, write_json
+from salon.judging.metrics import of_images
+from salon.judging.sentinel_rules import SENTINELS
 from salon.params import Params
 from salon.paths import Paths
 from salon.report.compare import rank, render_comparison
-from salon.report.figures import FIDELITY, SENTINELS, SHEET_COLUMNS
+from salon.report.figures import SHEET_COLUMNS
 from salon.report.load import load_report_data
 from salon.report.plot import (
     linear_ticks,
@@ -98,10 +100,10 @@ def test_every_figure_of_the_files_is_on_the_page(tmp_path: Path) -> None:
                 assert f"{100 * value['low']:.1f}–{100 * value['high']:.1f}" in text
             assert percent(split["r_precision"]["value"]) in text
         assert percent(source["memorisation"]["copy_rate"]["value"]) in text
-        for name in FIDELITY:
-            value = source["test"][name]["value"]
-            share = name in ("precision", "recall", "coverage")
-            assert (percent(value) if share else decimal(value)) in text
+        for metric in of_images():
+            value = source["test"][metric.name]["value"]
+            assert metric.share == (metric.name in ("precision", "recall", "coverage"))
+            assert (percent(value) if metric.share else decimal(value)) in text
     for name in ("flagged", "false_alarms", "power", "detectable_rate"):
         assert percent(metrics["memorisation"][name]) in text
     for row in read_json(paths.dial("diffusion")):
@@ -184,15 +186,15 @@ def test_the_worst_pictures_come_first(tmp_path: Path) -> None:
 
 def test_the_worst_of_all_judged_pictures_are_kept(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
+    from salon.evaluation.sheets import SHEET_IMAGES, WORST_IMAGES, save_worst
     from salon.judging.alignment import Judged
-    from salon.stages.evaluate import GRID_PICTURES, WORST_PICTURES, _save_worst
 
     def judge(place: int, split: str, *, wrong: int) -> Judged:
         wanted = {"concept": "owl", "style": "noto", "background": "blue"}
         seen = {name: "-" if number < wrong else value for number, (name, value) in enumerate(wanted.items())}
         return Judged(id=f"{split}{place}", caption="c", lang="en", wanted=wanted, seen=seen)
 
-    far = GRID_PICTURES + 11  # beyond the sheet
+    far = SHEET_IMAGES + 11  # beyond the sheet
     seen = {
         "test": ([judge(i, "test", wrong=2 * (i == far)) for i in range(100)], torch.zeros(100, 3, 32, 32)),
         "novel/a": (
@@ -200,16 +202,16 @@ def test_the_worst_of_all_judged_pictures_are_kept(tmp_path: Path) -> None:
             torch.ones(100, 3, 32, 32),
         ),
     }
-    _save_worst(
+    save_worst(
         tmp_path / "worst", {split: (judged, images.byte()) for split, (judged, images) in seen.items()}
     )
     rows = read_json(tmp_path / "worst.json")
     assert [row["id"] for row in rows[:3]] == ["novel99", f"test{far}", "novel0"]
     assert [row["split"] for row in rows[:2]] == ["novel/a", "test"]
-    assert len(rows) == WORST_PICTURES
+    assert len(rows) == WORST_IMAGES
     assert Image.open(tmp_path / "worst.png").width == SHEET_COLUMNS * (96 + 2) - 2
 
-    _save_worst(tmp_path / "none", {"test": (seen["test"][0][:5], torch.zeros(5, 3, 32, 32).byte())})
+    save_worst(tmp_path / "none", {"test": (seen["test"][0][:5], torch.zeros(5, 3, 32, 32).byte())})
     assert read_json(tmp_path / "none.json") == []
     assert not (tmp_path / "none.png").exists()
 
@@ -432,20 +434,20 @@ def test_axes_reach_around_the_data() -> None:
 
 def test_sheets_are_cut_as_the_evaluate_stage_lays_them_out(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
+    from salon.evaluation.sheets import SHEET_IMAGES, save_samples
     from salon.judging.alignment import Judged
-    from salon.stages.evaluate import GRID_PICTURES, _save_samples
 
-    count = GRID_PICTURES + 3
+    count = SHEET_IMAGES + 3
     judged = [
         Judged(id=str(i), caption="c", lang="en", wanted={"a": "x"}, seen={"a": "x"}) for i in range(count)
     ]
-    _save_samples(tmp_path / "test", judged, torch.zeros(count, 3, 32, 32, dtype=torch.uint8))
+    save_samples(tmp_path / "test", judged, torch.zeros(count, 3, 32, 32, dtype=torch.uint8))
     params, paths = make_workspace(tmp_path, diffusion=0.9512)
     for suffix in (".json", ".png"):
         (tmp_path / f"test{suffix}").replace(paths.samples("diffusion") / f"test{suffix}")
     (paths.samples("diffusion") / "test.json").write_text(json.dumps(samples(count)))
-    sheet = load_report_data(params, paths).methods[0].splits["test"].sheet
-    assert (sheet.tile, sheet.rows, sheet.capacity) == (96, GRID_PICTURES // SHEET_COLUMNS, GRID_PICTURES)
+    sheet = load_report_data(params, paths).methods[0].samples["test"].sheet
+    assert (sheet.tile, sheet.rows, sheet.capacity) == (96, SHEET_IMAGES // SHEET_COLUMNS, SHEET_IMAGES)
 
 
 def test_the_ledger_names_every_shared_stage(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The verdict: plain words that follow from the figures, and no more than the figures carry."""
 
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,10 @@ import pytest
 from comparison_workspace import forget_attributes, make_workspace, memorisation, samples
 from salon.errors import SalonError
 from salon.files import read_json, write_json
-from salon.judging.sentinels import NAMES
+from salon.judging.sentinel_rules import SENTINELS
 from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import Paths
-from salon.report.figures import SENTINELS
 from salon.report.load import load_report_data
 from salon.report.summary import stand, unbeaten, verdict
 from salon.report.wording import decimal, dial_title, enumerate_words, points, split_title
@@ -192,8 +192,11 @@ def test_different_prompts_are_refused(tmp_path: Path) -> None:
         stage.run(params, paths)
 
 
-def test_the_page_explains_every_sentinel() -> None:
-    assert tuple(SENTINELS) == NAMES
+def test_the_page_explains_every_sentinel(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, diffusion=0.9512)
+    stage.run(params, paths)
+    page = unescape((paths.compare / "index.html").read_text(encoding="utf-8"))
+    assert all(f"{name}: {meaning}" in page for name, meaning in SENTINELS.items())
 
 
 def test_words() -> None:

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from salon.files import read_json, write_json
+from salon.judging.sentinel_rules import SENTINELS
 from salon.params import Params, load_params
 from salon.paths import Paths
-from salon.report.figures import SENTINELS, SHEET_COLUMNS, SHEET_GAP
+from salon.report.figures import SHEET_COLUMNS, SHEET_GAP
 
 REPOSITORY = Path(__file__).parents[2]
 SPLITS = ("val", "test", "novel-concept_x_background", "novel-concept_x_style")

@@ -111,7 +111,7 @@ def create_version(store: Store, run_id: str, submission: Candidate, *, commit: 
         method=submission.method,
         family=submission.config["family"],
         image_size=submission.config["shape"]["image_size"],
-        metrics=submission.metrics,
+        judgement=submission.judgement,
         ledger=submission.ledger,
         licences=submission.licences,
         data_sha256=submission.data_sha256,

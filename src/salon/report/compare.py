@@ -8,8 +8,10 @@ from salon.data.ingest.worlds.phrasings import wording_of
 from salon.errors import SalonError
 from salon.files import write_text
 from salon.judging.alignment import ALL
+from salon.judging.metrics import Metric, of_images
+from salon.judging.sentinel_rules import SENTINELS
 from salon.params import Params
-from salon.report.figures import FIDELITY, SENTINELS, InlineImage, MethodFigures, ReportData
+from salon.report.figures import InlineImage, MethodFigures, ReportData
 from salon.report.plot import plot_dials, plot_guidance, plot_rates, plot_training
 from salon.report.seeds import spread_over_seeds, told_apart
 from salon.report.side_by_side import build_wall, collect_sheets, show_worst
@@ -70,20 +72,21 @@ def render_comparison(evidence: ReportData, params: Params) -> str:
     }
     return environment.get_template("compare.html").render(
         ALL=ALL,
-        FIDELITY=FIDELITY,
         SENTINELS=SENTINELS,
         attributes=evidence.attributes,
         dial_notes=[note for method in ranked if (note := cheapest_good_setting(method))],
         dial_title=dial_title,
         evidence=evidence,
+        explained=_explain(of_images()),
         known=prompts_of_test(captions_alone=evidence.captions_alone),
         machines=list(dict.fromkeys(describe_machine(method.cost) for method in ranked)),
         methods=ranked,
+        of_images=of_images(),
         most_mistakes=MISTAKES,
         paragraphs=verdict(evidence, bootstrap_samples=samples),
         params=params,
         pictures=_pictures(evidence),
-        phrasings=list(ranked[0].splits["test"].phrasings),
+        phrasings=list(ranked[0].test.phrasings),
         plot_dials=plot_dials(ranked),
         plot_guidance=plot_guidance(ranked),
         plot_rates=plot_rates(evidence.codecs),
@@ -92,7 +95,7 @@ def render_comparison(evidence: ReportData, params: Params) -> str:
         seed_verdict=told_apart(evidence.seeds, bootstrap_samples=samples) if evidence.seeds else [],
         shared_stages=list(dict.fromkeys(stage for m in ranked for stage in m.ledger["shared"])),
         sheets=collect_sheets(evidence, ranked),
-        tags=list(ranked[0].splits["test"].languages),
+        tags=list(ranked[0].test.languages),
         wall={split: build_wall(split, evidence, ranked) for split in evidence.splits},
         wall_open=WALL_OPEN,
         worst={method.name: show_worst(method) for method in ranked},
@@ -105,7 +108,7 @@ def check_budgets(methods: Sequence[MethodFigures], *, tolerance: float) -> None
     Raises:
         SalonError: the largest budget exceeds the smallest by more than `tolerance`.
     """
-    spent = {method.name: float(method.cost["train_flops"]) for method in methods}
+    spent = {method.name: float(method.cost.train_flops) for method in methods}
     least, most = min(spent, key=lambda name: spent[name]), max(spent, key=lambda name: spent[name])
     if spent[most] > spent[least] * (1 + tolerance):
         raise SalonError(
@@ -117,7 +120,16 @@ def check_budgets(methods: Sequence[MethodFigures], *, tolerance: float) -> None
 
 def rank(methods: Sequence[MethodFigures]) -> list[MethodFigures]:
     """Best on `test` first; equals by name."""
-    return sorted(methods, key=lambda method: (-method.splits["test"].alignment[ALL].value, method.name))
+    return sorted(methods, key=lambda method: (-method.test.all_right.value, method.name))
+
+
+def _explain(metrics: Sequence[Metric]) -> list[tuple[str, Metric]]:
+    """`Precision, density` and one of them, of those that mean the same."""
+    alike: dict[str, list[Metric]] = {}
+    for metric in metrics:
+        alike.setdefault(metric.means, []).append(metric)
+    titles = [", ".join(metric.title for metric in same) for same in alike.values()]
+    return [(f"{t[0].upper()}{t[1:]}", same[0]) for t, same in zip(titles, alike.values(), strict=True)]
 
 
 def _pictures(evidence: ReportData) -> dict[str, InlineImage]:

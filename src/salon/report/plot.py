@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from salon.judging.alignment import ALL
 from salon.report.figures import CodecFigures, MethodFigures
 
 WIDTH, HEIGHT = 360, 220  # small units, so that the labels stay readable on a phone
@@ -122,9 +121,9 @@ def plot_training(methods: Sequence[MethodFigures]) -> Plot | None:
         return None
     series = []
     for hue, method in enumerate(methods):
-        right = method.splits["test"].alignment[ALL]
+        right = method.test.all_right
         heights = _per_cent(right.value, right.low, right.high)
-        series.append(Series(method.name, [Datum(method.cost["train_minutes"], *heights)], hue))
+        series.append(Series(method.name, [Datum(method.cost.train_minutes, *heights)], hue))
     return lay_out(
         series,
         x_title="minutes of training, shared stages included",

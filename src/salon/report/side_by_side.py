@@ -37,7 +37,7 @@ class Card:
 def collect_sheets(evidence: ReportData, methods: Sequence[MethodFigures]) -> dict[str, Sheet]:
     """CSS class -> the sheet that it holds."""
     sheets = {
-        sheet_class(method.name, split, evidence): method.splits[split].sheet
+        sheet_class(method.name, split, evidence): method.samples[split].sheet
         for method in methods
         for split in evidence.splits
     }
@@ -47,20 +47,20 @@ def collect_sheets(evidence: ReportData, methods: Sequence[MethodFigures]) -> di
 
 def build_wall(split: str, evidence: ReportData, methods: Sequence[MethodFigures]) -> list[Card]:
     """The prompts whose pictures every method's sheet shows, in their order, the real ones last."""
-    figures = [method.splits[split] for method in methods]
-    shared = min(min(f.sheet.capacity, len(f.samples)) for f in figures)
+    judged = [method.samples[split] for method in methods]
+    shared = min(min(s.sheet.capacity, len(s.rows)) for s in judged)
     real = evidence.real[split]
     cards = []
     for place in range(shared):
-        samples = [f.samples[place] for f in figures]
-        if len({sample["id"] for sample in samples}) > 1:
+        rows = [s.rows[place] for s in judged]
+        if len({row["id"] for row in rows}) > 1:
             raise SalonError(
                 f"the methods were judged on different prompts of {split}: run `dvc repro --force` on their "
                 "evaluate stages"
             )
         tiles = [_method_tile(method, split, place, evidence) for method in methods]
         tiles.append(_cut(real, sheet_class(REAL, split, evidence), REAL, place, {}))
-        cards.append(Card(caption=samples[0]["caption"], lang=samples[0]["lang"], tiles=tiles))
+        cards.append(Card(caption=rows[0]["caption"], lang=rows[0]["lang"], tiles=tiles))
     return cards
 
 
@@ -90,9 +90,9 @@ def sheet_class(name: str, split: str, evidence: ReportData) -> str:
 
 
 def _method_tile(method: MethodFigures, split: str, place: int, evidence: ReportData) -> Tile:
-    figures = method.splits[split]
-    wrong = _wrong(figures.samples[place])
-    return _cut(figures.sheet, sheet_class(method.name, split, evidence), method.name, place, wrong)
+    samples = method.samples[split]
+    wrong = _wrong(samples.rows[place])
+    return _cut(samples.sheet, sheet_class(method.name, split, evidence), method.name, place, wrong)
 
 
 def _wrong(sample: Mapping[str, Any]) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """How figures read in plain words."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from salon.judging.record import Cost
 from salon.judging.statistics import Estimate
 from salon.report.figures import MethodFigures
 
@@ -89,13 +89,12 @@ def dial_title(dial: str, *, setting: float = 2) -> str:
     return one if setting == 1 else several
 
 
-def describe_machine(cost: Mapping[str, Any]) -> str:
+def describe_machine(cost: Cost) -> str:
     """What a method's seconds were measured on: `2 CPU cores`."""
-    if "device" not in cost:
+    if cost.device is None:
         return "an unknown machine"
-    cores = cost["cpu_cores"]
-    own = f"{cores} CPU core{'' if cores == 1 else 's'}"
-    return own if cost["device"] == "cpu" else f"{cost['device'].removeprefix('cuda: ')} beside {own}"
+    own = f"{cost.cpu_cores} CPU core{'' if cost.cpu_cores == 1 else 's'}"
+    return own if cost.device == "cpu" else f"{cost.device.removeprefix('cuda: ')} beside {own}"
 
 
 def cheapest_good_setting(method: MethodFigures) -> str | None:
