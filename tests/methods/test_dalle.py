@@ -97,7 +97,7 @@ def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
         make_method().sample(make_text(1), generator=torch.Generator(), **arguments)
 
 
-def test_its_own_number_of_steps_is_no_dial_but_no_error_either() -> None:
+def test_its_own_number_of_steps_is_no_tradeoff_but_no_error_either() -> None:
     method = make_method()
     given, left_out = (
         method.sample(make_text(1), generator=seeded_generators(1, 1), num_inference_steps=steps)

@@ -42,8 +42,8 @@ SMALL = {
     "budget": {"train_flops": 3.0e9},
     "evaluate": {
         "pictures": 20,
-        "dial": {"num_inference_steps": [2], "guidance_scale": [1]},
-        "dial_pictures": 4,
+        "tradeoff": {"num_inference_steps": [2], "guidance_scale": [1]},
+        "tradeoff_pictures": 4,
         "latency_repeats": 3,
         "bootstrap_samples": 100,
     },

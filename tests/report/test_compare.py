@@ -33,9 +33,9 @@ from salon.report.load import load_report_data
 from salon.report.plot import (
     linear_ticks,
     log_ticks,
-    plot_dials,
     plot_guidance,
     plot_rates,
+    plot_tradeoff,
     plot_training,
 )
 from salon.report.side_by_side import build_wall, show_worst
@@ -106,7 +106,7 @@ def test_every_figure_of_the_files_is_on_the_page(tmp_path: Path) -> None:
             assert (percent(value) if metric.share else decimal(value)) in text
     for name in ("flagged", "false_alarms", "power", "detectable_rate"):
         assert percent(metrics["memorisation"][name]) in text
-    for row in read_json(paths.dial("diffusion")):
+    for row in read_json(paths.tradeoff("diffusion")):
         assert f"{row['setting']} steps {percent(row['value'])}" in text
         assert f" {row['latency_ms_p50']} " in text
     for row in read_json(paths.guidance("diffusion")):
@@ -277,7 +277,7 @@ def test_unequal_budgets_are_refused(tmp_path: Path) -> None:
         ("reports/codecs/vqvae/reconstructions.png", "dvc repro codec@vqvae"),
         ("reports/metrics/scorer.json", "dvc repro scorer"),
         ("reports/metrics/clip_tower.json", "dvc repro train_clip"),
-        ("reports/dial/diffusion.json", "dvc repro evaluate@diffusion"),
+        ("reports/tradeoff/diffusion.json", "dvc repro evaluate@diffusion"),
         ("reports/guidance/diffusion.json", "dvc repro evaluate@diffusion"),
         ("reports/samples/diffusion/worst.json", "dvc repro evaluate@diffusion"),
         ("reports/samples/diffusion/test.png", "dvc repro evaluate@diffusion"),
@@ -397,16 +397,16 @@ def test_seeds_are_shown_when_somebody_trained_them(tmp_path: Path) -> None:
 def test_plots_hold_what_was_measured(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.9, diffusion=0.9512)
     ranked = rank(load_report_data(params, paths).methods)
-    dials, training = plot_dials(ranked), plot_training(ranked)
-    assert dials is not None
+    tradeoff, training = plot_tradeoff(ranked), plot_training(ranked)
+    assert tradeoff is not None
     assert training is not None
     assert plot_training(ranked[:1]) is None
     guidance = plot_guidance(ranked)
     assert guidance is not None
     assert [len(line.points) for line in guidance.lines] == [3, 3]
     assert plot_guidance([replace(ranked[0], guidance=ranked[0].guidance[:1])]) is None  # has no guidance
-    assert [(line.name, len(line.points)) for line in dials.lines] == [("diffusion", 3), ("gan", 3)]
-    first = dials.lines[0].points
+    assert [(line.name, len(line.points)) for line in tradeoff.lines] == [("diffusion", 3), ("gan", 3)]
+    first = tradeoff.lines[0].points
     assert [point.x for point in first] == sorted(point.x for point in first)
     assert all(point.y_low > point.y > point.y_high for point in first)  # y grows downwards
     better, worse = (line.points[0].y for line in training.lines)

@@ -14,7 +14,7 @@ from salon.params import Params
 from salon.paths import Paths
 from salon.report.load import load_report_data
 from salon.report.summary import stand, unbeaten, verdict
-from salon.report.wording import decimal, dial_title, enumerate_words, points, split_title
+from salon.report.wording import argument_title, decimal, enumerate_words, points, split_title
 from salon.stages import compare as stage
 
 
@@ -216,4 +216,7 @@ def test_words() -> None:
         "374",
     ]
     assert points(Estimate(0.0324, -0.0104, 0.0544, 500)) == "3.2 points (−1.0 to 5.4)"
-    assert (dial_title("candidates", setting=1), dial_title("num_inference_steps")) == ("candidate", "steps")
+    assert (argument_title("candidates", setting=1), argument_title("num_inference_steps")) == (
+        "candidate",
+        "steps",
+    )

@@ -11,7 +11,7 @@ from salon.evaluation.sampling import BatchSampler
 from salon.judging.alignment import ALL, Judged
 from salon.judging.jury import Jury
 from salon.methods.base import Method
-from salon.params import DialParams
+from salon.params import TradeoffParams
 
 GUIDANCE = "guidance_scale"
 NO_GUIDANCE = 1.0
@@ -28,7 +28,7 @@ def measure_tradeoff(
     own_latency_ms: float,
     cache: ResultsCache,
 ) -> list[dict[str, Any]]:
-    """Quality and latency at every value of `argument` that `evaluate.dial` lists, and at the method's own.
+    """Quality and latency where `argument` has each value of `evaluate.tradeoff`, and the method's own.
 
     Args:
         argument: Of `Method.sample`.
@@ -43,19 +43,19 @@ def measure_tradeoff(
             latency_ms = meter.time_setting(argument, value)
         all_right = jury.align(judged)[ALL]
         print(f"{argument} {value:g}: {all_right.value:.1%} all right, {latency_ms} ms", flush=True)
-        return {"dial": argument, "setting": value, "latency_ms_p50": latency_ms, **all_right.to_json()}
+        return {"argument": argument, "setting": value, "latency_ms_p50": latency_ms, **all_right.to_json()}
 
     own_value = own_setting(sampler.method, argument)
     return [
         cache.figures(f"{argument}-{value:g}", partial(measure, value))
-        for value in settings_to_try(sampler.method, argument, sampler.settings.dial)
+        for value in settings_to_try(sampler.method, argument, sampler.settings.tradeoff)
     ]
 
 
-def settings_to_try(method: Method, argument: str, listed: DialParams) -> list[float]:
+def settings_to_try(method: Method, argument: str, listed: TradeoffParams) -> list[float]:
     """The listed values and the method's own, in order; its own alone where there is no such argument."""
     own = own_setting(method, argument)
-    has_argument = argument == method.dial or hasattr(method.config, argument)
+    has_argument = argument == method.tradeoff or hasattr(method.config, argument)
     return sorted({own, *getattr(listed, argument)}) if has_argument else [own]
 
 

@@ -123,7 +123,7 @@ class Method(nn.Module, ABC):
     but gradients, and never has the CPU wait for a result: then a GPU may record it once
     (`salon.training.cuda_graph`)."""
 
-    dial: ClassVar[Tradeoff] = "num_inference_steps"
+    tradeoff: ClassVar[Tradeoff] = "num_inference_steps"
     """The argument of `sample` that buys quality with time."""
 
     def __init__(self, config: MethodConfig, shape: DataShape, frozen: FrozenNets) -> None:

@@ -64,7 +64,7 @@ class Dalle(Method):
     config_class: ClassVar[type[MethodConfig]] = DalleConfig
     replayable: ClassVar[bool] = True
     config: DalleConfig
-    dial: ClassVar[Tradeoff] = "candidates"
+    tradeoff: ClassVar[Tradeoff] = "candidates"
     rotation: Complex[Tensor, "n 1 1 half"]
 
     def __init__(self, config: DalleConfig, shape: DataShape, frozen: FrozenNets) -> None:

@@ -84,7 +84,7 @@ class GAN(Method):
     config_class: ClassVar[type[MethodConfig]] = GANConfig
     replayable: ClassVar[bool] = True
     objectives: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
-    dial: ClassVar[Tradeoff] = "candidates"
+    tradeoff: ClassVar[Tradeoff] = "candidates"
     config: GANConfig
 
     def __init__(self, config: GANConfig, shape: DataShape, frozen: FrozenNets) -> None:

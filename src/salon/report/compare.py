@@ -12,15 +12,15 @@ from salon.judging.metrics import Metric, of_images
 from salon.judging.sentinel_rules import SENTINELS
 from salon.params import Params
 from salon.report.figures import InlineImage, MethodFigures, ReportData
-from salon.report.plot import plot_dials, plot_guidance, plot_rates, plot_training
+from salon.report.plot import plot_guidance, plot_rates, plot_tradeoff, plot_training
 from salon.report.seeds import spread_over_seeds, told_apart
 from salon.report.side_by_side import build_wall, collect_sheets, show_worst
 from salon.report.summary import verdict
 from salon.report.wording import (
+    argument_title,
     cheapest_good_setting,
     decimal,
     describe_machine,
-    dial_title,
     enumerate_words,
     interval,
     language,
@@ -74,8 +74,8 @@ def render_comparison(evidence: ReportData, params: Params) -> str:
         ALL=ALL,
         SENTINELS=SENTINELS,
         attributes=evidence.attributes,
-        dial_notes=[note for method in ranked if (note := cheapest_good_setting(method))],
-        dial_title=dial_title,
+        tradeoff_notes=[note for method in ranked if (note := cheapest_good_setting(method))],
+        argument_title=argument_title,
         evidence=evidence,
         explained=_explain(of_images()),
         known=prompts_of_test(captions_alone=evidence.captions_alone),
@@ -87,7 +87,7 @@ def render_comparison(evidence: ReportData, params: Params) -> str:
         params=params,
         pictures=_pictures(evidence),
         phrasings=list(ranked[0].test.phrasings),
-        plot_dials=plot_dials(ranked),
+        plot_tradeoff=plot_tradeoff(ranked),
         plot_guidance=plot_guidance(ranked),
         plot_rates=plot_rates(evidence.codecs),
         plot_training=plot_training(ranked),

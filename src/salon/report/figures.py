@@ -64,11 +64,11 @@ class JudgedSamples:
 
 
 @dataclass(frozen=True)
-class DialRow:
+class TradeoffRow:
     """Quality and latency at one setting of what a method has to trade, on validation prompts."""
 
-    dial: str
-    """Argument of `sample`, e.g. `num_inference_steps`."""
+    argument: str
+    """Of `sample`, e.g. `num_inference_steps`."""
     setting: float
     latency_ms_p50: float
     all_right: Estimate
@@ -110,9 +110,9 @@ class MethodFigures(JudgedSource):
     """These pictures; `None` where nothing is wrong."""
     ledger: dict[str, Any]
     """What training cost: `own`, and `shared` by stage."""
-    dial: list[DialRow]
+    tradeoff: list[TradeoffRow]
     """Of what buys quality with time; cheapest setting first."""
-    guidance: list[DialRow]
+    guidance: list[TradeoffRow]
     """Of the guidance scale; one row where there is no guidance."""
 
     @property

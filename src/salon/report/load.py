@@ -20,7 +20,6 @@ from salon.report.figures import (
     SHEET_COLUMNS,
     SHEET_GAP,
     CodecFigures,
-    DialRow,
     InlineImage,
     JudgedSamples,
     JudgedSource,
@@ -30,6 +29,7 @@ from salon.report.figures import (
     SeedFigures,
     SeedStudy,
     Sheet,
+    TradeoffRow,
 )
 
 LEDGER = "training.json"
@@ -86,8 +86,8 @@ def _read_method(name: str, paths: Paths) -> MethodFigures:
         worst=(worst := _read(folder / "worst.json", stage)),
         worst_sheet=_read_sheet(folder / "worst.png", stage) if worst else None,
         ledger=_read(paths.method(name) / LEDGER, f"train@{name}", needs=("own", "shared")),
-        dial=_read_dial(paths.dial(name), stage),
-        guidance=_read_dial(paths.guidance(name), stage),
+        tradeoff=_read_tradeoff(paths.tradeoff(name), stage),
+        guidance=_read_tradeoff(paths.guidance(name), stage),
     )
 
 
@@ -100,10 +100,10 @@ def _read_sheet(path: Path, stage: str) -> Sheet:
     return Sheet(**vars(_read_picture(path, stage)))
 
 
-def _read_dial(path: Path, stage: str) -> list[DialRow]:
-    def parse(raw: Any) -> list[DialRow]:
+def _read_tradeoff(path: Path, stage: str) -> list[TradeoffRow]:
+    def parse(raw: Any) -> list[TradeoffRow]:
         return [
-            DialRow(row.pop("dial"), row.pop("setting"), row.pop("latency_ms_p50"), Estimate(**row))
+            TradeoffRow(row.pop("argument"), row.pop("setting"), row.pop("latency_ms_p50"), Estimate(**row))
             for row in raw
         ]
 

@@ -72,8 +72,8 @@ class Plot:
     bottom: int = HEIGHT - BOTTOM
 
 
-def plot_dials(methods: Sequence[MethodFigures]) -> Plot | None:
-    """What is right on `val` over latency, at every setting of each method's dial.
+def plot_tradeoff(methods: Sequence[MethodFigures]) -> Plot | None:
+    """What is right on `val` over latency, at every setting of what each method has to trade.
 
     `None` when no method has two settings to join.
     """
@@ -84,12 +84,12 @@ def plot_dials(methods: Sequence[MethodFigures]) -> Plot | None:
                 Datum(
                     row.latency_ms_p50, *_per_cent(row.all_right.value, row.all_right.low, row.all_right.high)
                 )
-                for row in method.dial
+                for row in method.tradeoff
             ],
             hue,
         )
         for hue, method in enumerate(methods)
-        if method.dial
+        if method.tradeoff
     ]
     if all(len(line.data) < 2 for line in series):
         return None

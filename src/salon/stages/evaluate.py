@@ -42,7 +42,7 @@ SOURCES = (
 
 
 def run(params: Params, paths: Paths, name: str) -> None:
-    """Write the method's metrics, dials and samples below `reports/`."""
+    """Write the method's metrics, tradeoffs and samples below `reports/`."""
     settings = params.evaluate
     device = inference_device()
     _, config = read_config(name, params.method(name))
@@ -82,8 +82,8 @@ def run(params: Params, paths: Paths, name: str) -> None:
         **speed,
         **cache.figures("machine", describe_machine),
     )
-    few = select_first(prompts["val"], settings.dial_pictures)
-    for argument, file in ((method.dial, paths.dial(name)), (GUIDANCE, paths.guidance(name))):
+    few = select_first(prompts["val"], settings.tradeoff_pictures)
+    for argument, file in ((method.tradeoff, paths.tradeoff(name)), (GUIDANCE, paths.guidance(name))):
         table = measure_tradeoff(
             argument,
             sampler=sampler,
