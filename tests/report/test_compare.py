@@ -38,7 +38,7 @@ from salon.report.plot import (
     plot_tradeoff,
     plot_training,
 )
-from salon.report.side_by_side import build_wall, show_worst
+from salon.report.side_by_side import show_worst, side_by_side
 from salon.report.wording import decimal, percent
 from salon.stages import compare as stage
 
@@ -344,20 +344,20 @@ def test_the_page_needs_no_network(tmp_path: Path) -> None:
 
 def test_the_page_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.9, diffusion=0.9512)
-    evidence = load_report_data(params, paths)
-    assert render_comparison(evidence, params) == render_comparison(load_report_data(params, paths), params)
+    data = load_report_data(params, paths)
+    assert render_comparison(data, params) == render_comparison(load_report_data(params, paths), params)
 
 
 def test_the_wall_ends_in_the_real_pictures_of_the_prompts(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.8, vqvae=0.7, clip=0.6, diffusion=0.9512, dalle=0.75)
-    evidence = load_report_data(params, paths)
-    ranked = rank(evidence.methods)
+    data = load_report_data(params, paths)
+    ranked = rank(data.methods)
     assert [method.name for method in ranked] == ["diffusion", "gan", "dalle", "vqvae", "clip"]
     for split in ("test", "novel/concept_x_style"):
-        cards = build_wall(split, evidence, ranked)
+        cards = side_by_side(split, data, ranked)
         assert len(cards) == PICTURES
         assert [tile.method for tile in cards[0].tiles] == [*(method.name for method in ranked), "real"]
-        sheet = evidence.real[split]
+        sheet = data.real[split]
         assert (sheet.tile, sheet.rows) == (32, 4)
         picture = Image.open(io.BytesIO(base64.b64decode(sheet.base64_png)))
         for place in (0, 11, PICTURES - 1):

@@ -13,14 +13,14 @@ from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import Paths
 from salon.report.load import load_report_data
-from salon.report.summary import stand, unbeaten, verdict
+from salon.report.summary import stand, summarize, unbeaten
 from salon.report.wording import argument_title, decimal, enumerate_words, points, split_title
 from salon.stages import compare as stage
 
 
 def words(params: Params, paths: Paths) -> str:
-    evidence = load_report_data(params, paths)
-    return " ".join(sentence for part in verdict(evidence, bootstrap_samples=2000) for sentence in part)
+    data = load_report_data(params, paths)
+    return " ".join(sentence for part in summarize(data, bootstrap_samples=2000) for sentence in part)
 
 
 def set_cost(paths: Paths, name: str, **cost: float) -> None:

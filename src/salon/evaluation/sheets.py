@@ -33,7 +33,7 @@ def save_sheet(path: Path, images: UInt8[Tensor, "n 3 h w"], *, columns: int = C
 
 
 def save_samples(stem: Path, judged: Sequence[Judged], images: UInt8[Tensor, "n 3 h w"]) -> None:
-    """Write every verdict, and the first images."""
+    """Write what was seen in every image, and the first images."""
     write_json(stem.with_suffix(".json"), [image.to_json() for image in judged])
     save_sheet(stem.with_suffix(".png"), images[:SHEET_IMAGES])
 

@@ -32,7 +32,7 @@ def measure_tradeoff(
 
     Args:
         argument: Of `Method.sample`.
-        own: The verdicts on `prompts` at the method's own settings, which are not drawn again.
+        own: What was seen for `prompts` at the method's own settings, which are not drawn again.
     """
 
     def measure(value: float) -> dict[str, Any]:

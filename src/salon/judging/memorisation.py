@@ -57,7 +57,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Memorisation(CopyFigures):
-    """The verdict on one set of pictures."""
+    """What the test says of one set of pictures."""
 
     closest: list[Pair]
     """The most suspicious first, flagged or not."""

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 from salon.data.ingest.worlds.phrasings import wording_of
-from salon.errors import SalonError
 from salon.files import write_text
 from salon.judging.alignment import ALL
 from salon.judging.metrics import Metric, of_images
@@ -13,9 +12,10 @@ from salon.judging.sentinel_rules import SENTINELS
 from salon.params import Params
 from salon.report.figures import InlineImage, MethodFigures, ReportData
 from salon.report.plot import plot_guidance, plot_rates, plot_tradeoff, plot_training
+from salon.report.recommend import check_budgets
 from salon.report.seeds import spread_over_seeds, told_apart
-from salon.report.side_by_side import build_wall, collect_sheets, show_worst
-from salon.report.summary import verdict
+from salon.report.side_by_side import collect_sheets, show_worst, side_by_side
+from salon.report.summary import summarize
 from salon.report.wording import (
     argument_title,
     cheapest_good_setting,
@@ -33,25 +33,25 @@ from salon.report.wording import (
 )
 from salon.templates import page_environment
 
-WALL_OPEN = 8  # prompts shown at once; the others unfold
+OPEN_PROMPTS = 8  # prompts shown at once; the others unfold
 MISTAKES = 5  # confusions listed per attribute
 
 
-def write_comparison(folder: Path, evidence: ReportData, params: Params) -> Path:
+def write_comparison(folder: Path, data: ReportData, params: Params) -> Path:
     """Write `index.html` into `folder`, whole or not at all.
 
     Raises:
         SalonError: the methods spent unequal budgets, or were judged on different prompts.
     """
     page = folder / "index.html"
-    write_text(page, render_comparison(evidence, params))
+    write_text(page, render_comparison(data, params))
     return page
 
 
-def render_comparison(evidence: ReportData, params: Params) -> str:
+def render_comparison(data: ReportData, params: Params) -> str:
     """The page as HTML. Captions and attribute values are the users' text: everything is escaped."""
-    check_budgets(evidence.methods, tolerance=params.budget.tolerance)
-    ranked = rank(evidence.methods)
+    check_budgets({m.name: m.cost for m in data.methods}, tolerance=params.budget.tolerance)
+    ranked = rank(data.methods)
     samples = params.evaluate.bootstrap_samples
     environment = page_environment("salon.report")
     environment.filters |= {
@@ -61,8 +61,8 @@ def render_comparison(evidence: ReportData, params: Params) -> str:
         "span": span,
         "language": language,
         "range": lambda estimate: f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}",
-        "split_title": partial(split_title, captions_alone=evidence.captions_alone),
-        "split_note": partial(split_note, captions_alone=evidence.captions_alone),
+        "split_title": partial(split_title, captions_alone=data.captions_alone),
+        "split_note": partial(split_note, captions_alone=data.captions_alone),
         "novel_pair": novel_pair,
         "listed": enumerate_words,
         "gflop": lambda flops: f"{flops / 1e9:,.0f}",
@@ -73,49 +73,33 @@ def render_comparison(evidence: ReportData, params: Params) -> str:
     return environment.get_template("compare.html").render(
         ALL=ALL,
         SENTINELS=SENTINELS,
-        attributes=evidence.attributes,
+        attributes=data.attributes,
         tradeoff_notes=[note for method in ranked if (note := cheapest_good_setting(method))],
         argument_title=argument_title,
-        evidence=evidence,
+        data=data,
         explained=_explain(of_images()),
-        known=prompts_of_test(captions_alone=evidence.captions_alone),
+        known=prompts_of_test(captions_alone=data.captions_alone),
         machines=list(dict.fromkeys(describe_machine(method.cost) for method in ranked)),
         methods=ranked,
         of_images=of_images(),
         most_mistakes=MISTAKES,
-        paragraphs=verdict(evidence, bootstrap_samples=samples),
+        paragraphs=summarize(data, bootstrap_samples=samples),
         params=params,
-        pictures=_pictures(evidence),
+        pictures=_pictures(data),
         phrasings=list(ranked[0].test.phrasings),
         plot_tradeoff=plot_tradeoff(ranked),
         plot_guidance=plot_guidance(ranked),
-        plot_rates=plot_rates(evidence.codecs),
+        plot_rates=plot_rates(data.codecs),
         plot_training=plot_training(ranked),
-        seed_spread=spread_over_seeds(evidence.seeds, bootstrap_samples=samples) if evidence.seeds else {},
-        seed_verdict=told_apart(evidence.seeds, bootstrap_samples=samples) if evidence.seeds else [],
+        seed_spread=spread_over_seeds(data.seeds, bootstrap_samples=samples) if data.seeds else {},
+        seed_leads=told_apart(data.seeds, bootstrap_samples=samples) if data.seeds else [],
         shared_stages=list(dict.fromkeys(stage for m in ranked for stage in m.ledger["shared"])),
-        sheets=collect_sheets(evidence, ranked),
+        sheets=collect_sheets(data, ranked),
         tags=list(ranked[0].test.languages),
-        wall={split: build_wall(split, evidence, ranked) for split in evidence.splits},
-        wall_open=WALL_OPEN,
+        side_by_side={split: side_by_side(split, data, ranked) for split in data.splits},
+        open_prompts=OPEN_PROMPTS,
         worst={method.name: show_worst(method) for method in ranked},
     )
-
-
-def check_budgets(methods: Sequence[MethodFigures], *, tolerance: float) -> None:
-    """Refuse to set side by side what did not cost the same.
-
-    Raises:
-        SalonError: the largest budget exceeds the smallest by more than `tolerance`.
-    """
-    spent = {method.name: float(method.cost.train_flops) for method in methods}
-    least, most = min(spent, key=lambda name: spent[name]), max(spent, key=lambda name: spent[name])
-    if spent[most] > spent[least] * (1 + tolerance):
-        raise SalonError(
-            f"{most} was trained with {spent[most]:.4g} FLOPs, {least} with {spent[least]:.4g}: more than "
-            f"budget.tolerance = {tolerance:.0%} apart, so they cannot be ranked. Train both again under one "
-            f"budget: dvc repro train@{most} train@{least}"
-        )
 
 
 def rank(methods: Sequence[MethodFigures]) -> list[MethodFigures]:
@@ -132,7 +116,7 @@ def _explain(metrics: Sequence[Metric]) -> list[tuple[str, Metric]]:
     return [(f"{t[0].upper()}{t[1:]}", same[0]) for t, same in zip(titles, alike.values(), strict=True)]
 
 
-def _pictures(evidence: ReportData) -> dict[str, InlineImage]:
+def _pictures(data: ReportData) -> dict[str, InlineImage]:
     """CSS class -> a picture shown whole."""
-    pairs = {f"pairs-{method.name}": method.closest_pairs for method in evidence.methods}
-    return pairs | {f"codec-{codec.name}": codec.reconstructions for codec in evidence.codecs}
+    pairs = {f"pairs-{method.name}": method.closest_pairs for method in data.methods}
+    return pairs | {f"codec-{codec.name}": codec.reconstructions for codec in data.codecs}

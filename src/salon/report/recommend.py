@@ -267,11 +267,20 @@ def _check_comparable(contenders: Sequence[Contender], budget_tolerance: float) 
                 f"{contender.name} and {contenders[0].name} were judged on different prompts: run "
                 "`dvc repro --force` on their evaluate stages"
             )
-    least = min(contenders, key=lambda contender: contender.cost.train_flops)
-    most = max(contenders, key=lambda contender: contender.cost.train_flops)
-    if most.cost.train_flops > least.cost.train_flops * (1 + budget_tolerance):
+    check_budgets({each.name: each.cost for each in contenders}, tolerance=budget_tolerance)
+
+
+def check_budgets(costs: Mapping[str, Cost], *, tolerance: float) -> None:
+    """Refuse to set side by side what did not cost the same.
+
+    Raises:
+        SalonError: the largest budget exceeds the smallest by more than `tolerance`.
+    """
+    spent = {name: cost.train_flops for name, cost in costs.items()}
+    least, most = min(spent, key=lambda name: spent[name]), max(spent, key=lambda name: spent[name])
+    if spent[most] > spent[least] * (1 + tolerance):
         raise SalonError(
-            f"{most.name} was trained with {most.cost.train_flops:.4g} FLOPs, {least.name} with "
-            f"{least.cost.train_flops:.4g}: more than budget.tolerance = {budget_tolerance:.0%} apart, so "
-            "they cannot be ranked"
+            f"{most} was trained with {spent[most]:.4g} FLOPs, {least} with {spent[least]:.4g}: more than "
+            f"budget.tolerance = {tolerance:.0%} apart, so they cannot be ranked. Train both again under one "
+            f"budget: dvc repro train@{most} train@{least}"
         )

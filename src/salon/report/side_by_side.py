@@ -34,22 +34,22 @@ class Card:
     tiles: list[Tile]
 
 
-def collect_sheets(evidence: ReportData, methods: Sequence[MethodFigures]) -> dict[str, Sheet]:
+def collect_sheets(data: ReportData, methods: Sequence[MethodFigures]) -> dict[str, Sheet]:
     """CSS class -> the sheet that it holds."""
     sheets = {
-        sheet_class(method.name, split, evidence): method.samples[split].sheet
+        sheet_class(method.name, split, data): method.samples[split].sheet
         for method in methods
-        for split in evidence.splits
+        for split in data.splits
     }
     sheets |= {worst_class(method.name): method.worst_sheet for method in methods if method.worst_sheet}
-    return sheets | {sheet_class(REAL, split, evidence): evidence.real[split] for split in evidence.splits}
+    return sheets | {sheet_class(REAL, split, data): data.real[split] for split in data.splits}
 
 
-def build_wall(split: str, evidence: ReportData, methods: Sequence[MethodFigures]) -> list[Card]:
+def side_by_side(split: str, data: ReportData, methods: Sequence[MethodFigures]) -> list[Card]:
     """The prompts whose pictures every method's sheet shows, in their order, the real ones last."""
     judged = [method.samples[split] for method in methods]
     shared = min(min(s.sheet.capacity, len(s.rows)) for s in judged)
-    real = evidence.real[split]
+    real = data.real[split]
     cards = []
     for place in range(shared):
         rows = [s.rows[place] for s in judged]
@@ -58,8 +58,8 @@ def build_wall(split: str, evidence: ReportData, methods: Sequence[MethodFigures
                 f"the methods were judged on different prompts of {split}: run `dvc repro --force` on their "
                 "evaluate stages"
             )
-        tiles = [_method_tile(method, split, place, evidence) for method in methods]
-        tiles.append(_cut(real, sheet_class(REAL, split, evidence), REAL, place, {}))
+        tiles = [_method_tile(method, split, place, data) for method in methods]
+        tiles.append(_cut(real, sheet_class(REAL, split, data), REAL, place, {}))
         cards.append(Card(caption=rows[0]["caption"], lang=rows[0]["lang"], tiles=tiles))
     return cards
 
@@ -83,16 +83,16 @@ def worst_class(name: str) -> str:
     return f"worst-{name}"
 
 
-def sheet_class(name: str, split: str, evidence: ReportData) -> str:
+def sheet_class(name: str, split: str, data: ReportData) -> str:
     """The CSS class of one method's sheet of one split."""
     # splits are named after the data's attributes, which may hold anything: number them
-    return f"sheet-{name}-{evidence.splits.index(split)}"
+    return f"sheet-{name}-{data.splits.index(split)}"
 
 
-def _method_tile(method: MethodFigures, split: str, place: int, evidence: ReportData) -> Tile:
+def _method_tile(method: MethodFigures, split: str, place: int, data: ReportData) -> Tile:
     samples = method.samples[split]
     wrong = _wrong(samples.rows[place])
-    return _cut(samples.sheet, sheet_class(method.name, split, evidence), method.name, place, wrong)
+    return _cut(samples.sheet, sheet_class(method.name, split, data), method.name, place, wrong)
 
 
 def _wrong(sample: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The verdict in plain words. Every number in it is read from the figures or computed from them here.
+"""The page's summary in plain words. Every number in it is read from the figures or computed from them here.
 
 Who is best, and who cannot be told apart from the best, is decided by the paired bootstrap over the prompts
 of `test` and `novel`, which selected nothing.
@@ -53,18 +53,16 @@ class Standing:
         return method.splits[self.split].all_right
 
 
-def verdict(evidence: ReportData, *, bootstrap_samples: int) -> list[list[str]]:
+def summarize(data: ReportData, *, bootstrap_samples: int) -> list[list[str]]:
     """Paragraphs of sentences: who follows captions best, then speed, fidelity and copies."""
-    if not evidence.gate.passed:
-        return [[f"There is no verdict, for the jury itself is broken. {evidence.gate.broken}."]]
-    standings = [
-        stand(evidence.methods, split, bootstrap_samples=bootstrap_samples) for split in evidence.splits
-    ]
+    if not data.gate.passed:
+        return [[f"There is no verdict, for the jury itself is broken. {data.gate.broken}."]]
+    standings = [stand(data.methods, split, bootstrap_samples=bootstrap_samples) for split in data.splits]
     known, *novel = standings
     return [
         _known(known),
         [*(_unseen(standing) for standing in novel), *_languages(known.best)],
-        [*_speed(known), *_fidelity(evidence), *_copies(evidence.methods), *_warnings(evidence.methods)],
+        [*_speed(known), *_fidelity(data), *_copies(data.methods), *_warnings(data.methods)],
     ]
 
 
@@ -241,11 +239,11 @@ def _speed(standing: Standing) -> list[str]:
     ]
 
 
-def _fidelity(evidence: ReportData) -> list[str]:
-    ranked = sorted(evidence.methods, key=lambda method: method.test.metrics["kid"].value)
+def _fidelity(data: ReportData) -> list[str]:
+    ranked = sorted(data.methods, key=lambda method: method.test.metrics["kid"].value)
     first, *others = ranked
     kid = first.test.metrics["kid"]
-    real = next(sentinel.test.metrics["kid"] for sentinel in evidence.sentinels if sentinel.name == "real")
+    real = next(sentinel.test.metrics["kid"] for sentinel in data.sentinels if sentinel.name == "real")
     figure = f"{decimal(kid.value)}, {span(kid)}; held-out real pictures get {decimal(real.value)}"
     if not others:
         return [f"The KID of its pictures from real ones is {figure}."]
