@@ -37,7 +37,14 @@ LEFT_OUT = {
     # a batch can hold text states, and a verdict has a name; neither is trained on here
     "scorer": (*ROWS, "salon.judging.alignment", "salon.judging.statistics", "salon.towers.states"),
     "train_clip": ROWS,
-    "codec": (*ROWS, "salon.towers.states"),
+    # how its figures are kept
+    "codec": (
+        *ROWS,
+        "salon.judging.alignment",
+        "salon.judging.record",
+        "salon.judging.statistics",
+        "salon.towers.states",
+    ),
     "train": (*ROWS, "salon.towers"),
     # how words are split, and what a world's captions look like: the judges and the rows hold both
     "sentinels": (*ROWS, "salon.data.ingest.worlds.scenes", "salon.towers.tokenizer"),

@@ -125,7 +125,7 @@ def test_sentinels_are_held_to_the_rules_of_a_metric_of_ones_own(world, monkeypa
 
 def test_of_val_kid_alone_is_measured_beside_the_captions(world) -> None:
     params, paths = world
-    jury = Jury.open(paths, params.evaluate)
+    jury = Jury(paths, params.evaluate)
     prompts = select_first(load_split(paths.interim, "val"), 60)
     seen = JudgedImages(jury, "val", prompts, prompts.images)
     assert seen.figures.metrics == {"kid": seen.fidelity.kid, "r_precision": seen.r_precision}
@@ -198,19 +198,19 @@ def test_one_metric_broken_on_purpose_closes_the_gate(world, monkeypatch) -> Non
 def test_too_few_pictures_beside_the_prompts_are_refused(world, monkeypatch) -> None:
     params, paths = world
     greedy = params.evaluate.model_copy(update={"pictures": 1000})
-    assert Jury.open(paths, greedy)  # every test picture is a prompt's; the 120 of val are enough
+    assert Jury(paths, greedy)  # every test picture is a prompt's; the 120 of val are enough
 
     shutil.rmtree(paths.scratch)
     monkeypatch.setattr(
         bench, "load_split", lambda folder, split: select_first(load_split(folder, split), 50)
     )
     with pytest.raises(SalonError, match=r"50 real pictures .* lower evaluate\.pictures"):
-        Jury.open(paths, greedy)
+        Jury(paths, greedy)
 
 
 def test_a_picture_with_several_captions_is_reference_once_and_never_beside_its_prompt(world) -> None:
     params, paths = world
-    distinct = Jury.open(paths, params.evaluate).reference.features
+    distinct = Jury(paths, params.evaluate).reference.features
     assert len(distinct) == 180  # 120 of test without 60 prompts, 120 of val
 
     def load_twice(folder: Path, split: str) -> CaptionedImages:
@@ -221,12 +221,12 @@ def test_a_picture_with_several_captions_is_reference_once_and_never_beside_its_
     shutil.rmtree(paths.scratch)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench, "load_split", load_twice)
-        assert torch.equal(Jury.open(paths, params.evaluate).reference.features, distinct)
+        assert torch.equal(Jury(paths, params.evaluate).reference.features, distinct)
 
 
 def test_what_real_pictures_are_to_the_jury_is_worked_out_once(world, monkeypatch) -> None:
     params, paths = world
-    first = Jury.open(paths, params.evaluate)
+    first = Jury(paths, params.evaluate)
     prompts = select_first(load_split(paths.interim, "test"), 60)
 
     def measure(jury: Jury) -> tuple[object, object]:
@@ -239,8 +239,8 @@ def test_what_real_pictures_are_to_the_jury_is_worked_out_once(world, monkeypatc
         raise AssertionError(f"decodes {split} again")
 
     monkeypatch.setattr(bench, "load_split", refuse)
-    again = Jury.open(paths, params.evaluate)
+    again = Jury(paths, params.evaluate)
     assert measure(again) == verdict
     other_seed = params.evaluate.model_copy(update={"seed": 1})
     with pytest.raises(AssertionError, match="again"):
-        Jury.open(paths, other_seed)
+        Jury(paths, other_seed)

@@ -9,7 +9,8 @@ from salon.errors import GateError
 from salon.images import to_float
 from salon.judging.fidelity import fidelity
 from salon.judging.metrics import sentinel_rules, withholdable
-from salon.judging.sentinel_rules import Bound, Findings, Rule
+from salon.judging.record import Gate
+from salon.judging.sentinel_rules import Bound, Rule
 from salon.judging.sentinel_rules import check_rules as check
 from salon.judging.sentinels import NAMES, CaptionIndex, Sentinels, derange
 from salon.judging.statistics import Estimate
@@ -100,7 +101,7 @@ def estimate(value: float, margin: float = 0.02) -> Estimate:
     return Estimate(value, value - margin, value + margin, 500)
 
 
-def check_rules(figures: Figures, rules=ATTRIBUTE_RULES, **options) -> Findings:
+def check_rules(figures: Figures, rules=ATTRIBUTE_RULES, **options) -> Gate:
     keyed = {
         name: {tuple(path.split("/")): value for path, value in found.items()}
         for name, found in figures.items()
@@ -140,7 +141,7 @@ def spoil(metrics: Figures, rule: Rule | Bound) -> list[str]:
 
 
 def test_the_gate_is_open_when_every_sentinel_stands_where_it_must() -> None:
-    kept = check_rules(make_metrics()).kept
+    kept = check_rules(make_metrics()).rules
     assert len(kept) == len(ATTRIBUTE_RULES)
     assert "test/kid: real 0 (-0.02 to 0.02) must be below noise 0.9 (0.88 to 0.92)" in kept
 
@@ -159,7 +160,7 @@ def test_without_attributes_real_pictures_need_not_be_understood_in_full() -> No
     metrics = make_metrics()
     metrics["real"]["test/alignment/all"] = estimate(0.7)  # captions that would fit several pictures
     metrics["real"]["test/diversity"] = estimate(0.0)  # one real picture a caption
-    assert len(check_rules(metrics, RULES).kept) == len(RULES)
+    assert len(check_rules(metrics, RULES).rules) == len(RULES)
     with pytest.raises(GateError, match="2 of"):
         check_rules(metrics)
 
@@ -175,8 +176,8 @@ def test_a_metric_that_may_be_withheld_does_not_close_the_gate_and_any_other_doe
         return
     found = check_rules(metrics, RULES, may_withhold=MANIFOLD)
     assert found.withheld == {path: f"{path}: real 0.5 (0.48 to 0.52) must be above noise 0.5 (0.48 to 0.52)"}
-    assert len(found.kept) == len(RULES) - 1
-    assert not any(path in sentence for sentence in found.kept)
+    assert len(found.rules) == len(RULES) - 1
+    assert not any(path in sentence for sentence in found.rules)
     with pytest.raises(GateError, match=path):  # with attributes
         check_rules(metrics)
 
@@ -221,7 +222,7 @@ def test_real_metrics_on_real_sentinels_open_the_gate_and_a_broken_one_closes_it
         return to_float(images).flatten(1)
 
     metrics = judge_fidelity(pixels)
-    assert len(check_rules(metrics, FIDELITY_RULES).kept) == len(FIDELITY_RULES)
+    assert len(check_rules(metrics, FIDELITY_RULES).rules) == len(FIDELITY_RULES)
 
     blind = judge_fidelity(lambda images: 0 * pixels(images) + torch.randn(len(images), 1))
     with pytest.raises(GateError, match=r"test/kid: real .* must be below noise"):

@@ -28,7 +28,7 @@ def judge_bundle(params: Params, paths: Paths, bundle: Path) -> dict[str, float]
     prompts = prompts_per_split(paths, params.evaluate.pictures)["val"]
     captions = sorted(set(prompts.captions))
     cache = TextStateCache(captions, champion.captions.tower.encode_text(captions))
-    jury = Jury.open(paths, params.evaluate, device=device)
+    jury = Jury(paths, params.evaluate, device=device)
     sampler = BatchSampler(champion.method.to(device), cache, params.evaluate, device)
     judged = jury.judge(prompts, sampler.draw(prompts))
     return {image.id: float(all(image.right.values())) for image in judged}

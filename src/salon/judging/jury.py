@@ -42,41 +42,19 @@ class Jury:
     the retriever picks it among others.
     """
 
-    def __init__(
-        self,
-        scorer: AttributeScorer | None,
-        retriever: Retriever,
-        *,
-        paths: Paths,
-        settings: EvaluateParams,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """
-        Raises:
-            SalonError: too few pictures are held out beside the prompts.
-        """
-        self._paths = paths
-        self._settings = settings
-        self._scorer = scorer.to(device) if scorer else None
-        self._retriever = retriever.to(device)
-        self._extractor = FeatureExtractor().to(device)
-        self.reference = Reference.open(paths, settings, extractor=self._extractor)
-
-    @classmethod
-    def open(cls, paths: Paths, settings: EvaluateParams, *, device: torch.device | str = "cpu") -> "Jury":
+    def __init__(self, paths: Paths, settings: EvaluateParams, *, device: torch.device | str = "cpu") -> None:
         """Read the scorers and the real pictures of a workspace.
 
         Raises:
             SalonError: something is missing, or too few pictures are held out beside the prompts.
         """
+        self._paths = paths
+        self._settings = settings
         has_attributes = load_split(paths.interim, "val").attributes[0]
-        return cls(
-            AttributeScorer.from_pretrained(paths.scorer) if has_attributes else None,
-            Retriever.from_pretrained(paths.retriever),
-            paths=paths,
-            settings=settings,
-            device=device,
-        )
+        self._scorer = AttributeScorer.from_pretrained(paths.scorer).to(device) if has_attributes else None
+        self._retriever = Retriever.from_pretrained(paths.retriever).to(device)
+        self._extractor = FeatureExtractor().to(device)
+        self.reference = Reference.open(paths, settings, extractor=self._extractor)
 
     @cached_property
     def training(self) -> CaptionedImages:

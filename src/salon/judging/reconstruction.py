@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from salon.codecs import DiscreteCodec
 from salon.data.dataset import CaptionedImages
 from salon.images import to_float, to_uint8
 from salon.judging.classifier import AttributeScorer, accuracy
+from salon.judging.record import RatePoint
 from salon.nn.quantizer import perplexity
 
 BATCH = 128  # pictures
@@ -26,17 +26,6 @@ PEERS: dict[str, dict[str, Any]] = {
     "jpeg 4:4:4": {"format": "jpeg", "subsampling": 0},  # colours at full resolution
     "webp": {"format": "webp"},
 }
-
-
-@dataclass(frozen=True)
-class RatePoint:
-    """How many bits one way of storing pictures takes, and what it keeps of them."""
-
-    codec: str
-    quality: int | None
-    """Setting of JPEG or WebP; the learned codec has none."""
-    bits_per_pixel: float
-    psnr: float
 
 
 def psnr(reconstructed: UInt8[Tensor, "b 3 h w"], images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:

@@ -225,6 +225,17 @@ class Gate:
         return read_output(path, parse, stage="sentinels")
 
 
+@dataclass(frozen=True)
+class RatePoint:
+    """How many bits one way of storing pictures takes, and what it keeps of them."""
+
+    codec: str
+    quality: int | None
+    """Setting of JPEG or WebP; the learned codec has none."""
+    bits_per_pixel: float
+    psnr: float
+
+
 def read_output(path: Path, parse: Callable[[Any], T], *, stage: str) -> T:
     """What `parse` makes of a JSON file that a stage of the pipeline writes.
 

@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Literal
 
 from salon.errors import GateError
+from salon.judging.record import Gate
 from salon.judging.statistics import Estimate
 
 REAL, COPYCAT, RETRIEVAL, SHUFFLED, NOISE = "real", "copycat", "retrieval", "shuffled", "noise"
@@ -55,22 +56,12 @@ class Bound:
         return not (figure.high >= self.at_least and figure.low <= self.at_most)
 
 
-@dataclass(frozen=True)
-class Findings:
-    """What the sentinels say of the metrics, where the gate stays open."""
-
-    kept: list[str]
-    """A sentence on every rule that held."""
-    withheld: dict[str, str]
-    """Metric that says nothing of a method, for it misplaces a sentinel -> the rules that it breaks."""
-
-
 def check_rules(
     measured: Mapping[str, Mapping[tuple[str, ...], Estimate]],
     rules: Sequence[Rule | Bound],
     *,
     may_withhold: Collection[str] = (),
-) -> Findings:
+) -> Gate:
     """Hold every rule against the sentinels' figures; a rule whose metric nobody measured is left out.
 
     Args:
@@ -99,7 +90,9 @@ def check_rules(
             f"{len(broken)} of {len(broken) + len(kept)} rules for the sentinels are broken, so that what "
             f"these metrics say of a method means nothing. Mend the metric first: {'; '.join(broken)}"
         )
-    return Findings(kept, {metric: "; ".join(sentences) for metric, sentences in withheld.items()})
+    return Gate(
+        True, rules=kept, withheld={metric: "; ".join(sentences) for metric, sentences in withheld.items()}
+    )
 
 
 def _apply(

@@ -10,30 +10,17 @@ from salon.judging.alignment import ALL
 from salon.judging.metrics import Metric, of_images
 from salon.judging.sentinel_rules import SENTINELS
 from salon.params import Params
+from salon.report import wording
 from salon.report.figures import InlineImage, MethodFigures, ReportData
 from salon.report.plot import plot_guidance, plot_rates, plot_tradeoff, plot_training
 from salon.report.recommend import check_budgets
 from salon.report.seeds import spread_over_seeds, told_apart
 from salon.report.side_by_side import collect_sheets, show_worst, side_by_side
 from salon.report.summary import summarize
-from salon.report.wording import (
-    argument_title,
-    cheapest_good_setting,
-    decimal,
-    describe_machine,
-    enumerate_words,
-    interval,
-    language,
-    novel_pair,
-    percent,
-    prompts_of_test,
-    span,
-    split_note,
-    split_title,
-)
 from salon.templates import page_environment
 
 OPEN_PROMPTS = 8  # prompts shown at once; the others unfold
+FILTERS = ("percent", "interval", "decimal", "span", "language", "novel_pair")
 MISTAKES = 5  # confusions listed per attribute
 
 
@@ -55,16 +42,11 @@ def render_comparison(data: ReportData, params: Params) -> str:
     samples = params.evaluate.bootstrap_samples
     environment = page_environment("salon.report")
     environment.filters |= {
-        "percent": percent,
-        "interval": interval,
-        "decimal": decimal,
-        "span": span,
-        "language": language,
+        **{name: getattr(wording, name) for name in FILTERS},
         "range": lambda estimate: f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}",
-        "split_title": partial(split_title, captions_alone=data.captions_alone),
-        "split_note": partial(split_note, captions_alone=data.captions_alone),
-        "novel_pair": novel_pair,
-        "listed": enumerate_words,
+        "split_title": partial(wording.split_title, captions_alone=data.captions_alone),
+        "split_note": partial(wording.split_note, captions_alone=data.captions_alone),
+        "listed": wording.enumerate_words,
         "gflop": lambda flops: f"{flops / 1e9:,.0f}",
         "count": lambda number: f"{number:,}",
         "number": lambda number: f"{number:g}",
@@ -74,12 +56,12 @@ def render_comparison(data: ReportData, params: Params) -> str:
         ALL=ALL,
         SENTINELS=SENTINELS,
         attributes=data.attributes,
-        tradeoff_notes=[note for method in ranked if (note := cheapest_good_setting(method))],
-        argument_title=argument_title,
+        tradeoff_notes=[note for method in ranked if (note := wording.cheapest_good_setting(method))],
+        argument_title=wording.argument_title,
         data=data,
         explained=_explain(of_images()),
-        known=prompts_of_test(captions_alone=data.captions_alone),
-        machines=list(dict.fromkeys(describe_machine(method.cost) for method in ranked)),
+        known=wording.prompts_of_test(captions_alone=data.captions_alone),
+        machines=list(dict.fromkeys(wording.describe_machine(method.cost) for method in ranked)),
         methods=ranked,
         of_images=of_images(),
         most_mistakes=MISTAKES,

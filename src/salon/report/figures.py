@@ -1,11 +1,11 @@
 """What the comparison knows of each method, sentinel and codec; `salon.report.load` fills it in."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from salon.judging.alignment import ALL, CAPTION
-from salon.judging.record import CopyFigures, Cost, Gate, Judgement, SplitFigures
+from salon.judging.record import CopyFigures, Cost, Gate, Judgement, RatePoint, SplitFigures
 from salon.judging.statistics import Estimate
 
 SHEET_COLUMNS = 8  # as the evaluate stage lays its sheets out
@@ -127,17 +127,6 @@ class MethodFigures(JudgedSource):
 
 
 @dataclass(frozen=True)
-class RatePoint:
-    """How many bits one way of storing pictures takes, and what it keeps of them."""
-
-    codec: str
-    quality: int | None
-    """Setting of JPEG or WebP; a learned codec has none."""
-    bits_per_pixel: float
-    psnr: float
-
-
-@dataclass(frozen=True)
 class CodecFigures:
     """What one codec loses."""
 
@@ -158,7 +147,7 @@ class SeedFigures:
     """On `test`, one per seed that did not diverge."""
     minutes: list[float]
     diverged: int
-    verdicts: list[str]
+    verdicts: list[str] = field(default_factory=list)
     """One per seed: a 1 for every prompt of `test` that is all right, else a 0; empty in older files."""
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from salon.data.shards import read_tables
 from salon.errors import SalonError
 from salon.judging.metrics import of_images
-from salon.judging.record import Gate, Judgement, in_reading_order, read_output
+from salon.judging.record import Gate, Judgement, RatePoint, in_reading_order, read_output
 from salon.judging.sentinel_rules import SENTINELS
 from salon.judging.statistics import Estimate
 from salon.params import Params
@@ -24,7 +24,6 @@ from salon.report.figures import (
     JudgedSamples,
     JudgedSource,
     MethodFigures,
-    RatePoint,
     ReportData,
     SeedFigures,
     SeedStudy,
@@ -127,12 +126,7 @@ def _read_seeds(path: Path) -> SeedStudy | None:
     if not path.is_file():  # several trainings are no stage of the pipeline
         return None
     raw = _read(path, "", needs=("profile", "seeds", "methods"))
-    methods = {
-        name: SeedFigures(
-            figures["all_right"], figures["minutes"], figures["diverged"], figures.get("verdicts", [])
-        )
-        for name, figures in raw["methods"].items()
-    }
+    methods = {name: SeedFigures(**figures) for name, figures in raw["methods"].items()}
     return SeedStudy(profile=raw["profile"], seeds=raw["seeds"], methods=methods)
 
 

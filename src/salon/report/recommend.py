@@ -213,41 +213,29 @@ def violations(contender: Contender, constraints: Constraints) -> list[str]:
             found.append("what its time was measured on was not written down")
         elif not contender.stands_for(constraints):
             found.append(f"its time was measured on {describe_machine(cost)}, and is not known elsewhere")
-    limit = constraints.max_memory_gb
-    known = cost.peak_memory_gb
-    if limit is not None and (known is None or not known <= limit):
+    known, copies = cost.peak_memory_gb, contender.copy_rate
+    if (limit := constraints.max_memory_gb) is not None and (known is None or not known <= limit):
         taken = "an unknown amount" if known is None else f"{_apart(known, limit, digits=2)} GB"
         found.append(f"training took {taken} of memory, at most {limit:.10g} GB are allowed")
-    limit = constraints.max_latency_ms
-    if limit is not None and not cost.latency_ms_p50 <= limit:
-        found.append(
-            f"a picture takes {_apart(cost.latency_ms_p50, limit)} ms, at most {limit:.10g} are allowed"
-        )
-    limit = constraints.min_images_per_second
-    if limit is not None and not cost.images_per_second_b16 >= limit:
-        found.append(
-            f"16 at once, it draws {_apart(cost.images_per_second_b16, limit)} pictures a second, "
-            f"{limit:.10g} are needed"
-        )
-    limit = constraints.max_train_minutes
-    if limit is not None and not cost.train_minutes <= limit:
+    if (limit := constraints.max_latency_ms) is not None and not cost.latency_ms_p50 <= limit:
+        taken = _apart(cost.latency_ms_p50, limit)
+        found.append(f"a picture takes {taken} ms, at most {limit:.10g} are allowed")
+    if (limit := constraints.min_images_per_second) is not None and not cost.images_per_second_b16 >= limit:
+        drawn = _apart(cost.images_per_second_b16, limit)
+        found.append(f"16 at once, it draws {drawn} pictures a second, {limit:.10g} are needed")
+    if (limit := constraints.max_train_minutes) is not None and not cost.train_minutes <= limit:
         taken = _apart(cost.train_minutes, limit, digits=1)
         found.append(f"training took {taken} minutes, at most {limit:.10g} are allowed")
-    limit = constraints.max_copy_rate
-    if limit is not None:
-        copies = contender.copy_rate
-        if copies is None:
-            found.append("whether it copies training pictures was not measured")
-        elif not copies.value <= limit:
-            found.append(
-                f"{percent(copies.value)} of its pictures are copies ({interval(copies)}), at most "
-                f"{percent(limit)} are allowed"
-            )
-    limit = constraints.min_alignment
-    if limit is not None and not contender.alignment >= limit:
+    if (limit := constraints.max_copy_rate) is not None and copies is None:
+        found.append("whether it copies training pictures was not measured")
+    elif limit is not None and copies and not copies.value <= limit:
         found.append(
-            f"everything is right in {percent(contender.alignment)} of val, {percent(limit)} are needed"
+            f"{percent(copies.value)} of its pictures are copies ({interval(copies)}), at most "
+            f"{percent(limit)} are allowed"
         )
+    if (limit := constraints.min_alignment) is not None and not contender.alignment >= limit:
+        right = percent(contender.alignment)
+        found.append(f"everything is right in {right} of val, {percent(limit)} are needed")
     return found
 
 

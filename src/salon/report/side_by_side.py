@@ -49,7 +49,6 @@ def side_by_side(split: str, data: ReportData, methods: Sequence[MethodFigures])
     """The prompts whose pictures every method's sheet shows, in their order, the real ones last."""
     judged = [method.samples[split] for method in methods]
     shared = min(min(s.sheet.capacity, len(s.rows)) for s in judged)
-    real = data.real[split]
     cards = []
     for place in range(shared):
         rows = [s.rows[place] for s in judged]
@@ -58,8 +57,11 @@ def side_by_side(split: str, data: ReportData, methods: Sequence[MethodFigures])
                 f"the methods were judged on different prompts of {split}: run `dvc repro --force` on their "
                 "evaluate stages"
             )
-        tiles = [_method_tile(method, split, place, data) for method in methods]
-        tiles.append(_cut(real, sheet_class(REAL, split, data), REAL, place, {}))
+        tiles = [
+            _cut(found.sheet, sheet_class(method.name, split, data), method.name, place, _wrong(row))
+            for method, found, row in zip(methods, judged, rows, strict=True)
+        ]
+        tiles.append(_cut(data.real[split], sheet_class(REAL, split, data), REAL, place, {}))
         cards.append(Card(caption=rows[0]["caption"], lang=rows[0]["lang"], tiles=tiles))
     return cards
 
@@ -70,11 +72,11 @@ def show_worst(method: MethodFigures) -> list[Card]:
         return []
     return [
         Card(
-            sample["caption"],
-            sample["lang"],
-            [_cut(method.worst_sheet, worst_class(method.name), method.name, place, _wrong(sample))],
+            row["caption"],
+            row["lang"],
+            [_cut(method.worst_sheet, worst_class(method.name), method.name, place, _wrong(row))],
         )
-        for place, sample in enumerate(method.worst)
+        for place, row in enumerate(method.worst)
     ]
 
 
@@ -87,12 +89,6 @@ def sheet_class(name: str, split: str, data: ReportData) -> str:
     """The CSS class of one method's sheet of one split."""
     # splits are named after the data's attributes, which may hold anything: number them
     return f"sheet-{name}-{data.splits.index(split)}"
-
-
-def _method_tile(method: MethodFigures, split: str, place: int, data: ReportData) -> Tile:
-    samples = method.samples[split]
-    wrong = _wrong(samples.rows[place])
-    return _cut(samples.sheet, sheet_class(method.name, split, data), method.name, place, wrong)
 
 
 def _wrong(sample: Mapping[str, Any]) -> dict[str, str]:

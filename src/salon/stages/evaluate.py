@@ -51,7 +51,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
     method = load_method(paths.method(name), frozen).to(device)
     ledger = read_json(paths.method(name) / "training.json")
     refuse_leaks(ledger, method=name)
-    jury = Jury.open(paths, settings, device=device)
+    jury = Jury(paths, settings, device=device)
     sampler = BatchSampler(method, TextStateCache.load(paths.text_states), settings, device)
     cache = _open_cache(params, paths, name, codec=config.codec)
     folder = empty_folder(paths.samples(name))

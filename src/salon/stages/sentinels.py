@@ -25,7 +25,7 @@ def run(params: Params, paths: Paths) -> None:
         GateError: a metric puts a sentinel where it cannot stand; the figures are written nevertheless.
     """
     settings = params.evaluate
-    jury = Jury.open(paths, settings, device=inference_device())
+    jury = Jury(paths, settings, device=inference_device())
     sentinels = Sentinels(jury.training)
     prompts = prompts_per_split(paths, settings.pictures)
 
@@ -39,7 +39,7 @@ def run(params: Params, paths: Paths) -> None:
         figures[name] = Judgement.load(file).estimates()  # the rules hold for what anybody can read
         print(f"sentinel {name}: judged")
     try:
-        findings = check_rules(
+        gate = check_rules(
             figures,
             sentinel_rules(attributes=jury.knows_attributes),
             may_withhold=() if jury.knows_attributes else withholdable(),
@@ -47,10 +47,10 @@ def run(params: Params, paths: Paths) -> None:
     except GateError as error:
         Gate(passed=False, broken=str(error)).save(paths.sentinels)
         raise
-    Gate(passed=True, rules=findings.kept, withheld=findings.withheld).save(paths.sentinels)
-    for reason in findings.withheld.values():
+    gate.save(paths.sentinels)
+    for reason in gate.withheld.values():
         print(f"sentinels: withheld, since it would mean nothing: {reason}")
-    print(f"sentinels: {'the other' if findings.withheld else 'all'} {len(findings.kept)} rules hold")
+    print(f"sentinels: {'the other' if gate.withheld else 'all'} {len(gate.rules)} rules hold")
 
 
 def _source(sentinels: Sentinels, name: str, *, seed: int) -> Draw:
