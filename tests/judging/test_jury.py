@@ -11,6 +11,7 @@ import torch
 from own_metric import ROUGHNESS
 from salon.data.dataset import CaptionedImages, load_split
 from salon.errors import GateError, SalonError
+from salon.evaluation import prompts as prompts_module
 from salon.evaluation.prompts import select_first
 from salon.judging import jury as jury_module
 from salon.judging import reference as bench
@@ -21,7 +22,7 @@ from salon.judging.retriever import Retriever
 from salon.judging.sentinel_rules import Rule
 from salon.params import Params, load_params
 from salon.paths import Paths
-from salon.stages import evaluate, ingest, scorer, sentinels
+from salon.stages import ingest, scorer, sentinels
 from tiny import write_tiny_params
 
 FIGURES = {"value", "low", "high", "n"}
@@ -140,7 +141,7 @@ def test_rows_without_attributes_are_judged_by_their_captions(world, monkeypatch
         rows = load_split(folder, split)
         return replace(rows, attributes=[{} for _ in rows.attributes])
 
-    for module in (evaluate, jury_module, scorer):
+    for module in (prompts_module, jury_module, scorer):
         monkeypatch.setattr(module, "load_split", load_bare)
     scorer.run(params, paths)
     found = read(paths.scorer_metrics)
@@ -164,7 +165,7 @@ def test_neighbours_that_mean_nothing_are_withheld_where_captions_alone_are_know
         rows = load_split(folder, split)
         return replace(rows, attributes=[{} for _ in rows.attributes])
 
-    for module in (evaluate, jury_module):
+    for module in (prompts_module, jury_module):
         monkeypatch.setattr(module, "load_split", load_bare)
     measure = jury_module.fidelity
     monkeypatch.setattr(
