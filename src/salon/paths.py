@@ -107,9 +107,9 @@ class Paths:
     def metrics(self, name: str) -> Path:
         return self.root / "reports" / "metrics" / f"{name}.json"
 
-    def dial(self, name: str) -> Path:
+    def tradeoff(self, name: str) -> Path:
         """Quality and latency at each setting of what the method has to buy quality with time."""
-        return self.root / "reports" / "dial" / f"{name}.json"
+        return self.root / "reports" / "tradeoff" / f"{name}.json"
 
     def guidance(self, name: str) -> Path:
         """Quality and latency at each guidance scale."""

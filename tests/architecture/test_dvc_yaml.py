@@ -40,7 +40,15 @@ LEFT_OUT = {
     "scorer": (*ROWS, "salon.judging.alignment", "salon.judging.statistics", "salon.seeding"),
     # how a loaded network multiplies: within `batch_invariant` alone another way, and never in training
     "train_clip": (*ROWS, "salon.nn.products", "salon.seeding"),
-    "codec": (*ROWS, "salon.nn.products", "salon.seeding"),
+    # and how its figures are kept
+    "codec": (
+        *ROWS,
+        "salon.judging.alignment",
+        "salon.judging.record",
+        "salon.judging.statistics",
+        "salon.nn.products",
+        "salon.seeding",
+    ),
     "train": (*ROWS, "salon.towers"),
     # how words are split, and what a world's captions look like: the judges and the rows hold both
     "sentinels": (*ROWS, "salon.data.ingest.worlds.scenes", "salon.nn.trainable", "salon.towers.tokenizer"),
@@ -55,7 +63,6 @@ LEFT_OUT = {
         "salon.images",
         "salon.judging",
         "salon.seeding",
-        "salon.stages.evaluate",
     ),
 }
 # A family, or a source, is imported by its name.

@@ -85,7 +85,7 @@ def test_the_figures_are_those_of_the_jury(clone: Clone, executed: dict[str, Any
         value, low, high = (100 * right[key] for key in ("value", "low", "high"))
         assert f"{value:.1f} ({low:.1f}–{high:.1f})" in tables
     assert f"{len(read_json(clone.paths.sentinels)['rules'])} rules" in printed(notebook)
-    assert "gan: " in printed(notebook)  # which has no dial, and says so
+    assert "gan: " in printed(notebook)  # which has no such argument, and says so
     assert pictures(notebook) >= 7
 
 

@@ -42,18 +42,18 @@ def test_what_is_timed_is_what_serves(workspace: Workspace, monkeypatch: pytest.
 
 def test_every_knob_is_turned_and_the_own_setting_stands_in_each_table(workspace: Workspace) -> None:
     metrics = read_json(workspace.paths.metrics(NAME))
-    dial, guidance = read_json(workspace.paths.dial(NAME)), read_json(workspace.paths.guidance(NAME))
+    tradeoff, guidance = read_json(workspace.paths.tradeoff(NAME)), read_json(workspace.paths.guidance(NAME))
     own = read_json(workspace.paths.method(NAME) / "config.json")["config"]
-    listed = workspace.params.evaluate.dial
-    assert [row["setting"] for row in dial] == sorted(
+    listed = workspace.params.evaluate.tradeoff
+    assert [row["setting"] for row in tradeoff] == sorted(
         {*listed.num_inference_steps, own["num_inference_steps"]}
     )
     assert [row["setting"] for row in guidance] == sorted({*listed.guidance_scale, own["guidance_scale"]})
-    for table, knob in ((dial, "num_inference_steps"), (guidance, "guidance_scale")):
-        assert {row["dial"] for row in table} == {knob}
+    for table, knob in ((tradeoff, "num_inference_steps"), (guidance, "guidance_scale")):
+        assert {row["argument"] for row in table} == {knob}
         (at_home,) = (row for row in table if row["setting"] == own[knob])
         assert at_home["latency_ms_p50"] == metrics["cost"]["latency_ms_p50"]
-        assert all(row["n"] == workspace.params.evaluate.dial_pictures for row in table)
+        assert all(row["n"] == workspace.params.evaluate.tradeoff_pictures for row in table)
     assert {key: metrics["cost"][key] for key in ("device", "cpu_cores")} == describe_machine()
     rows = read_json(workspace.paths.samples(NAME) / "worst.json")
     assert rows
@@ -63,7 +63,7 @@ def test_every_knob_is_turned_and_the_own_setting_stands_in_each_table(workspace
 def test_a_killed_evaluation_does_nothing_twice(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace.edit_params("evaluate", dial={"num_inference_steps": [1, 2, 3], "guidance_scale": [1]})
+    workspace.edit_params("evaluate", tradeoff={"num_inference_steps": [1, 2, 3], "guidance_scale": [1]})
     drawn: list[object] = []
     kill_at: object = {"num_inference_steps": 3}
     real = BatchSampler.draw
@@ -82,7 +82,7 @@ def test_a_killed_evaluation_does_nothing_twice(
     kill_at = None
     evaluate.run(workspace.params, workspace.paths, NAME)
     assert drawn == [{"num_inference_steps": 3}, {"guidance_scale": 1}]
-    assert [row["setting"] for row in read_json(workspace.paths.dial(NAME))][:3] == [1, 2, 3]
+    assert [row["setting"] for row in read_json(workspace.paths.tradeoff(NAME))][:3] == [1, 2, 3]
 
     # what was kept is let go; other weights would not have found it
     assert not any((workspace.paths.scratch / "evaluate").iterdir())

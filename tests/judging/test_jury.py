@@ -10,13 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from own_metric import ROUGHNESS
 from salon.data.dataset import CaptionedImages, Dataset
 from salon.errors import GateError, SalonError
 from salon.evaluation.prompts import select_first
 from salon.judging import jury as jury_module
 from salon.judging.classifier import AttributeScorer
-from salon.judging.jury import Jury
+from salon.judging.jury import JudgedImages, Jury
+from salon.judging.metrics import METRICS
 from salon.judging.retriever import Retriever
+from salon.judging.sentinel_rules import Rule
 from salon.params import Params, load_params
 from salon.paths import Paths
 from salon.stages import ingest, scorer, sentinels
@@ -107,12 +110,28 @@ def test_every_sentinel_stands_where_it_must_in_every_metric(world) -> None:
         assert (paths.samples(f"sentinel-{name}") / "test.png").is_file()
 
 
-def test_kid_alone_is_that_of_fidelity(world) -> None:
+def test_sentinels_are_held_to_the_rules_of_a_metric_of_ones_own(world, monkeypatch) -> None:
+    params, paths = world
+    monkeypatch.setitem(METRICS, ROUGHNESS.name, ROUGHNESS)
+    sentinels.run(params, paths)
+    (rule,) = (rule for rule in read(paths.sentinels)["rules"] if "roughness" in rule)
+    assert rule.startswith("test/roughness: real ")
+    assert " must be below noise " in rule
+    assert read(paths.metrics("sentinel-noise"))["test"]["roughness"].keys() == FIGURES
+
+    always = replace(ROUGHNESS, rules=(Rule("test/roughness", "noise", "real", "lower"),))
+    monkeypatch.setitem(METRICS, ROUGHNESS.name, always)
+    with pytest.raises(GateError, match=r"test/roughness: noise .* must be below real"):
+        sentinels.run(params, paths)
+
+
+def test_of_val_kid_alone_is_measured_beside_the_captions(world) -> None:
     params, paths = world
     data = Dataset(paths.interim)
-    jury = Jury.open(paths, params.evaluate, data=data)
-    pictures = select_first(data["test"], 60).images
-    assert jury.likeness(pictures) == {"kid": jury.fidelity(pictures)["kid"]}
+    jury = Jury(data, paths, params.evaluate)
+    prompts = select_first(data["val"], 60)
+    seen = JudgedImages(jury, "val", prompts, prompts.images)
+    assert seen.figures.metrics == {"kid": seen.fidelity.kid, "r_precision": seen.r_precision}
 
 
 @pytest.fixture
@@ -184,19 +203,18 @@ def test_too_few_pictures_beside_the_prompts_are_refused(world, monkeypatch) -> 
     params, paths = world
     greedy = params.evaluate.model_copy(update={"pictures": 1000})
     data = Dataset(paths.interim)
-    assert Jury.open(paths, greedy, data=data)  # every test picture is a prompt's; the 120 of val are enough
+    assert Jury(data, paths, greedy)  # every test picture is a prompt's; the 120 of val are enough
 
     shutil.rmtree(paths.scratch)
     few = {split: select_first(data[split], 50) for split in ("train", "val", "test")}
     monkeypatch.setattr(Dataset, "__getitem__", lambda self, split: few[split])
     with pytest.raises(SalonError, match=r"50 real pictures .* lower evaluate\.pictures"):
-        Jury.open(paths, greedy, data=Dataset(paths.interim))
+        Jury(Dataset(paths.interim), paths, greedy)
 
 
 def test_a_picture_with_several_captions_is_reference_once_and_never_beside_its_prompt(world) -> None:
     params, paths = world
-    data = Dataset(paths.interim)
-    distinct = Jury.open(paths, params.evaluate, data=data)._bench.reference
+    distinct = Jury(Dataset(paths.interim), paths, params.evaluate).reference.features
     assert len(distinct) == 180  # 120 of test without 60 prompts, 120 of val
 
     class Twice(Dataset):
@@ -207,23 +225,28 @@ def test_a_picture_with_several_captions_is_reference_once_and_never_beside_its_
             return replace(rows, images=torch.cat([rows.images, rows.images])) if split != "train" else rows
 
     shutil.rmtree(paths.scratch)
-    again = Jury.open(paths, params.evaluate, data=Twice(paths.interim))
-    assert torch.equal(again._bench.reference, distinct)
+    again = Jury(Twice(paths.interim), paths, params.evaluate)
+    assert torch.equal(again.reference.features, distinct)
 
 
 def test_what_real_pictures_are_to_the_jury_is_worked_out_once(world, monkeypatch) -> None:
     params, paths = world
     data = Dataset(paths.interim)
-    first = Jury.open(paths, params.evaluate, data=data)
-    pictures = select_first(data["test"], 60).images
-    verdict = first.memorisation(pictures), first.fidelity(pictures)
+    first = Jury(data, paths, params.evaluate)
+    prompts = select_first(data["test"], 60)
+
+    def measure(jury: Jury) -> tuple[object, object]:
+        seen = JudgedImages(jury, "test", prompts, prompts.images)
+        return seen.memorisation, seen.fidelity
+
+    verdict = measure(first)
 
     def refuse(self: Dataset, split: str) -> CaptionedImages:
         raise AssertionError(f"decodes {split} again")
 
     monkeypatch.setattr(Dataset, "__getitem__", refuse)
-    again = Jury.open(paths, params.evaluate, data=data)
-    assert (again.memorisation(pictures), again.fidelity(pictures)) == verdict
+    again = Jury(data, paths, params.evaluate)
+    assert measure(again) == verdict
     other_seed = params.evaluate.model_copy(update={"seed": 1})
     with pytest.raises(AssertionError, match="again"):
-        Jury.open(paths, other_seed, data=data)
+        Jury(data, paths, other_seed)

@@ -3,7 +3,10 @@
 import pytest
 
 from salon.errors import SalonError
-from salon.judging.leakage import JUDGES, refuse_leaks
+from salon.judging.leakage import refuse_leaks
+from salon.judging.metrics import judging_networks
+
+JUDGES = judging_networks()
 
 
 def make_ledger(*networks: str, **more: object) -> dict[str, object]:

@@ -1,7 +1,5 @@
 """Sentinels answer as they should, and the gate closes when a metric is broken."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -10,9 +8,15 @@ from salon.data.dataset import CaptionedImages
 from salon.errors import GateError
 from salon.images import to_float
 from salon.judging.fidelity import fidelity
-from salon.judging.sentinel_rules import ATTRIBUTE_RULES, MANIFOLD, RULES, Bound, Rule, check_rules
+from salon.judging.metrics import sentinel_rules, withholdable
+from salon.judging.record import Gate
+from salon.judging.sentinel_rules import Bound, Rule
+from salon.judging.sentinel_rules import check_rules as check
 from salon.judging.sentinels import NAMES, CaptionIndex, Sentinels, derange
+from salon.judging.statistics import Estimate
 
+RULES, ATTRIBUTE_RULES = (sentinel_rules(attributes=attributes) for attributes in (False, True))
+MANIFOLD = withholdable()
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 220), "grey": (128, 128, 128)}
 SHAPES = ("bar", "block")
 
@@ -90,11 +94,22 @@ def test_without_ground_truth_the_captions_decide() -> None:
     assert torch.equal(sentinels.answer("copycat", prompts, seed=0), retrieved)
 
 
-def estimate(value: float, margin: float = 0.02) -> dict[str, float]:
-    return {"value": value, "low": value - margin, "high": value + margin, "n": 500}
+Figures = dict[str, dict[str, Estimate]]
 
 
-def make_metrics() -> dict[str, dict]:
+def estimate(value: float, margin: float = 0.02) -> Estimate:
+    return Estimate(value, value - margin, value + margin, 500)
+
+
+def check_rules(figures: Figures, rules=ATTRIBUTE_RULES, **options) -> Gate:
+    keyed = {
+        name: {tuple(path.split("/")): value for path, value in found.items()}
+        for name, found in figures.items()
+    }
+    return check(keyed, rules, **options)
+
+
+def make_metrics() -> Figures:
     """Figures as they come out when nothing is broken."""
     figures = {  # alignment, novel alignment, kid, precision to coverage, diversity, copies
         "real": (0.99, 0.98, 0.00, 0.9, 1.0, 0.01),
@@ -105,34 +120,28 @@ def make_metrics() -> dict[str, dict]:
     }
     return {
         name: {
-            "test": {
-                "alignment": {"all": estimate(right)},
-                "r_precision": estimate(right),
-                "kid": estimate(kid),
-                **{key: estimate(inside) for key in ("precision", "recall", "density", "coverage")},
-                "diversity": estimate(diverse),
-            },
-            "novel": {"a_x_b": {"alignment": {"all": estimate(novel)}}},
-            "memorisation": {"copy_rate": estimate(copies)},
+            "test/alignment/all": estimate(right),
+            "test/r_precision": estimate(right),
+            "test/kid": estimate(kid),
+            **{f"test/{key}": estimate(inside) for key in ("precision", "recall", "density", "coverage")},
+            "test/diversity": estimate(diverse),
+            "novel/a_x_b/alignment/all": estimate(novel),
+            "memorisation/copy_rate": estimate(copies),
         }
         for name, (right, novel, kid, inside, diverse, copies) in figures.items()
     }
 
 
-def spoil(metrics: dict[str, dict], rule: Rule | Bound) -> list[str]:
+def spoil(metrics: Figures, rule: Rule | Bound) -> list[str]:
     """Make the sentinels that the rule speaks of alike in its metric; their names."""
     sentinels = [rule.sentinel] if isinstance(rule, Bound) else [rule.better, rule.worse]
-    path = rule.metric.replace("*", "a_x_b").split("/")
     for sentinel in sentinels:
-        node = metrics[sentinel]
-        for name in path[:-1]:
-            node = node[name]
-        node[path[-1]] = estimate(0.5)
+        metrics[sentinel][rule.metric.replace("*", "a_x_b")] = estimate(0.5)
     return sentinels
 
 
 def test_the_gate_is_open_when_every_sentinel_stands_where_it_must() -> None:
-    kept = check_rules(make_metrics()).kept
+    kept = check_rules(make_metrics()).rules
     assert len(kept) == len(ATTRIBUTE_RULES)
     assert "test/kid: real 0 (-0.02 to 0.02) must be below noise 0.9 (0.88 to 0.92)" in kept
 
@@ -149,9 +158,9 @@ def test_each_rule_closes_the_gate_and_names_the_metric_and_the_sentinels(rule: 
 
 def test_without_attributes_real_pictures_need_not_be_understood_in_full() -> None:
     metrics = make_metrics()
-    metrics["real"]["test"]["alignment"]["all"] = estimate(0.7)  # captions that would fit several pictures
-    metrics["real"]["test"]["diversity"] = estimate(0.0)  # one real picture a caption
-    assert len(check_rules(metrics, RULES).kept) == len(RULES)
+    metrics["real"]["test/alignment/all"] = estimate(0.7)  # captions that would fit several pictures
+    metrics["real"]["test/diversity"] = estimate(0.0)  # one real picture a caption
+    assert len(check_rules(metrics, RULES).rules) == len(RULES)
     with pytest.raises(GateError, match="2 of"):
         check_rules(metrics)
 
@@ -167,36 +176,38 @@ def test_a_metric_that_may_be_withheld_does_not_close_the_gate_and_any_other_doe
         return
     found = check_rules(metrics, RULES, may_withhold=MANIFOLD)
     assert found.withheld == {path: f"{path}: real 0.5 (0.48 to 0.52) must be above noise 0.5 (0.48 to 0.52)"}
-    assert len(found.kept) == len(RULES) - 1
-    assert not any(path in sentence for sentence in found.kept)
+    assert len(found.rules) == len(RULES) - 1
+    assert not any(path in sentence for sentence in found.rules)
     with pytest.raises(GateError, match=path):  # with attributes
         check_rules(metrics)
 
 
 def test_a_sentinel_that_was_not_measured_closes_the_gate() -> None:
     metrics = make_metrics()
-    del metrics["noise"]["test"]["kid"]
+    del metrics["noise"]["test/kid"]
     with pytest.raises(GateError, match="must be below noise not measured"):
         check_rules(metrics)
 
 
 def test_a_figure_that_is_no_number_closes_the_gate() -> None:
     metrics = make_metrics()
-    metrics["real"]["test"]["recall"] = estimate(float("nan"))
+    metrics["real"]["test/recall"] = estimate(float("nan"))
     with pytest.raises(GateError, match="test/recall"):
         check_rules(metrics)
 
 
-def judge_fidelity(embed) -> dict[str, dict]:
+def judge_fidelity(embed) -> Figures:
     """Sentinels through the real KID, precision, recall, density and coverage."""
     held_out = embed(make_split(100, seed=5).images)
     figures = {
-        name: fidelity(
-            embed(SENTINELS.answer(name, PROMPTS, seed=0)), held_out, bootstrap_samples=200, seed=0
-        ).to_json()
+        name: vars(
+            fidelity(embed(SENTINELS.answer(name, PROMPTS, seed=0)), held_out, bootstrap_samples=200, seed=0)
+        )
         for name in NAMES
     }
-    return {name: {"test": found} for name, found in figures.items()}
+    return {
+        name: {f"test/{metric}": value for metric, value in found.items()} for name, found in figures.items()
+    }
 
 
 FIDELITY_RULES = [
@@ -211,15 +222,14 @@ def test_real_metrics_on_real_sentinels_open_the_gate_and_a_broken_one_closes_it
         return to_float(images).flatten(1)
 
     metrics = judge_fidelity(pixels)
-    assert len(check_rules(metrics, FIDELITY_RULES).kept) == len(FIDELITY_RULES)
+    assert len(check_rules(metrics, FIDELITY_RULES).rules) == len(FIDELITY_RULES)
 
     blind = judge_fidelity(lambda images: 0 * pixels(images) + torch.randn(len(images), 1))
     with pytest.raises(GateError, match=r"test/kid: real .* must be below noise"):
         check_rules(blind, FIDELITY_RULES)
 
-    wrong_sign = copy.deepcopy(metrics)
-    for found in wrong_sign.values():
-        kid = found["test"]["kid"]
-        kid |= {"value": -kid["value"], "low": -kid["high"], "high": -kid["low"]}
+    for found in metrics.values():
+        kid = found["test/kid"]
+        found["test/kid"] = Estimate(-kid.value, -kid.high, -kid.low, kid.n)
     with pytest.raises(GateError, match="4 of 8 rules"):
-        check_rules(wrong_sign, FIDELITY_RULES)
+        check_rules(metrics, FIDELITY_RULES)

@@ -8,7 +8,9 @@ import yaml
 
 from salon.errors import SalonError
 from salon.params import load_params
+from salon.params.profiles import lay_over
 from salon.params.sources import SOURCES, is_world
+from salon.paths import Paths
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -110,3 +112,40 @@ def test_missing_file_is_said_to_be_missing(tmp_path):
 @pytest.mark.parametrize("source", [source for source in SOURCES if not is_world(source)])
 def test_only_the_chosen_source_needs_a_section(tmp_path, source):
     load_changed(tmp_path, lambda raw: raw.update(ingest={"source": source, "path": "data/raw/mine"}))
+
+
+def rename(text: str, *names: str) -> str:
+    for name in names:
+        assert f"{name}:" in text
+        text = text.replace(f"{name}:", f"{name.replace('tradeoff', 'dial')}:")
+    return text
+
+
+def test_keys_of_the_last_release_are_read_and_the_new_names_are_told(tmp_path: Path, capsys) -> None:
+    default = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "params.yaml"
+    path.write_text(rename(default, "tradeoff", "tradeoff_pictures"), encoding="utf-8")
+    assert load_params(path) == load_params(REPOSITORY / "params.yaml")
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    assert told[0].startswith(f"salon: {path}: evaluate.dial is called evaluate.tradeoff now")
+    assert "evaluate.tradeoff_pictures" in told[1]
+
+    path.write_text(default.replace("  tradeoff:", "  dial: {}\n  tradeoff:"), encoding="utf-8")
+    with pytest.raises(SalonError, match=r"evaluate\.dial is called evaluate\.tradeoff now: give one of"):
+        load_params(path)
+
+
+def test_a_profile_is_laid_over_keys_of_the_last_release(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    default = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    paths.params.write_text(rename(default, "tradeoff", "tradeoff_pictures"), encoding="utf-8")
+    paths.profiles.mkdir()
+    smoke = (REPOSITORY / "profiles" / "smoke.yaml").read_text(encoding="utf-8")
+    (paths.profiles / "new.yaml").write_text(smoke, encoding="utf-8")
+    (paths.profiles / "old.yaml").write_text(rename(smoke, "tradeoff"), encoding="utf-8")
+    for name in ("new", "old"):
+        text, params = lay_over(paths, name)
+        assert "dial" not in text
+        assert params.evaluate.tradeoff_pictures == 40
+        assert "# One section per stage." in text

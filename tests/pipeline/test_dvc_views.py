@@ -21,10 +21,10 @@ name = sys.argv[1]
 share = yaml.safe_load(open("params.yaml"))["evaluate"]["share"]
 figures = {"test": {"alignment": {"all": {"value": share, "low": share - 0.1, "high": 1.0, "n": 500}}}}
 rows = [
-    {"dial": "d", "setting": s, "latency_ms_p50": 4.5 * s, "value": share, "low": 0, "high": 1, "n": 9}
+    {"argument": "d", "setting": s, "latency_ms_p50": 4.5 * s, "value": share, "low": 0, "high": 1, "n": 9}
     for s in (1, 2)
 ]
-for folder, value in (("metrics", figures), ("dial", rows), ("guidance", rows)):
+for folder, value in (("metrics", figures), ("tradeoff", rows), ("guidance", rows)):
     path = Path("reports") / folder / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
@@ -82,7 +82,7 @@ def test_metrics_diff_finds_both_sides_in_git(repository: Path) -> None:
         assert (difference["old"], difference["new"]) == (0.75, 0.875)
 
 
-def test_plots_show_the_dials_of_both_commits(repository: Path) -> None:
+def test_plots_show_the_tradeoffs_of_both_commits(repository: Path) -> None:
     run(repository, sys.executable, "-m", "dvc", "plots", "diff", "HEAD~1", "HEAD", "--out", str(repository))
     text = (repository / "index.html").read_text(encoding="utf-8")
     for name in METHODS:

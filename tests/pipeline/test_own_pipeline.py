@@ -17,7 +17,7 @@ from salon.data.dataset import Dataset
 from salon.errors import SalonError
 from salon.evaluation.prompts import prompts_per_split
 from salon.files import read_json
-from salon.judging.sentinel_rules import Findings
+from salon.judging.record import Gate
 from salon.params import Params, load_params
 from salon.paths import Paths
 from salon.report.recommend import Constraints
@@ -42,8 +42,8 @@ SMALL = {
     "budget": {"train_flops": 3.0e9},
     "evaluate": {
         "pictures": 20,
-        "dial": {"num_inference_steps": [2], "guidance_scale": [1]},
-        "dial_pictures": 4,
+        "tradeoff": {"num_inference_steps": [2], "guidance_scale": [1]},
+        "tradeoff_pictures": 4,
         "latency_repeats": 3,
         "bootstrap_samples": 100,
     },
@@ -140,7 +140,9 @@ def judged(prepared: Path, params: Params) -> Path:
     """A method trained for a few steps and judged, the gate held open: three steps make no judge."""
     paths = Paths(prepared)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sentinels, "check_rules", lambda *_, **__: Findings(["a rule"], WITHHELD))
+        patch.setattr(
+            sentinels, "check_rules", lambda *_, **__: Gate(True, rules=["a rule"], withheld=WITHHELD)
+        )
         sentinels.run(params, paths)
     train.run(params, paths, "diffusion")
     evaluate.run(params, paths, "diffusion")

@@ -63,8 +63,8 @@ def test_every_figure_is_written_and_the_page_shows_it(clone: Clone) -> None:
     scorer = read_json(clone.paths.scorer_metrics)["held_out_accuracy"]
     gate = clone.params.scorer.min_accuracy
     assert all(value >= gate for split in scorer.values() for name, value in split.items() if name != "all")
-    dial = read_json(clone.paths.dial("diffusion"))
-    assert {row["setting"] for row in dial} >= set(clone.params.evaluate.dial.num_inference_steps)
+    tradeoff = read_json(clone.paths.tradeoff("diffusion"))
+    assert {row["setting"] for row in tradeoff} >= set(clone.params.evaluate.tradeoff.num_inference_steps)
     page = (clone.paths.compare / "index.html").read_text(encoding="utf-8")
     assert percent(metrics["test"]["alignment"]["all"]["value"]) in page
     assert read_json(clone.paths.validation)["verdict"] == "passed"

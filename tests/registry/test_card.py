@@ -1,7 +1,10 @@
 """The model card says what the jury measured, in words that fit any data, and nothing else."""
 
+from typing import Any
+
 import pytest
 
+from salon.judging.record import Judgement
 from salon.registry.card import model_card
 
 LEDGER = {"train_flops": 2.1e13, "train_minutes": 4.4, "parameters": 2_871_095}
@@ -11,11 +14,23 @@ def figure(value: float, low: float, high: float) -> dict[str, float]:
     return {"value": value, "low": low, "high": high, "n": 500}
 
 
-def metrics() -> dict:
+def metrics() -> dict[str, Any]:
     right = {"all": figure(0.98, 0.96, 0.99), "colour": figure(0.98, 0.96, 0.99)}
     return {
-        "cost": {"latency_ms_p50": 38.73},
-        "memorisation": {"copy_rate": figure(0.0, 0.0, 0.013), "detectable_rate": 0.0154},
+        "cost": {
+            "latency_ms_p50": 38.73,
+            "latency_ms_p95": 50.0,
+            "images_per_second_b16": 77.7,
+            "images_seen": 9,
+            **LEDGER,
+        },
+        "memorisation": {
+            "copy_rate": figure(0.0, 0.0, 0.013),
+            "flagged": 0.01,
+            "false_alarms": 0.01,
+            "power": 0.99,
+            "detectable_rate": 0.0154,
+        },
         "test": {"alignment": right, "kid": figure(0.65, 0.61, 0.69)},
         "novel": {
             "colour_x_shape": {
@@ -25,12 +40,12 @@ def metrics() -> dict:
     }
 
 
-def card(measured: dict) -> str:
+def card(measured: dict[str, Any]) -> str:
     return model_card(
         method="mine",
         family="diffusion",
         image_size=48,
-        metrics=measured,
+        judgement=Judgement.from_json(measured),
         ledger=LEDGER,
         licences=["Somebody (CC0-1.0)"],
         data_sha256="d" * 64,

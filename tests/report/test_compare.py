@@ -23,20 +23,22 @@ from comparison_workspace import (
 )
 from salon.errors import SalonError
 from salon.files import read_json, write_json
+from salon.judging.metrics import of_images
+from salon.judging.sentinel_rules import SENTINELS
 from salon.params import Params
 from salon.paths import Paths
 from salon.report.compare import rank, render_comparison
-from salon.report.figures import FIDELITY, SENTINELS, SHEET_COLUMNS
+from salon.report.figures import SHEET_COLUMNS
 from salon.report.load import load_report_data
 from salon.report.plot import (
     linear_ticks,
     log_ticks,
-    plot_dials,
     plot_guidance,
     plot_rates,
+    plot_tradeoff,
     plot_training,
 )
-from salon.report.side_by_side import build_wall, show_worst
+from salon.report.side_by_side import show_worst, side_by_side
 from salon.report.wording import decimal, percent
 from salon.stages import compare as stage
 
@@ -98,13 +100,13 @@ def test_every_figure_of_the_files_is_on_the_page(tmp_path: Path) -> None:
                 assert f"{100 * value['low']:.1f}–{100 * value['high']:.1f}" in text
             assert percent(split["r_precision"]["value"]) in text
         assert percent(source["memorisation"]["copy_rate"]["value"]) in text
-        for name in FIDELITY:
-            value = source["test"][name]["value"]
-            share = name in ("precision", "recall", "coverage")
-            assert (percent(value) if share else decimal(value)) in text
+        for metric in of_images():
+            value = source["test"][metric.name]["value"]
+            assert metric.share == (metric.name in ("precision", "recall", "coverage"))
+            assert (percent(value) if metric.share else decimal(value)) in text
     for name in ("flagged", "false_alarms", "power", "detectable_rate"):
         assert percent(metrics["memorisation"][name]) in text
-    for row in read_json(paths.dial("diffusion")):
+    for row in read_json(paths.tradeoff("diffusion")):
         assert f"{row['setting']} steps {percent(row['value'])}" in text
         assert f" {row['latency_ms_p50']} " in text
     for row in read_json(paths.guidance("diffusion")):
@@ -184,15 +186,15 @@ def test_the_worst_pictures_come_first(tmp_path: Path) -> None:
 
 def test_the_worst_of_all_judged_pictures_are_kept(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
+    from salon.evaluation.sheets import SHEET_IMAGES, WORST_IMAGES, save_worst
     from salon.judging.alignment import Judged
-    from salon.stages.evaluate import GRID_PICTURES, WORST_PICTURES, _save_worst
 
     def judge(place: int, split: str, *, wrong: int) -> Judged:
         wanted = {"concept": "owl", "style": "noto", "background": "blue"}
         seen = {name: "-" if number < wrong else value for number, (name, value) in enumerate(wanted.items())}
         return Judged(id=f"{split}{place}", caption="c", lang="en", wanted=wanted, seen=seen)
 
-    far = GRID_PICTURES + 11  # beyond the sheet
+    far = SHEET_IMAGES + 11  # beyond the sheet
     seen = {
         "test": ([judge(i, "test", wrong=2 * (i == far)) for i in range(100)], torch.zeros(100, 3, 32, 32)),
         "novel/a": (
@@ -200,16 +202,16 @@ def test_the_worst_of_all_judged_pictures_are_kept(tmp_path: Path) -> None:
             torch.ones(100, 3, 32, 32),
         ),
     }
-    _save_worst(
+    save_worst(
         tmp_path / "worst", {split: (judged, images.byte()) for split, (judged, images) in seen.items()}
     )
     rows = read_json(tmp_path / "worst.json")
     assert [row["id"] for row in rows[:3]] == ["novel99", f"test{far}", "novel0"]
     assert [row["split"] for row in rows[:2]] == ["novel/a", "test"]
-    assert len(rows) == WORST_PICTURES
+    assert len(rows) == WORST_IMAGES
     assert Image.open(tmp_path / "worst.png").width == SHEET_COLUMNS * (96 + 2) - 2
 
-    _save_worst(tmp_path / "none", {"test": (seen["test"][0][:5], torch.zeros(5, 3, 32, 32).byte())})
+    save_worst(tmp_path / "none", {"test": (seen["test"][0][:5], torch.zeros(5, 3, 32, 32).byte())})
     assert read_json(tmp_path / "none.json") == []
     assert not (tmp_path / "none.png").exists()
 
@@ -275,7 +277,7 @@ def test_unequal_budgets_are_refused(tmp_path: Path) -> None:
         ("reports/codecs/vqvae/reconstructions.png", "dvc repro codec@vqvae"),
         ("reports/metrics/scorer.json", "dvc repro scorer"),
         ("reports/metrics/clip_tower.json", "dvc repro train_clip"),
-        ("reports/dial/diffusion.json", "dvc repro evaluate@diffusion"),
+        ("reports/tradeoff/diffusion.json", "dvc repro evaluate@diffusion"),
         ("reports/guidance/diffusion.json", "dvc repro evaluate@diffusion"),
         ("reports/samples/diffusion/worst.json", "dvc repro evaluate@diffusion"),
         ("reports/samples/diffusion/test.png", "dvc repro evaluate@diffusion"),
@@ -342,20 +344,20 @@ def test_the_page_needs_no_network(tmp_path: Path) -> None:
 
 def test_the_page_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.9, diffusion=0.9512)
-    evidence = load_report_data(params, paths)
-    assert render_comparison(evidence, params) == render_comparison(load_report_data(params, paths), params)
+    data = load_report_data(params, paths)
+    assert render_comparison(data, params) == render_comparison(load_report_data(params, paths), params)
 
 
 def test_the_wall_ends_in_the_real_pictures_of_the_prompts(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.8, vqvae=0.7, clip=0.6, diffusion=0.9512, dalle=0.75)
-    evidence = load_report_data(params, paths)
-    ranked = rank(evidence.methods)
+    data = load_report_data(params, paths)
+    ranked = rank(data.methods)
     assert [method.name for method in ranked] == ["diffusion", "gan", "dalle", "vqvae", "clip"]
     for split in ("test", "novel/concept_x_style"):
-        cards = build_wall(split, evidence, ranked)
+        cards = side_by_side(split, data, ranked)
         assert len(cards) == PICTURES
         assert [tile.method for tile in cards[0].tiles] == [*(method.name for method in ranked), "real"]
-        sheet = evidence.real[split]
+        sheet = data.real[split]
         assert (sheet.tile, sheet.rows) == (32, 4)
         picture = Image.open(io.BytesIO(base64.b64decode(sheet.base64_png)))
         for place in (0, 11, PICTURES - 1):
@@ -395,16 +397,16 @@ def test_seeds_are_shown_when_somebody_trained_them(tmp_path: Path) -> None:
 def test_plots_hold_what_was_measured(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.9, diffusion=0.9512)
     ranked = rank(load_report_data(params, paths).methods)
-    dials, training = plot_dials(ranked), plot_training(ranked)
-    assert dials is not None
+    tradeoff, training = plot_tradeoff(ranked), plot_training(ranked)
+    assert tradeoff is not None
     assert training is not None
     assert plot_training(ranked[:1]) is None
     guidance = plot_guidance(ranked)
     assert guidance is not None
     assert [len(line.points) for line in guidance.lines] == [3, 3]
     assert plot_guidance([replace(ranked[0], guidance=ranked[0].guidance[:1])]) is None  # has no guidance
-    assert [(line.name, len(line.points)) for line in dials.lines] == [("diffusion", 3), ("gan", 3)]
-    first = dials.lines[0].points
+    assert [(line.name, len(line.points)) for line in tradeoff.lines] == [("diffusion", 3), ("gan", 3)]
+    first = tradeoff.lines[0].points
     assert [point.x for point in first] == sorted(point.x for point in first)
     assert all(point.y_low > point.y > point.y_high for point in first)  # y grows downwards
     better, worse = (line.points[0].y for line in training.lines)
@@ -432,20 +434,20 @@ def test_axes_reach_around_the_data() -> None:
 
 def test_sheets_are_cut_as_the_evaluate_stage_lays_them_out(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
+    from salon.evaluation.sheets import SHEET_IMAGES, save_samples
     from salon.judging.alignment import Judged
-    from salon.stages.evaluate import GRID_PICTURES, _save_samples
 
-    count = GRID_PICTURES + 3
+    count = SHEET_IMAGES + 3
     judged = [
         Judged(id=str(i), caption="c", lang="en", wanted={"a": "x"}, seen={"a": "x"}) for i in range(count)
     ]
-    _save_samples(tmp_path / "test", judged, torch.zeros(count, 3, 32, 32, dtype=torch.uint8))
+    save_samples(tmp_path / "test", judged, torch.zeros(count, 3, 32, 32, dtype=torch.uint8))
     params, paths = make_workspace(tmp_path, diffusion=0.9512)
     for suffix in (".json", ".png"):
         (tmp_path / f"test{suffix}").replace(paths.samples("diffusion") / f"test{suffix}")
     (paths.samples("diffusion") / "test.json").write_text(json.dumps(samples(count)))
-    sheet = load_report_data(params, paths).methods[0].splits["test"].sheet
-    assert (sheet.tile, sheet.rows, sheet.capacity) == (96, GRID_PICTURES // SHEET_COLUMNS, GRID_PICTURES)
+    sheet = load_report_data(params, paths).methods[0].samples["test"].sheet
+    assert (sheet.tile, sheet.rows, sheet.capacity) == (96, SHEET_IMAGES // SHEET_COLUMNS, SHEET_IMAGES)
 
 
 def test_the_ledger_names_every_shared_stage(tmp_path: Path) -> None:

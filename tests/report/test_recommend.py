@@ -12,15 +12,16 @@ from salon.cli import app
 from salon.commands import recommend as stage
 from salon.errors import SalonError
 from salon.files import write_json
+from salon.judging.record import CopyFigures, Cost, Judgement, SplitFigures
 from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import Paths
-from salon.report.recommend import Constraints, Contender, Machine, Recommendation, recommend
-from salon.report.recommendation_text import advise
+from salon.report.recommend import Constraints, Contender, Recommendation, recommend
+from salon.report.recommendation_text import describe_recommendation
 from tiny import write_tiny_params
 
 PROMPTS = 400
-TWO_CORES = Machine("cpu", 2)
+TWO_CORES = ("cpu", 2)
 
 
 def make_contender(
@@ -34,21 +35,37 @@ def make_contender(
     copies: float | None = 0.0,
     train_flops: float = 2.4e13,
     memory_gb: float | None = 1.0,
-    machine: Machine | None = TWO_CORES,
+    machine: tuple[str, int] | None = TWO_CORES,
 ) -> Contender:
     scores = np.arange(PROMPTS) < right * PROMPTS if isinstance(right, float) else right
+    estimate = Estimate(float(np.mean(scores)), 0.0, 1.0, PROMPTS)
+    device, cores = machine or (None, None)
     return Contender(
         name=name,
         scores={f"p{i:03}": bool(score) for i, score in enumerate(scores)},
-        test=Estimate(float(np.mean(scores)), 0.0, 1.0, PROMPTS),
-        kid=Estimate(*kid, PROMPTS),
-        copy_rate=None if copies is None else Estimate(copies, max(0, copies - 0.01), copies + 0.01, PROMPTS),
-        latency_ms=latency_ms,
-        images_per_second=images_per_second,
-        train_minutes=train_minutes,
-        train_flops=train_flops,
-        memory_gb=memory_gb,
-        machine=machine,
+        judgement=Judgement(
+            splits={
+                "val": SplitFigures({"all": estimate}, metrics={"kid": Estimate(*kid, PROMPTS)}),
+                "test": SplitFigures({"all": estimate}),
+            },
+            memorisation=None
+            if copies is None
+            else CopyFigures(
+                Estimate(copies, max(0, copies - 0.01), copies + 0.01, PROMPTS), 0.01, 0.01, 0.99, 0.02
+            ),
+            cost=Cost(
+                train_flops=train_flops,
+                train_minutes=train_minutes,
+                parameters=1,
+                images_seen=1,
+                latency_ms_p50=latency_ms,
+                latency_ms_p95=latency_ms,
+                images_per_second_b16=images_per_second,
+                peak_memory_gb=memory_gb,
+                device=device,
+                cpu_cores=cores,
+            ),
+        ),
     )
 
 
@@ -70,8 +87,11 @@ def test_the_dominating_method_is_taken_whatever_its_latency() -> None:
     )
     assert names(found) == ["diffusion", "clip", "gan"]
     assert [place.probability_best for place in found.ranking] == [1, 0, 0]
-    assert advise(found)[-1] == "Take diffusion: no other that qualifies is as often right."
-    assert any(s.startswith("gan is behind diffusion (difference 35.0 points") for s in advise(found))
+    assert describe_recommendation(found)[-1] == "Take diffusion: no other that qualifies is as often right."
+    assert any(
+        s.startswith("gan is behind diffusion (difference 35.0 points")
+        for s in describe_recommendation(found)
+    )
 
 
 def test_of_two_that_cannot_be_told_apart_the_faster_is_taken_and_prompts_are_counted() -> None:
@@ -83,14 +103,18 @@ def test_of_two_that_cannot_be_told_apart_the_faster_is_taken_and_prompts_are_co
         make_contender("bad", 0.3, latency_ms=1),
     )
     assert names(found) == ["fast", "slow", "bad"]
-    (tie,) = [sentence for sentence in advise(found) if "cannot be told apart by" in sentence]
+    (tie,) = [
+        sentence for sentence in describe_recommendation(found) if "cannot be told apart by" in sentence
+    ]
     spread = (slow.astype(float) - fast).std()
     alone = int(np.ceil((2.8016 * spread / 0.01) ** 2)) - PROMPTS
     more = re.search(r"about ([\d,]+) more prompts would", tie)
     assert more
     # three pairs must hold at once, which takes more prompts than one
     assert alone < int(more[1].replace(",", "")) < 1.5 * alone
-    assert advise(found)[-1].startswith("Take fast: fast and slow follow captions equally well")
+    assert describe_recommendation(found)[-1].startswith(
+        "Take fast: fast and slow follow captions equally well"
+    )
 
 
 LIKE, ALMOST_LIKE, UNLIKE = (0.40, 0.36, 0.44), (0.45, 0.41, 0.49), (0.94, 0.90, 0.98)
@@ -105,7 +129,7 @@ def test_of_equally_right_ones_the_likest_to_real_pictures_are_taken_and_the_fas
         make_contender("bad", 0.3, kid=(0.01, 0.0, 0.02), latency_ms=1),
     )
     assert names(found) == ["vqvae", "dalle", "clip", "gan", "bad"]
-    *_, choice, alternative = advise(found)
+    *_, choice, alternative = describe_recommendation(found)
     assert choice.startswith("Take vqvae: vqvae, dalle, clip and gan follow captions equally well")
     assert choice.endswith(
         "the pictures of vqvae and dalle are the most like real ones, and of these vqvae is the fastest for "
@@ -125,7 +149,7 @@ def test_kids_differ_where_their_difference_does_not_reach_zero_even_if_interval
         make_contender("gan", 1.0, kid=(0.86, 0.82, 0.90), latency_ms=8),
     )
     assert names(found) == ["dalle", "vqvae", "diffusion", "gan"]
-    *_, choice, alternative = advise(found)
+    *_, choice, alternative = describe_recommendation(found)
     assert choice.endswith("the pictures of dalle are the most like real ones.")
     # diffusion is slower than vqvae and less like real pictures: no reason to take it
     assert alternative.endswith("gan (8 ms, KID 0.860) and vqvae (40 ms, KID 0.470).")
@@ -135,7 +159,9 @@ def test_a_method_alone_nearest_to_real_pictures_is_taken_and_nothing_faster_is_
     nearest = make_contender("diffusion", 1.0, kid=LIKE, latency_ms=10)
     found = choose(nearest, make_contender("gan", 1.0, kid=UNLIKE, latency_ms=20))
     assert names(found) == ["diffusion", "gan"]
-    assert advise(found)[-1].endswith("the pictures of diffusion are the most like real ones.")
+    assert describe_recommendation(found)[-1].endswith(
+        "the pictures of diffusion are the most like real ones."
+    )
 
 
 def test_likeness_does_not_outweigh_captions() -> None:
@@ -146,7 +172,7 @@ def test_likeness_does_not_outweigh_captions() -> None:
 def test_an_exact_tie_says_that_no_number_of_prompts_is_known_to_help() -> None:
     found = choose(make_contender("a", 0.8, latency_ms=30), make_contender("b", 0.8, latency_ms=20))
     assert names(found) == ["b", "a"]
-    assert any("no number of prompts is known to" in sentence for sentence in advise(found))
+    assert any("no number of prompts is known to" in sentence for sentence in describe_recommendation(found))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +199,7 @@ def test_the_best_that_breaks_a_constraint_is_passed_over_with_the_reason(constr
     assert names(choose(best, second)) == ["best", "second"]
     found = choose(best, second, **constraint)
     assert names(found) == ["second"]
-    assert reason in advise(found)[0]
+    assert reason in describe_recommendation(found)[0]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +234,7 @@ def test_no_core_at_all_is_no_machine() -> None:
 
 
 def test_both_speeds_are_told() -> None:
-    said = advise(choose(make_contender("a", 0.9, latency_ms=31, images_per_second=77)))
+    said = describe_recommendation(choose(make_contender("a", 0.9, latency_ms=31, images_per_second=77)))
     assert any("31 ms a picture, 77 a second in batches of 16;" in sentence for sentence in said)
 
 
@@ -245,16 +271,18 @@ def test_time_on_another_machine_is_not_invented(elsewhere: dict[str, Any]) -> N
         with pytest.raises(SalonError, match="measured on 2 CPU cores, and is not known elsewhere"):
             choose(make_contender("a", 0.9), **limit, **elsewhere)
     # without a limit on time it does not matter, and it is said
-    said = advise(choose(make_contender("a", 0.9), min_alignment=0.5, **elsewhere))
+    said = describe_recommendation(choose(make_contender("a", 0.9), min_alignment=0.5, **elsewhere))
     assert "Seconds were measured on 2 CPU cores; on the machine asked for they are not known" in said[0]
 
 
 def test_figures_hold_where_they_were_measured_and_with_more_cores() -> None:
-    plain = advise(choose(make_contender("a", 0.9), max_latency_ms=100, device="cpu", cores=2))
+    plain = describe_recommendation(
+        choose(make_contender("a", 0.9), max_latency_ms=100, device="cpu", cores=2)
+    )
     assert plain[0] == "Seconds were measured on 2 CPU cores."
-    more = advise(choose(make_contender("a", 0.9), max_latency_ms=100, cores=16))
+    more = describe_recommendation(choose(make_contender("a", 0.9), max_latency_ms=100, cores=16))
     assert more[0].endswith("with more cores they are taken as they are.")
-    gpu = Machine("cuda: NVIDIA H100", 16)
+    gpu = ("cuda: NVIDIA H100", 16)
     assert names(choose(make_contender("a", 0.9, machine=gpu), max_latency_ms=100, device="cuda H100")) == [
         "a"
     ]
@@ -275,10 +303,19 @@ def write_workspace(root: Path, *, passed: bool = True) -> Params:
         write_json(
             paths.metrics(name),
             {
-                "val": {"kid": share},
+                "val": {"alignment": {"all": share}, "kid": share},
                 "test": {"alignment": {"all": share}},
-                "memorisation": {"copy_rate": share | {"value": 0.0, "low": 0.0}},
+                "memorisation": {
+                    "copy_rate": share | {"value": 0.0, "low": 0.0},
+                    "flagged": 0.0,
+                    "false_alarms": 0.01,
+                    "power": 0.99,
+                    "detectable_rate": 0.02,
+                },
                 "cost": {
+                    "parameters": 1,
+                    "images_seen": 1,
+                    "latency_ms_p95": 60.0,
                     "latency_ms_p50": 50.0,
                     "images_per_second_b16": 80.0,
                     "train_minutes": 6.0,
@@ -330,7 +367,7 @@ def test_sentinels_that_cannot_be_read_name_their_stage(tmp_path, content: str) 
     params = write_workspace(tmp_path)
     Paths(tmp_path).sentinels.write_text(content, encoding="utf-8")
     with pytest.raises(
-        SalonError, match=r"sentinels\.json is not what its stage writes: .* --force sentinels"
+        SalonError, match=r"sentinels\.json is not what its stage writes \(.*\): run .* --force sentinels"
     ):
         stage.run(params, Paths(tmp_path), Constraints())
 

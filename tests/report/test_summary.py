@@ -1,5 +1,6 @@
 """The verdict: plain words that follow from the figures, and no more than the figures carry."""
 
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -7,20 +8,19 @@ import pytest
 from comparison_workspace import forget_attributes, make_workspace, memorisation, samples
 from salon.errors import SalonError
 from salon.files import read_json, write_json
-from salon.judging.sentinels import NAMES
+from salon.judging.sentinel_rules import SENTINELS
 from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import Paths
-from salon.report.figures import SENTINELS
 from salon.report.load import load_report_data
-from salon.report.summary import stand, unbeaten, verdict
-from salon.report.wording import decimal, dial_title, enumerate_words, points, split_title
+from salon.report.summary import stand, summarize, unbeaten
+from salon.report.wording import argument_title, decimal, enumerate_words, points, split_title
 from salon.stages import compare as stage
 
 
 def words(params: Params, paths: Paths) -> str:
-    evidence = load_report_data(params, paths)
-    return " ".join(sentence for part in verdict(evidence, bootstrap_samples=2000) for sentence in part)
+    data = load_report_data(params, paths)
+    return " ".join(sentence for part in summarize(data, bootstrap_samples=2000) for sentence in part)
 
 
 def set_cost(paths: Paths, name: str, **cost: float) -> None:
@@ -192,8 +192,11 @@ def test_different_prompts_are_refused(tmp_path: Path) -> None:
         stage.run(params, paths)
 
 
-def test_the_page_explains_every_sentinel() -> None:
-    assert tuple(SENTINELS) == NAMES
+def test_the_page_explains_every_sentinel(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, diffusion=0.9512)
+    stage.run(params, paths)
+    page = unescape((paths.compare / "index.html").read_text(encoding="utf-8"))
+    assert all(f"{name}: {meaning}" in page for name, meaning in SENTINELS.items())
 
 
 def test_words() -> None:
@@ -213,4 +216,7 @@ def test_words() -> None:
         "374",
     ]
     assert points(Estimate(0.0324, -0.0104, 0.0544, 500)) == "3.2 points (−1.0 to 5.4)"
-    assert (dial_title("candidates", setting=1), dial_title("num_inference_steps")) == ("candidate", "steps")
+    assert (argument_title("candidates", setting=1), argument_title("num_inference_steps")) == (
+        "candidate",
+        "steps",
+    )

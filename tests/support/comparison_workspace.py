@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from salon.files import read_json, write_json
+from salon.judging.sentinel_rules import SENTINELS
 from salon.params import Params, load_params
 from salon.paths import Paths
-from salon.report.figures import SENTINELS, SHEET_COLUMNS, SHEET_GAP
+from salon.report.figures import SHEET_COLUMNS, SHEET_GAP
 
 REPOSITORY = Path(__file__).parents[2]
 SPLITS = ("val", "test", "novel-concept_x_background", "novel-concept_x_style")
@@ -79,9 +80,9 @@ def memorisation(rate: float = 0.0, *, low: float = 0.0) -> dict[str, Any]:
     }
 
 
-def write_dial(path: Path, dial: str, quality: dict[float, float]) -> None:
+def write_tradeoff(path: Path, argument: str, quality: dict[float, float]) -> None:
     rows = [
-        {"dial": dial, "setting": setting, "latency_ms_p50": 4.5 * setting, **estimate(value)}
+        {"argument": argument, "setting": setting, "latency_ms_p50": 4.5 * setting, **estimate(value)}
         for setting, value in quality.items()
     ]
     write_json(path, rows)
@@ -144,8 +145,8 @@ def write_method(paths: Paths, name: str, *, all_right: float, flops: float) -> 
         },
     }
     write_json(paths.metrics(name), metrics)
-    write_dial(paths.dial(name), "num_inference_steps", {2: 0.7123, 4: 0.9456, 8: 0.9512})
-    write_dial(paths.guidance(name), "guidance_scale", {1: 0.6123, 1.5: 0.9345, 3: 0.8765})
+    write_tradeoff(paths.tradeoff(name), "num_inference_steps", {2: 0.7123, 4: 0.9456, 8: 0.9512})
+    write_tradeoff(paths.guidance(name), "guidance_scale", {1: 0.6123, 1.5: 0.9345, 3: 0.8765})
     own = {
         "steps": 4321,
         "train_flops": flops - 5_400 * GFLOP,

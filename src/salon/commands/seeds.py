@@ -1,4 +1,4 @@
-"""How much of a figure is luck? Every method trained with several seeds, on the same data and codecs."""
+"""How far does another seed move a figure? Every method, trained several times on the same data."""
 
 import statistics
 import subprocess
@@ -19,6 +19,7 @@ from salon.commands.smoke import (
 from salon.errors import SalonError
 from salon.files import read_json, write_json
 from salon.judging.alignment import ALL
+from salon.judging.record import Judgement
 from salon.methods.base import read_config
 from salon.params import Params, load_params
 from salon.paths import Paths
@@ -93,8 +94,8 @@ def _train_once(clone: Paths, name: str, figures: dict[str, Any]) -> None:
         return
     if not _succeeds(clone, "evaluate", name):
         raise SalonError(f"{name} was trained and could not be judged: see the output above")
-    metrics = read_json(clone.metrics(name))
-    figures["all_right"].append(metrics["test"]["alignment"]["all"]["value"])
+    judgement = Judgement.load(clone.metrics(name), needs=("test/alignment/all",))
+    figures["all_right"].append(judgement.splits["test"].all_right.value)
     # prompt by prompt, so that seeds and prompts can be resampled together
     samples = read_json(clone.samples(name) / "test.json")
     figures["verdicts"].append("".join(str(int(sample[ALL])) for sample in samples))

@@ -51,13 +51,13 @@ class LatencyMeter:
             "images_per_second_b16": round(BATCH / statistics.median(many), 2),
         }
 
-    def time_setting(self, knob: str, value: float) -> float:
-        """Median milliseconds of one picture alone where `knob` stands at `value`."""
+    def time_setting(self, argument: str, value: float) -> float:
+        """Median milliseconds of one picture alone where `argument` is `value`."""
         calls = max(3, self.repeats // BATCH_SHARE)
-        if knob in CONFIGURED:
-            seconds = self._time(self._serve({knob: value}), 1, {}, calls=calls)
+        if argument in CONFIGURED:
+            seconds = self._time(self._serve({argument: value}), 1, {}, calls=calls)
         else:
-            seconds = self._time(self._served, 1, {knob: value}, calls=calls)
+            seconds = self._time(self._served, 1, {argument: value}, calls=calls)
         return round(1000 * statistics.median(seconds), 2)
 
     def _time(

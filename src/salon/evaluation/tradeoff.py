@@ -8,57 +8,57 @@ from salon.data.dataset import CaptionedImages
 from salon.evaluation.latency import LatencyMeter
 from salon.evaluation.results_cache import ResultsCache
 from salon.evaluation.sampling import BatchSampler
-from salon.judging.alignment import Judged
+from salon.judging.alignment import ALL, Judged
 from salon.judging.jury import Jury
 from salon.methods.base import Method
-from salon.params import DialParams
+from salon.params import TradeoffParams
 
 GUIDANCE = "guidance_scale"
 NO_GUIDANCE = 1.0
 
 
 def measure_tradeoff(
-    knob: str,
+    argument: str,
     *,
-    studio: BatchSampler,
+    sampler: BatchSampler,
     jury: Jury,
-    stopwatch: LatencyMeter,
+    meter: LatencyMeter,
     prompts: CaptionedImages,
     own: Sequence[Judged],
     own_latency_ms: float,
-    progress: ResultsCache,
+    cache: ResultsCache,
 ) -> list[dict[str, Any]]:
-    """Quality and latency at every value of `knob` that `evaluate.dial` lists, and at the method's own.
+    """Quality and latency where `argument` has each value of `evaluate.tradeoff`, and the method's own.
 
     Args:
-        knob: Argument of `Method.sample`.
-        own: The verdicts on `prompts` at the method's own settings, which are not drawn again.
+        argument: Of `Method.sample`.
+        own: What was seen for `prompts` at the method's own settings, which are not drawn again.
     """
 
     def measure(value: float) -> dict[str, Any]:
         if value == own_value:
             judged, latency_ms = list(own), own_latency_ms
         else:
-            judged = jury.look(prompts, studio.draw(prompts, {knob: value}))
-            latency_ms = stopwatch.time_setting(knob, value)
-        all_right = jury.alignment(judged)["alignment"]["all"]
-        print(f"{knob} {value:g}: {all_right['value']:.1%} all right, {latency_ms} ms", flush=True)
-        return {"dial": knob, "setting": value, "latency_ms_p50": latency_ms, **all_right}
+            judged = jury.judge(prompts, sampler.draw(prompts, {argument: value}))
+            latency_ms = meter.time_setting(argument, value)
+        all_right = jury.align(judged)[ALL]
+        print(f"{argument} {value:g}: {all_right.value:.1%} all right, {latency_ms} ms", flush=True)
+        return {"argument": argument, "setting": value, "latency_ms_p50": latency_ms, **all_right.to_json()}
 
-    own_value = own_setting(studio.method, knob)
+    own_value = own_setting(sampler.method, argument)
     return [
-        progress.figures(f"{knob}-{value:g}", partial(measure, value))
-        for value in settings_to_try(studio.method, knob, studio.settings.dial)
+        cache.figures(f"{argument}-{value:g}", partial(measure, value))
+        for value in settings_to_try(sampler.method, argument, sampler.settings.tradeoff)
     ]
 
 
-def settings_to_try(method: Method, knob: str, listed: DialParams) -> list[float]:
-    """The listed values and the method's own, in order; its own alone where the method has no such knob."""
-    own = own_setting(method, knob)
-    has_knob = knob == method.tradeoff or hasattr(method.config, knob)
-    return sorted({own, *getattr(listed, knob)}) if has_knob else [own]
+def settings_to_try(method: Method, argument: str, listed: TradeoffParams) -> list[float]:
+    """The listed values and the method's own, in order; its own alone where there is no such argument."""
+    own = own_setting(method, argument)
+    has_argument = argument == method.tradeoff or hasattr(method.config, argument)
+    return sorted({own, *getattr(listed, argument)}) if has_argument else [own]
 
 
-def own_setting(method: Method, knob: str) -> float:
-    """Where the knob stands when nobody turns it."""
-    return getattr(method.config, knob, NO_GUIDANCE)
+def own_setting(method: Method, argument: str) -> float:
+    """Its value where nobody sets it."""
+    return getattr(method.config, argument, NO_GUIDANCE)

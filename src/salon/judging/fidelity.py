@@ -42,9 +42,6 @@ class Fidelity:
     density: Estimate
     coverage: Estimate
 
-    def to_json(self) -> dict[str, dict[str, float | int]]:
-        return {name: estimate.to_json() for name, estimate in vars(self).items()}
-
 
 def fidelity(
     generated: Float[Tensor, "n d"], real: Float[Tensor, "m d"], *, bootstrap_samples: int, seed: int

@@ -5,29 +5,34 @@ prompts of `test` (never shown to a method; the `real` sentinel), and all other 
 combinations (the reference of fidelity and the null of memorisation), each once.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from salon.data.dataset import CaptionedImages, Dataset
 from salon.data.ingest.worlds.phrasings import phrasing_of
 from salon.judging.alignment import CAPTION, Judged, alignment
-from salon.judging.classifier import AttributeScorer
+from salon.judging.classifier import AttributeScorer, select
 from salon.judging.features import FeatureExtractor
-from salon.judging.fidelity import fidelity, kid, within_prompt_diversity
+from salon.judging.fidelity import Fidelity, fidelity, within_prompt_diversity
 from salon.judging.memorisation import Memorisation
+from salon.judging.metrics import METRICS
+from salon.judging.record import Alignment, Cost, Judgement, SplitFigures
 from salon.judging.reference import Reference
 from salon.judging.retriever import Retriever, describe, draw_candidates
-from salon.judging.statistics import bootstrap_mean
+from salon.judging.statistics import Estimate, bootstrap_mean
 from salon.params import EvaluateParams
 from salon.paths import Paths
 
 DIVERSITY_PROMPTS = 50
 DIVERSITY_PICTURES = 4  # of each such prompt, the judged one included
+
+Draw = Callable[[str, CaptionedImages, int], UInt8[Tensor, "n 3 h w"]]
+"""One image per prompt of the split, the further ones numbered from 1."""
 
 
 class Jury:
@@ -38,43 +43,21 @@ class Jury:
     """
 
     def __init__(
-        self,
-        scorer: AttributeScorer | None,
-        retriever: Retriever,
-        *,
-        data: Dataset,
-        paths: Paths,
-        settings: EvaluateParams,
-        device: torch.device | str = "cpu",
+        self, data: Dataset, paths: Paths, settings: EvaluateParams, *, device: torch.device | str = "cpu"
     ) -> None:
-        """
-        Raises:
-            SalonError: too few pictures are held out beside the prompts.
-        """
-        self._data = data
-        self._settings = settings
-        self._scorer = scorer.to(device) if scorer else None
-        self._retriever = retriever.to(device)
-        self._eye = FeatureExtractor().to(device)
-        self._bench = Reference.open(paths, settings, data=data, eye=self._eye)
-
-    @classmethod
-    def open(
-        cls, paths: Paths, settings: EvaluateParams, *, data: Dataset, device: torch.device | str = "cpu"
-    ) -> "Jury":
         """Read the scorers and the real pictures of a workspace.
 
         Raises:
             SalonError: something is missing, or too few pictures are held out beside the prompts.
         """
-        return cls(
-            AttributeScorer.from_pretrained(paths.scorer) if data.has_attributes else None,
-            Retriever.from_pretrained(paths.retriever),
-            data=data,
-            paths=paths,
-            settings=settings,
-            device=device,
+        self._data = data
+        self._settings = settings
+        self._scorer = (
+            AttributeScorer.from_pretrained(paths.scorer).to(device) if data.has_attributes else None
         )
+        self._retriever = Retriever.from_pretrained(paths.retriever).to(device)
+        self._extractor = FeatureExtractor().to(device)
+        self.reference = Reference.open(paths, settings, data=data, extractor=self._extractor)
 
     @property
     def training(self) -> CaptionedImages:
@@ -86,7 +69,7 @@ class Jury:
         """Whether pictures are judged attribute by attribute."""
         return self._scorer is not None
 
-    def look(self, prompts: CaptionedImages, images: UInt8[Tensor, "n 3 h w"]) -> list[Judged]:
+    def judge(self, prompts: CaptionedImages, images: UInt8[Tensor, "n 3 h w"]) -> list[Judged]:
         """What the scorers see in the picture of each prompt."""
         candidates = draw_candidates(describe(prompts), seed=self._settings.seed)
         rows = self._retriever.choose(images, prompts.captions, candidates)
@@ -108,74 +91,117 @@ class Jury:
             )
         ]
 
-    def alignment(self, judged: Sequence[Judged]) -> dict[str, Any]:
-        """`alignment`, `alignment_<lang>` for each language, `r_precision`; `phrasing` where it is known."""
-        figures: dict[str, Any] = {
-            "alignment": self._align(judged),
-            "r_precision": self._r_precision(judged),
-            **{
-                f"alignment_{lang}": self._align([picture for picture in judged if picture.lang == lang])
-                for lang in sorted({picture.lang for picture in judged})
-            },
-        }
-        phrasings = sorted({picture.phrasing for picture in judged if picture.phrasing})
-        if phrasings:
-            figures["phrasing"] = {
-                phrasing: self._align([picture for picture in judged if picture.phrasing == phrasing])
-                for phrasing in phrasings
-            }
-        return figures
+    def align(self, judged: Sequence[Judged]) -> Alignment:
+        """Share of pictures with each attribute right, and with all of them right."""
+        return alignment(judged, **self.bootstrap)
 
-    def fidelity(
-        self, images: UInt8[Tensor, "n 3 h w"], further: Sequence[UInt8[Tensor, "p 3 h w"]] = ()
-    ) -> dict[str, Any]:
-        """`kid`, `precision`, `recall`, `density`, `coverage`, and `diversity` within a prompt.
+    def features(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
+        """Where pictures lie among real ones."""
+        return self._extractor.extract(images)
 
+    @property
+    def bootstrap(self) -> dict[str, int]:
+        """How every interval is drawn."""
+        return {"bootstrap_samples": self._settings.bootstrap_samples, "seed": self._settings.seed}
+
+
+class JudgedImages:
+    """The images of one source for the prompts of one split, and what several metrics read of them, once."""
+
+    def __init__(
+        self,
+        jury: Jury,
+        split: str,
+        prompts: CaptionedImages,
+        images: UInt8[Tensor, "n 3 h w"],
+        further: Sequence[UInt8[Tensor, "p 3 h w"]] = (),
+    ) -> None:
+        """
         Args:
-            images: One picture per prompt.
-            further: More pictures of the first `DIVERSITY_PROMPTS` prompts; without them no `diversity`.
+            images: One image per prompt.
+            further: More images of the first prompts, for the diversity within a prompt.
         """
-        options = {"bootstrap_samples": self._settings.bootstrap_samples, "seed": self._settings.seed}
-        features = self._eye.extract(images)
-        figures: dict[str, Any] = fidelity(features, self._bench.reference, **options).to_json()
-        if further:
-            several = torch.stack(
-                [features[: len(further[0])], *(self._eye.extract(more) for more in further)], dim=1
-            )  # (p, m, d)
-            figures["diversity"] = within_prompt_diversity(several, **options).to_json()
-        return figures
+        self.jury, self.split, self.images, self.further = jury, split, images, further
+        self.judged = jury.judge(prompts, images)
 
-    def likeness(self, images: UInt8[Tensor, "n 3 h w"]) -> dict[str, Any]:
-        """`kid` alone, for a choice by `val`.
-
-        The reference holds the real pictures of these prompts, too, alike for every method: it compares
-        methods, and is not to be compared with `kid` on `test`.
-        """
-        return {
-            "kid": kid(
-                self._eye.extract(images),
-                self._bench.reference,
-                bootstrap_samples=self._settings.bootstrap_samples,
-                rng=np.random.default_rng(self._settings.seed),
-            ).to_json()
-        }
-
-    def memorisation(self, images: UInt8[Tensor, "n 3 h w"]) -> Memorisation:
-        """The share of copies of training pictures, and the closest pairs."""
-        return self._bench.copies.judge(images, bootstrap_samples=self._settings.bootstrap_samples)
-
-    def pair_up(self, images: UInt8[Tensor, "n 3 h w"], found: Memorisation) -> UInt8[Tensor, "n 3 h w"]:
-        """The closest pairs as one row of pictures, above their nearest training pictures."""
-        generated = images[[pair.generated for pair in found.closest]]
-        return torch.cat([generated, self.training.images[[pair.training for pair in found.closest]]])
-
-    def _r_precision(self, judged: Sequence[Judged]) -> dict[str, float | int]:
-        found = np.array([picture.retrieved == picture.caption for picture in judged])
-        rng = np.random.default_rng(self._settings.seed)
-        return bootstrap_mean(found, samples=self._settings.bootstrap_samples, rng=rng).to_json()
-
-    def _align(self, judged: Sequence[Judged]) -> dict[str, Any]:
-        estimates = alignment(
-            judged, bootstrap_samples=self._settings.bootstrap_samples, seed=self._settings.seed
+    @cached_property
+    def figures(self) -> SplitFigures:
+        """Every metric of the table that is measured on this split."""
+        align = self.jury.align
+        phrasings = sorted({image.phrasing for image in self.judged if image.phrasing})
+        return SplitFigures(
+            alignment=align(self.judged),
+            languages={
+                lang: align([image for image in self.judged if image.lang == lang])
+                for lang in sorted({image.lang for image in self.judged})
+            },
+            phrasings={
+                phrasing: align([image for image in self.judged if image.phrasing == phrasing])
+                for phrasing in phrasings
+            },
+            metrics={
+                metric.name: metric.measure(self)
+                for metric in METRICS.values()
+                if metric.measured_on(self.split) and not metric.detailed
+            },
         )
-        return {name: estimate.to_json() for name, estimate in estimates.items()}
+
+    @property
+    def r_precision(self) -> Estimate:
+        """Share of images that find their own caption among others."""
+        found = np.array([image.retrieved == image.caption for image in self.judged])
+        options = self.jury.bootstrap
+        return bootstrap_mean(
+            found, samples=options["bootstrap_samples"], rng=np.random.default_rng(options["seed"])
+        )
+
+    @cached_property
+    def features(self) -> Float[Tensor, "n d"]:
+        return self.jury.features(self.images)
+
+    @cached_property
+    def fidelity(self) -> Fidelity:
+        """Against held-out real images that are no prompts of `test`."""
+        return fidelity(self.features, self.jury.reference.features, **self.jury.bootstrap)
+
+    @property
+    def diversity(self) -> Estimate:
+        """How far the images of one prompt lie apart."""
+        first = self.features[: len(self.further[0])]
+        several = torch.stack([first, *map(self.jury.features, self.further)], dim=1)  # (p, m, d)
+        return within_prompt_diversity(several, **self.jury.bootstrap)
+
+    @cached_property
+    def memorisation(self) -> Memorisation:
+        """The share of copies of training images, and the closest pairs."""
+        samples = self.jury.bootstrap["bootstrap_samples"]
+        return self.jury.reference.copies.judge(self.images, bootstrap_samples=samples)
+
+    @property
+    def nearest_pairs(self) -> UInt8[Tensor, "n 3 h w"]:
+        """The closest pairs as one row of images, above their nearest training images."""
+        closest = self.memorisation.closest
+        generated = self.images[[pair.generated for pair in closest]]
+        return torch.cat([generated, self.jury.training.images[[pair.training for pair in closest]]])
+
+
+def judge_source(
+    jury: Jury, prompts: Mapping[str, CaptionedImages], draw: Draw
+) -> Iterator[tuple[str, JudgedImages]]:
+    """The images of a method or sentinel for the prompts of each split, judged."""
+    for split, asked in prompts.items():
+        images = draw(split, asked, 0)
+        further: list[Tensor] = []
+        if split == "test":
+            few = select(asked, [row < DIVERSITY_PROMPTS for row in range(len(asked))])
+            further = [draw(split, few, repeat) for repeat in range(1, DIVERSITY_PICTURES)]
+        yield split, JudgedImages(jury, split, asked, images, further)
+
+
+def record(seen: Mapping[str, JudgedImages], *, cost: Cost | None = None) -> Judgement:
+    """What was measured, to be kept."""
+    return Judgement(
+        splits={split: found.figures for split, found in seen.items()},
+        memorisation=seen["test"].memorisation,
+        cost=cost,
+    )

@@ -1,4 +1,4 @@
-"""The leakage firewall: no network that a method was trained with or steered by may judge it.
+"""The leakage check: no network that a method was trained with or steered by may judge it.
 
 A method that optimises its judge gets a score worth nothing (GALIP's CLIP score, measured with the network it
 was guided by). A method sees no more than what the stages before it made, and its ledger lists those: the
@@ -9,19 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from salon.errors import SalonError
-from salon.judging.features import NETWORK as FEATURE_NETWORK
-
-JUDGES = {
-    "alignment": "scorer",
-    "r_precision": "retrieval",
-    "kid": FEATURE_NETWORK,
-    "precision": FEATURE_NETWORK,
-    "recall": FEATURE_NETWORK,
-    "density": FEATURE_NETWORK,
-    "coverage": FEATURE_NETWORK,
-    "diversity": FEATURE_NETWORK,
-}
-"""Metric -> the network that gives it. The copy test has none."""
+from salon.judging.metrics import judging_networks
 
 
 def networks_seen(ledger: Mapping[str, Any], *, method: str) -> set[str]:
@@ -38,12 +26,16 @@ def networks_seen(ledger: Mapping[str, Any], *, method: str) -> set[str]:
     return {*ledger["shared"], *ledger.get("optimized", ())}
 
 
-def refuse_leaks(ledger: Mapping[str, Any], *, method: str, judges: Mapping[str, str] = JUDGES) -> None:
+def refuse_leaks(ledger: Mapping[str, Any], *, method: str, judges: Mapping[str, str] | None = None) -> None:
     """Let no score stand that comes from a network which the method optimized.
+
+    Args:
+        judges: Metric -> the network that gives it; as a rule those of the table.
 
     Raises:
         SalonError: a judge took part in the training; the message names it and the metrics it gives.
     """
+    judges = judging_networks() if judges is None else judges
     leaked = networks_seen(ledger, method=method) & set(judges.values())
     if leaked:
         parts = [

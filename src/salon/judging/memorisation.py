@@ -34,7 +34,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from salon.images import to_float, to_uint8
-from salon.judging.statistics import LEVEL, Z_POWER_80, Z_TWO_SIDED_5, Estimate, summarise
+from salon.judging.record import CopyFigures
+from salon.judging.statistics import LEVEL, Z_POWER_80, Z_TWO_SIDED_5, summarise
 
 FALSE_ALARMS = 0.01  # share of held-out real pictures that the threshold flags
 GRID = 6  # cells of a thumbnail each way
@@ -55,28 +56,11 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Memorisation:
-    """The verdict on one set of pictures."""
+class Memorisation(CopyFigures):
+    """What the test says of one set of pictures."""
 
-    copy_rate: Estimate
-    """Share of pictures that are copies, false alarms taken off."""
-    flagged: float
-    """Share of pictures below the threshold, false alarms included."""
-    power: float
-    """Share of planted rough copies that the test finds."""
-    detectable_rate: float
-    """Smallest share of copies that this many pictures show in four of five repetitions."""
     closest: list[Pair]
     """The most suspicious first, flagged or not."""
-
-    def to_json(self) -> dict[str, object]:
-        return {
-            "copy_rate": self.copy_rate.to_json(),
-            "flagged": round(self.flagged, 4),
-            "false_alarms": FALSE_ALARMS,
-            "power": round(self.power, 4),
-            "detectable_rate": round(self.detectable_rate, 4),
-        }
 
 
 class CopyTest:
@@ -162,6 +146,7 @@ class CopyTest:
         return Memorisation(
             copy_rate=replace(rate, high=max(rate.value, most)),
             flagged=flagged / n,
+            false_alarms=FALSE_ALARMS,
             power=self.power,
             detectable_rate=self._detectable_rate(n),
             closest=[

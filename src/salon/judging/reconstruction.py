@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from salon.data.dataset import CaptionedImages
 from salon.errors import GateError
 from salon.images import image_grid, to_float, to_uint8
 from salon.judging.classifier import AttributeScorer, accuracy
+from salon.judging.record import RatePoint
 from salon.nn.quantizer import perplexity
 
 GRID_COLUMNS, GRID_ROWS = 12, 3  # of originals, each above a row of reconstructions
@@ -28,17 +28,6 @@ PEERS: dict[str, dict[str, Any]] = {
     "jpeg 4:4:4": {"format": "jpeg", "subsampling": 0},  # colours at full resolution
     "webp": {"format": "webp"},
 }
-
-
-@dataclass(frozen=True)
-class RatePoint:
-    """How many bits one way of storing pictures takes, and what it keeps of them."""
-
-    codec: str
-    quality: int | None
-    """Setting of JPEG or WebP; the learned codec has none."""
-    bits_per_pixel: float
-    psnr: float
 
 
 def psnr(reconstructed: UInt8[Tensor, "b 3 h w"], images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:

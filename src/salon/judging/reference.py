@@ -33,33 +33,34 @@ SOURCES = (
 class Reference:
     """Held-out real pictures that are no prompts, as fidelity and the copy test need them."""
 
-    reference: Float[Tensor, "m d"]
-    """Their features."""
+    features: Float[Tensor, "m d"]
     copies: CopyTest
 
     @classmethod
     def open(
-        cls, paths: Paths, settings: EvaluateParams, *, data: Dataset, eye: FeatureExtractor
+        cls, paths: Paths, settings: EvaluateParams, *, data: Dataset, extractor: FeatureExtractor
     ) -> "Reference":
         """Read what an earlier process worked out, or work it out.
 
         Raises:
             SalonError: too few pictures are held out beside the prompts.
         """
-        device = next(eye.parameters()).device.type  # another rounds features otherwise
+        device = next(extractor.parameters()).device.type  # another rounds features otherwise
         key = fingerprint([settings.pictures, settings.seed, device], files=[paths.interim], sources=SOURCES)
-        file = paths.scratch / "bench" / f"{key}.safetensors"
+        file = paths.scratch / "reference" / f"{key}.safetensors"
         if file.is_file():
             tensors = load_tensors(file)
             return cls(tensors.pop("reference"), CopyTest.from_tensors(tensors))
-        bench = cls._work_out(data, settings, eye=eye)
-        save_tensors(file, {"reference": bench.reference, **bench.copies.to_tensors()})
+        found = cls._work_out(data, settings, extractor=extractor)
+        save_tensors(file, {"reference": found.features, **found.copies.to_tensors()})
         for stale in set(file.parent.glob("*.safetensors")) - {file}:  # of other rows or other code
             stale.unlink(missing_ok=True)
-        return bench
+        return found
 
     @classmethod
-    def _work_out(cls, data: Dataset, settings: EvaluateParams, *, eye: FeatureExtractor) -> "Reference":
+    def _work_out(
+        cls, data: Dataset, settings: EvaluateParams, *, extractor: FeatureExtractor
+    ) -> "Reference":
         test, val = data["test"], data["val"]
         # with several captions a picture stands in several rows, prompts and others
         prompts, others = test.images[: settings.pictures], torch.cat([test.images, val.images])
@@ -70,4 +71,4 @@ class Reference:
                 "needed to know what is no copy: lower evaluate.pictures or hold out more pictures"
             )
         training = data["train"].images
-        return cls(eye.extract(held_out[:REFERENCE]), CopyTest(training, held_out, seed=settings.seed))
+        return cls(extractor.extract(held_out[:REFERENCE]), CopyTest(training, held_out, seed=settings.seed))

@@ -2,7 +2,7 @@
 
 A metric that puts noise above real pictures, or cannot see that captions were shuffled, is broken whatever it
 says about methods. Each sentinel answers prompts as a method would and goes through the same jury; how they
-must stand to one another is written in `salon.judging.sentinel_rules`.
+must stand to one another is written in `salon.judging.metrics`.
 
 - `real`: held-out real pictures of the very prompts, the ceiling.
 - `copycat`: a training picture with what the caption asks for, another one for each seed. What only the
@@ -22,10 +22,10 @@ from scipy import sparse
 from torch import Tensor
 
 from salon.data.dataset import CaptionedImages
+from salon.judging.sentinel_rules import COPYCAT, NOISE, REAL, RETRIEVAL, SENTINELS, SHUFFLED
 from salon.towers.tokenizer import words
 
-REAL, COPYCAT, RETRIEVAL, SHUFFLED, NOISE = "real", "copycat", "retrieval", "shuffled", "noise"
-NAMES = (REAL, COPYCAT, RETRIEVAL, SHUFFLED, NOISE)
+NAMES = tuple(SENTINELS)
 CHUNK = 256  # prompts at a time: a sparse matrix of CHUNK x distinct captions
 
 

@@ -4,8 +4,9 @@ This module imports neither torch nor mlflow, so that `salon --help` and a bad `
 The settings of a method stand beside the method (`salon.methods.<family>`); here they are plain mappings.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 from pydantic import Field, create_model, model_validator
@@ -96,7 +97,7 @@ class ValidateParams(Section):
     drift: DriftParams
 
 
-class DialParams(Section):
+class TradeoffParams(Section):
     """Values of the arguments that trade one quality for another, beside the method's own."""
 
     num_inference_steps: list[int] = Field([2, 4, 8, 16], min_length=1)
@@ -110,6 +111,8 @@ class DialParams(Section):
 class EvaluateParams(Section):
     """The jury's protocol."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"dial": "tradeoff", "dial_pictures": "tradeoff_pictures"}
+
     pictures: int = Field(gt=0)
     """Prompts per split (of `novel`: per kind); at most what the split holds."""
     batch_size: int = Field(64, gt=0)
@@ -117,11 +120,11 @@ class EvaluateParams(Section):
     bootstrap_samples: int = Field(2000, ge=100)
     """Resamples behind each 95 % interval."""
     latency_repeats: int = Field(20, ge=3)
-    """Timed calls with one picture; a quarter as many with 16 pictures, and per value of a dial."""
-    dial: DialParams = DialParams()
+    """Timed calls with one picture; a quarter as many with 16 pictures, and per value of an argument."""
+    tradeoff: TradeoffParams = TradeoffParams()
     """Settings whose quality and latency are tabled."""
-    dial_pictures: int = Field(128, gt=0)
-    """Validation prompts per value of a dial; at most `pictures`."""
+    tradeoff_pictures: int = Field(128, gt=0)
+    """Validation prompts per value of an argument; at most `pictures`."""
 
 
 class Params(Section):

@@ -11,6 +11,7 @@ from ruamel.yaml.error import YAMLError
 from salon.errors import SalonError
 from salon.files import write_text
 from salon.params import Params, load_params, parse_section
+from salon.params.section import rename_keys
 from salon.paths import Paths
 
 
@@ -43,6 +44,8 @@ def lay_over(paths: Paths, name: str) -> tuple[str, Params]:
     if not isinstance(profile, Mapping):
         raise SalonError(f"{path}: expected a mapping, found {type(profile).__name__}")
     document = round_trip.load(paths.params.read_text(encoding="utf-8"))
+    for layer, file in ((document, paths.params), (profile, path)):  # or a value would stand under two names
+        rename_keys(Params, layer, where=str(file))
     _merge(document, profile)
     buffer = io.StringIO()
     round_trip.dump(document, buffer)

@@ -1,7 +1,10 @@
 """What every section of `params.yaml` is made of: strict about keys, with the ranges that several share."""
 
 import difflib
-from typing import Annotated, Any, TypeVar, get_args
+import sys
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,17 +28,49 @@ class Section(BaseModel):
     """Base of every section: frozen, and strict about keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Keys of an earlier release that are still read -> their names now."""
 
 
 def parse_section(section: type[S], raw: Any, *, where: str) -> S:
     """Validate `raw` as `section`; a failure becomes one SalonError that lists every problem."""
     if not isinstance(raw, dict):
         raise SalonError(f"{where}: expected a mapping, found {type(raw).__name__}")
+    raw = deepcopy(raw)
+    for sentence in rename_keys(section, raw, where=where):
+        print(f"salon: {sentence}", file=sys.stderr)
     try:
         return section.model_validate(raw)
     except ValidationError as error:
         problems = [_describe(section, problem) for problem in error.errors()]
         raise SalonError(f"{where}: " + "; ".join(problems)) from None
+
+
+def rename_keys(section: type[BaseModel], raw: Any, *, where: str, inside: str = "") -> list[str]:
+    """Give the keys of an earlier release their names of now, in place; a sentence on each.
+
+    Raises:
+        SalonError: a key is given under both names.
+    """
+    sentences = []
+    renamed: Mapping[str, str] = getattr(section, "renamed", {})
+    for old, new in renamed.items():
+        if old in raw and new in raw:
+            raise SalonError(f"{where}: {inside}{old} is called {inside}{new} now: give one of the two")
+        if old in raw:
+            sentences.append(
+                f"{where}: {inside}{old} is called {inside}{new} now; both are read for one release"
+            )
+    if sentences:
+        items = [(renamed.get(key, key), value) for key, value in raw.items()]
+        raw.clear()
+        raw.update(items)
+    for name, field in section.model_fields.items():
+        key = field.alias or name
+        model = _section_of(field.annotation)
+        if model and isinstance(raw.get(key), dict):
+            sentences += rename_keys(model, raw[key], where=where, inside=f"{inside}{key}.")
+    return sentences
 
 
 def _describe(section: type[BaseModel], problem: Any) -> str:
@@ -53,9 +88,14 @@ def _known_keys(section: type[BaseModel], location: list[str]) -> list[str]:
     model = section
     for part in location:
         fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        annotation = fields[part].annotation if part in fields else None
-        annotation = next((option for option in get_args(annotation) if option is not type(None)), annotation)
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        inner = _section_of(fields[part].annotation) if part in fields else None
+        if inner is None:
             return []
-        model = annotation
+        model = inner
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, if it does."""
+    annotation = next((option for option in get_args(annotation) if option is not type(None)), annotation)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

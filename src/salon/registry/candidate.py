@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from salon.data.shards import shard_paths
 from salon.errors import SalonError
 from salon.files import file_digests, lines_sha256, read_json
+from salon.judging.alignment import ALL
+from salon.judging.record import Gate, Judgement, read_output
 from salon.paths import Paths
 from salon.registry.promotion import PromotionEvidence
 
@@ -34,8 +36,8 @@ class Candidate:
     grids: list[Path]
     config: Mapping[str, Any]
     ledger: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    """The judgement, without metrics that misplace a sentinel on these data."""
+    judgement: Judgement
+    """Without metrics that misplace a sentinel on these data."""
     evidence: PromotionEvidence
     licences: list[str]
     examples: list[str]
@@ -56,16 +58,31 @@ class Candidate:
     def judgement_sha256(self) -> str:
         """Changes when the same weights are judged again with another result."""
         return lines_sha256(
-            [json.dumps(self.metrics, sort_keys=True), json.dumps(vars(self.evidence), sort_keys=True)]
+            [
+                json.dumps(self.judgement.to_json(), sort_keys=True),
+                json.dumps(vars(self.evidence), sort_keys=True),
+            ]
         )
 
     def flat_metrics(self) -> dict[str, float]:
         """The judgement as `split/term`, interval ends as `_low` and `_high`; of each phrasing one figure."""
-        return {
-            name: value
-            for name, value in _flat_metrics(self.metrics, [])
-            if "/phrasing/" not in name or name.endswith("/all")
-        }
+        flat: dict[str, float] = {}
+        for keys, figure in self.judgement.estimates().items():
+            *parts, group, term = (re.sub(r"[^\w.-]", "_", key) for key in keys)
+            # one term a figure, though alignment has several
+            name = "/".join([*parts, f"{group}_{term}" if group.startswith(ALIGNMENT) else f"{group}/{term}"])
+            if "phrasing" not in keys[:-1]:
+                flat |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+            elif term == ALL:
+                flat[name] = figure.value
+        measured = self.judgement.to_json()
+        for group in ("memorisation", "cost"):
+            flat |= {
+                f"{group}/{term}": float(value)
+                for term, value in measured[group].items()
+                if isinstance(value, int | float)
+            }
+        return flat
 
 
 def registered_name(method: str) -> str:
@@ -80,25 +97,32 @@ def read_candidate(paths: Paths, method: str) -> Candidate:
         SalonError: a stage before registration has not run, or its files belong to another version of Salon.
     """
     folder = paths.method(method)
-    config = _read(folder / "config.json", stage="train")
-    ledger = _read(folder / "training.json", stage="train")
-    verdicts = _read(paths.samples(method) / f"{SELECTION_SPLIT}.json", stage="evaluate")
-    validation = _read(paths.validation, stage="validate")
-    sentinels = _read(paths.sentinels, stage="sentinels")
-    judged = _read(paths.metrics(method), stage="evaluate")
-    metrics = _without(judged, sentinels.get("withheld", {}))
+    config, ledger = (
+        read_output(folder / file, dict, stage=f"train@{method}") for file in ("config.json", "training.json")
+    )
+    scores = read_output(
+        paths.samples(method) / f"{SELECTION_SPLIT}.json",
+        lambda rows: {row["id"]: int(row[ALL]) for row in rows},
+        stage=f"evaluate@{method}",
+    )
+    validation = read_output(paths.validation, dict, stage="validate")
+    gate = Gate.load(paths.sentinels)
+    needs = ("test/alignment/all", "memorisation/copy_rate", "cost")
+    judgement = Judgement.load(paths.metrics(method), needs=needs).without(gate.withheld)
+    assert judgement.cost
+    assert judgement.memorisation
     if not paths.scorer.is_dir():
         raise SalonError(f"{paths.scorer} does not exist: run the scorer stage first")
     judge = file_digests(paths.scorer) or file_digests(paths.retriever)  # of attributes, or of captions
     try:
         evidence = PromotionEvidence(
-            scores={verdict["id"]: int(verdict["all"]) for verdict in verdicts},
-            latency_ms_p50=float(metrics["cost"]["latency_ms_p50"]),
-            copy_rate=float(metrics["memorisation"]["copy_rate"]["value"]),
-            parameters=int(metrics["cost"]["parameters"]),
+            scores=scores,
+            latency_ms_p50=float(judgement.cost.latency_ms_p50),
+            copy_rate=float(judgement.memorisation.copy_rate.value),
+            parameters=judgement.cost.parameters,
             data_valid=validation["verdict"] == "passed",
-            sentinels_passed=sentinels["passed"] is True,
-            evaluation_set=lines_sha256([*sorted(verdict["id"] for verdict in verdicts), *judge.values()]),
+            sentinels_passed=gate.passed is True,
+            evaluation_set=lines_sha256([*sorted(scores), *judge.values()]),
         )
         return Candidate(
             method=method,
@@ -108,7 +132,7 @@ def read_candidate(paths: Paths, method: str) -> Candidate:
             grids=sorted(paths.samples(method).glob("*.png")),
             config=config,
             ledger=ledger,
-            metrics=metrics,
+            judgement=judgement,
             evidence=evidence,
             licences=_licences(paths),
             examples=_examples(paths),
@@ -144,15 +168,6 @@ def model_sha256(paths: Paths, method: str) -> str:
     )
 
 
-def _read(path: Path, *, stage: str) -> Any:
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        raise SalonError(f"{path} does not exist: run the {stage} stage first") from None
-    except ValueError:
-        raise SalonError(f"{path} is damaged: run the {stage} stage again") from None
-
-
 def _licences(paths: Paths) -> list[str]:
     """Every licence of the training pictures with whom to name."""
     found: set[tuple[str, str]] = set()
@@ -176,29 +191,3 @@ def _examples(paths: Paths) -> list[str]:
         count = min(EXAMPLES_PER_LANGUAGE, len(captions))
         chosen.append([captions[(2 * i + 1) * len(captions) // (2 * count)] for i in range(count)])
     return [caption for turn in zip_longest(*chosen) for caption in turn if caption is not None]
-
-
-def _without(metrics: Mapping[str, Any], withheld: Iterable[str]) -> dict[str, Any]:
-    """All but the terms `split/term` of `withheld`."""
-    return {
-        split: {term: value for term, value in figures.items() if f"{split}/{term}" not in withheld}
-        for split, figures in metrics.items()
-    }
-
-
-def _flat_metrics(value: Any, parts: list[str]) -> Iterable[tuple[str, float]]:
-    if isinstance(value, Mapping) and "value" in value:
-        group, term = parts[-2:]
-        # one term a figure, though alignment has several
-        name = "/".join(
-            [*parts[:-2], f"{group}_{term}" if group.startswith(ALIGNMENT) else f"{group}/{term}"]
-        )
-        yield name, value["value"]
-        for end in ("low", "high"):
-            if end in value:
-                yield f"{name}_{end}", value[end]
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat_metrics(inner, [*parts, re.sub(r"[^\w.-]", "_", str(key))])
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield "/".join(parts), float(value)

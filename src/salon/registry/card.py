@@ -9,12 +9,10 @@ from typing import Any
 
 import salon
 from salon.judging.alignment import ALL, CAPTION
+from salon.judging.metrics import METRICS
+from salon.judging.record import Judgement, SplitFigures
+from salon.judging.statistics import Estimate
 
-FIDELITY = {
-    "kid": "KID, the distance to held-out real pictures: 0 is none, lower is better",
-    "precision": "precision, the share of its pictures that lie where real ones do",
-    "recall": "recall, the share of real pictures that lie where its own do",
-}
 SURELY_WEAK = 0.9  # a share whose whole interval lies below is named among the limits
 
 
@@ -23,7 +21,7 @@ def model_card(
     method: str,
     family: str,
     image_size: int,
-    metrics: Mapping[str, Any],
+    judgement: Judgement,
     ledger: Mapping[str, Any],
     licences: Sequence[str],
     data_sha256: str,
@@ -31,7 +29,7 @@ def model_card(
     commit: str | None,
 ) -> str:
     """Markdown, free of times, so that the same model has the same card."""
-    cost = metrics["cost"]
+    assert judgement.cost is not None
     lines = [
         f"# salon-{method}",
         "",
@@ -40,10 +38,10 @@ def model_card(
         "nothing else: words that it never saw come back as warnings.",
         "",
         "## Quality",
-        *_quality(metrics),
+        *_quality(judgement),
         "",
         "## Cost",
-        f"- {cost['latency_ms_p50']:.0f} ms per picture (p50, batch 1, on the machine that judged it)",
+        f"- {judgement.cost.latency_ms_p50:.0f} ms per picture (p50, batch 1, on the machine that judged it)",
         f"- {ledger['train_flops']:.3g} training FLOPs, {ledger['train_minutes']:.1f} minutes, "
         f"{ledger['parameters']:,} parameters",
         "",
@@ -62,54 +60,58 @@ def model_card(
         "",
         "## Limits",
         "Small pictures of a closed world. Not for people, text, or anything that must be true.",
-        *_limits(metrics),
+        *_limits(judgement),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _quality(metrics: Mapping[str, Any]) -> Iterator[str]:
-    test = metrics["test"]
+def _quality(judgement: Judgement) -> Iterator[str]:
+    test = judgement.splits["test"]
     judge = (
         "an independent judge of pictures and captions picks the prompt among other captions"
-        if CAPTION in test["alignment"]
+        if CAPTION in test.alignment
         else "an independent classifier finds what the prompt asked for"
     )
     yield f"Share of pictures in which {judge}, with its 95 % interval."
     yield ""
     yield "| prompts | right | share |"
     yield "|---|---|---|"
-    for title, figures in _splits(metrics):
+    for title, figures in _splits(judgement):
         yield from (
             f"| {title} | {name} | {_per_cent(figure)} |"
-            for name, figure in figures["alignment"].items()
-            if name != ALL or CAPTION not in figures["alignment"]
+            for name, figure in sorted(figures.alignment.items())
+            if name != ALL or CAPTION not in figures.alignment
         )
     yield ""
-    for term, meaning in FIDELITY.items():
-        if term in test:
-            figure = test[term]
-            yield f"- {meaning}: {figure['value']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
-    if copies := metrics.get("memorisation"):
+    for metric in METRICS.values():
+        if metric.card and (figure := test.metrics.get(metric.name)):
+            yield f"- {metric.card}: {figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
+    if copies := judgement.memorisation:
         yield (
-            f"- copies of training pictures: {_per_cent(copies['copy_rate'])}; a share of "
-            f"{100 * copies['detectable_rate']:.1f} % would have been noticed in four of five cases"
+            f"- copies of training pictures: {_per_cent(copies.copy_rate)}; a share of "
+            f"{100 * copies.detectable_rate:.1f} % would have been noticed in four of five cases"
         )
 
 
-def _splits(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield "test: drawn anew, of what training showed", metrics["test"]
-    for kind, figures in metrics.get("novel", {}).items():
-        pairs = " and ".join(pair.replace("_x_", " with ") for pair in kind.split("+"))
-        yield f"novel: {pairs}, a combination that training never showed", figures
+def _splits(judgement: Judgement) -> Iterator[tuple[str, SplitFigures]]:
+    for split, figures in judgement.reported.items():
+        kinds = split.removeprefix("novel/").split("+")
+        pairs = " and ".join(pair.replace("_x_", " with ") for pair in kinds)
+        title = (
+            "test: drawn anew, of what training showed"
+            if split == "test"
+            else f"novel: {pairs}, a combination that training never showed"
+        )
+        yield title, figures
 
 
-def _limits(metrics: Mapping[str, Any]) -> Iterator[str]:
+def _limits(judgement: Judgement) -> Iterator[str]:
     """What the figures themselves say is weak."""
-    for title, figures in _splits(metrics):
-        figure = figures["alignment"][ALL]
-        if figure["high"] < SURELY_WEAK:
-            yield f"Something is wrong in {100 * (1 - figure['value']):.0f} % of its pictures of “{title}”."
+    for title, figures in _splits(judgement):
+        right = figures.all_right
+        if right.high < SURELY_WEAK:
+            yield f"Something is wrong in {100 * (1 - right.value):.0f} % of its pictures of “{title}”."
 
 
-def _per_cent(figure: Mapping[str, float]) -> str:
-    return f"{100 * figure['value']:.1f} % ({100 * figure['low']:.1f} to {100 * figure['high']:.1f})"
+def _per_cent(figure: Estimate) -> str:
+    return f"{100 * figure.value:.1f} % ({100 * figure.low:.1f} to {100 * figure.high:.1f})"

@@ -109,7 +109,7 @@ def create_version(store: Store, run_id: str, candidate: Candidate, *, commit: s
         method=candidate.method,
         family=candidate.config["family"],
         image_size=candidate.config["shape"]["image_size"],
-        metrics=candidate.metrics,
+        judgement=candidate.judgement,
         ledger=candidate.ledger,
         licences=candidate.licences,
         data_sha256=candidate.data_sha256,

@@ -5,21 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from salon.judging.alignment import ALL, CAPTION
+from salon.judging.record import CopyFigures, Cost, Gate, Judgement, RatePoint, SplitFigures
 from salon.judging.statistics import Estimate
 
 SHEET_COLUMNS = 8  # as the evaluate stage lays its sheets out
 SHEET_GAP = 2  # pixels between two pictures, likewise
-FIDELITY = ("kid", "precision", "recall", "density", "coverage", "diversity")
-SENTINELS = {
-    "real": "held-out real pictures of the very prompts, the ceiling",
-    "copycat": "a training picture that shows what is asked",
-    "retrieval": "the training picture with the nearest caption",
-    "shuffled": "real pictures under each other's captions",
-    "noise": "each pixel drawn alone",
-}
-
-Alignment = dict[str, Estimate]
-"""Attribute, or `all` -> share of pictures that show it as asked."""
 
 
 @dataclass(frozen=True)
@@ -50,136 +40,90 @@ class Sheet(InlineImage):
 
 
 @dataclass(frozen=True)
-class Answers:
-    """How often a picture source shows what the prompts of one split ask for."""
+class JudgedSamples:
+    """Every judged image of one method for the prompts of one split."""
 
-    alignment: Alignment
-    languages: dict[str, Alignment]
-    """Language tag -> alignment over the captions in it."""
-    phrasings: dict[str, Alignment]
-    """`en-1`, … -> alignment over the captions put that way; empty where the source says nothing of it."""
-    r_precision: Estimate | None
-    """Share of pictures that find their own caption among others; `None` where nobody looked."""
-
-
-@dataclass(frozen=True)
-class SplitFigures(Answers):
-    """One method on the prompts of one split."""
-
-    samples: list[dict[str, Any]]
-    """Every judged picture: `id`, `caption`, `lang`, `wanted`, `seen`, `right`, `all`."""
+    rows: list[dict[str, Any]]
+    """`id`, `caption`, `lang`, `wanted`, `seen`, `right`, `all`."""
     sheet: Sheet
 
     @property
     def ids(self) -> list[str]:
-        return [sample["id"] for sample in self.samples]
+        return [row["id"] for row in self.rows]
 
     def mistakes(self, attribute: str, *, most: int) -> list[tuple[str, str, int, int]]:
         """The most frequent (wanted, seen, times seen instead, times wanted), commonest first."""
-        asked = Counter(sample["wanted"][attribute] for sample in self.samples)
+        asked = Counter(row["wanted"][attribute] for row in self.rows)
         pairs = Counter(
-            (sample["wanted"][attribute], sample["seen"][attribute])
-            for sample in self.samples
-            if not sample["right"][attribute]
+            (row["wanted"][attribute], row["seen"][attribute])
+            for row in self.rows
+            if not row["right"][attribute]
         )
         ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
         return [(wanted, seen, times, asked[wanted]) for (wanted, seen), times in ordered[:most]]
 
 
 @dataclass(frozen=True)
-class DialRow:
+class TradeoffRow:
     """Quality and latency at one setting of what a method has to trade, on validation prompts."""
 
-    dial: str
-    """Argument of `sample`, e.g. `num_inference_steps`."""
+    argument: str
+    """Of `sample`, e.g. `num_inference_steps`."""
     setting: float
     latency_ms_p50: float
     all_right: Estimate
 
 
 @dataclass(frozen=True)
-class Copies:
-    """What the copy test says of one method's pictures."""
+class JudgedSource:
+    """What the jury found of a method or a sentinel."""
 
-    rate: Estimate
-    """Share of copies, false alarms taken off."""
-    flagged: float
-    """Share of pictures below the threshold, false alarms included."""
-    false_alarms: float
-    """Share of held-out real pictures that the threshold flags."""
-    power: float
-    """Share of planted rough copies that the test finds."""
-    detectable_rate: float
-    """Smallest share of copies that these pictures show in four of five repetitions."""
+    name: str
+    judgement: Judgement
 
     @property
-    def found(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.rate.low > 0
+    def splits(self) -> dict[str, SplitFigures]:
+        """`test`, then `novel/<kind>` for each kind."""
+        return self.judgement.reported
+
+    @property
+    def test(self) -> SplitFigures:
+        return self.judgement.splits["test"]
+
+    @property
+    def copies(self) -> CopyFigures:
+        assert self.judgement.memorisation is not None
+        return self.judgement.memorisation
 
 
 @dataclass(frozen=True)
-class MethodFigures:
+class MethodFigures(JudgedSource):
     """Everything the page says about one method."""
 
-    name: str
-    splits: dict[str, SplitFigures]
-    """`test`, then `novel/<kind>` for each kind."""
-    fidelity: dict[str, Estimate]
-    """On `test`, by the names of `FIDELITY`."""
-    copies: Copies
+    samples: dict[str, JudgedSamples]
+    """Of each of `splits`."""
     closest_pairs: InlineImage
     """Generated pictures above the training pictures they are nearest to, the most suspicious first."""
     worst: list[dict[str, Any]]
     """Of all judged pictures those with the most attributes wrong, as `samples` with their `split`."""
     worst_sheet: Sheet | None
     """These pictures; `None` where nothing is wrong."""
-    cost: dict[str, Any]
     ledger: dict[str, Any]
     """What training cost: `own`, and `shared` by stage."""
-    dial: list[DialRow]
+    tradeoff: list[TradeoffRow]
     """Of what buys quality with time; cheapest setting first."""
-    guidance: list[DialRow]
+    guidance: list[TradeoffRow]
     """Of the guidance scale; one row where there is no guidance."""
+
+    @property
+    def cost(self) -> Cost:
+        assert self.judgement.cost is not None
+        return self.judgement.cost
 
     @property
     def warnings(self) -> list[str]:
         """What the method found wrong with its own training."""
         return list(self.ledger["own"].get("warnings", []))
-
-
-@dataclass(frozen=True)
-class SentinelFigures:
-    """A picture source whose place is known, judged as a method is."""
-
-    name: str
-    splits: dict[str, Answers]
-    fidelity: dict[str, Estimate]
-    copies: Copies
-
-
-@dataclass(frozen=True)
-class Gate:
-    """Whether every metric puts the sentinels where they belong."""
-
-    passed: bool
-    broken: str
-    """What is wrong, in a sentence."""
-    rules: list[str]
-    """Every rule that held."""
-    withheld: dict[str, str] = field(default_factory=dict)
-    """Metric that says nothing of a method, as `test/precision` -> the rule that it breaks."""
-
-
-@dataclass(frozen=True)
-class RatePoint:
-    """How many bits one way of storing pictures takes, and what it keeps of them."""
-
-    codec: str
-    quality: int | None
-    """Setting of JPEG or WebP; a learned codec has none."""
-    bits_per_pixel: float
-    psnr: float
 
 
 @dataclass(frozen=True)
@@ -203,7 +147,7 @@ class SeedFigures:
     """On `test`, one per seed that did not diverge."""
     minutes: list[float]
     diverged: int
-    verdicts: list[str]
+    verdicts: list[str] = field(default_factory=list)
     """One per seed: a 1 for every prompt of `test` that is all right, else a 0; empty in older files."""
 
 
@@ -221,7 +165,7 @@ class ReportData:
     """All that the page is made of."""
 
     methods: list[MethodFigures]
-    sentinels: list[SentinelFigures]
+    sentinels: list[JudgedSource]
     gate: Gate
     codecs: list[CodecFigures]
     real: dict[str, Sheet]
@@ -242,7 +186,7 @@ class ReportData:
     @property
     def attributes(self) -> list[str]:
         """What a picture is judged by."""
-        return [name for name in self.methods[0].splits["test"].alignment if name != ALL]
+        return [name for name in self.methods[0].test.alignment if name != ALL]
 
     @property
     def captions_alone(self) -> bool:
@@ -257,6 +201,5 @@ class ReportData:
     @property
     def captions_judged(self) -> bool:
         """Whether every picture source was asked which caption fits its pictures."""
-        answers: list[Answers] = [answer for method in self.methods for answer in method.splits.values()]
-        answers += [answer for sentinel in self.sentinels for answer in sentinel.splits.values()]
-        return all(answer.r_precision for answer in answers)
+        sources: list[JudgedSource] = [*self.methods, *self.sentinels]
+        return all(figures.r_precision for source in sources for figures in source.splits.values())

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from salon.judging.alignment import ALL
+from salon.judging.statistics import Estimate
 from salon.report.figures import CodecFigures, MethodFigures
 
 WIDTH, HEIGHT = 360, 220  # small units, so that the labels stay readable on a phone
@@ -13,30 +14,8 @@ MOST_GAPS = 6  # between the marks of a linear axis
 LADDER = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 5)]
 
 
-@dataclass(frozen=True)
-class Datum:
-    """One point as it was measured."""
-
-    x: float
-    y: float
-    y_low: float
-    y_high: float
-
-
-@dataclass(frozen=True)
-class Series:
-    """What is drawn in one colour."""
-
-    name: str
-    data: list[Datum]
-    hue: int
-    """Number of its colour."""
-    dashed: bool = False
-
-
-@dataclass(frozen=True)
-class Point:
-    """One point in SVG units."""
+class Point(NamedTuple):
+    """A figure and its interval, as measured; in SVG units once it is laid out."""
 
     x: float
     y: float
@@ -46,12 +25,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """One series in SVG units."""
+    """What is drawn in one color."""
 
     name: str
     points: list[Point]
     hue: int
-    dashed: bool
+    """Number of its color."""
+    dashed: bool = False
 
     @property
     def path(self) -> str:
@@ -73,65 +53,43 @@ class Plot:
     bottom: int = HEIGHT - BOTTOM
 
 
-def plot_dials(methods: Sequence[MethodFigures]) -> Plot | None:
-    """What is right on `val` over latency, at every setting of each method's dial.
+def plot_tradeoff(methods: Sequence[MethodFigures]) -> Plot | None:
+    """What is right on `val` over latency, at every setting of what each method has to trade.
 
     `None` when no method has two settings to join.
     """
-    series = [
-        Series(
-            method.name,
-            [
-                Datum(
-                    row.latency_ms_p50, *_per_cent(row.all_right.value, row.all_right.low, row.all_right.high)
-                )
-                for row in method.dial
-            ],
-            hue,
-        )
+    lines = [
+        Line(method.name, [_share(row.latency_ms_p50, row.all_right) for row in method.tradeoff], hue)
         for hue, method in enumerate(methods)
-        if method.dial
+        if method.tradeoff
     ]
-    if all(len(line.data) < 2 for line in series):
+    if all(len(line.points) < 2 for line in lines):
         return None
-    return lay_out(series, x_title="ms a picture", y_unit="%", y_top=100)
+    return lay_out(lines, x_title="ms a picture", y_unit="%", y_top=100)
 
 
 def plot_guidance(methods: Sequence[MethodFigures]) -> Plot | None:
     """What is right on `val` over the guidance scale. `None` where no method has guidance."""
-    series = [
-        Series(
-            method.name,
-            [
-                Datum(row.setting, *_per_cent(row.all_right.value, row.all_right.low, row.all_right.high))
-                for row in method.guidance
-            ],
-            hue,
-        )
+    lines = [
+        Line(method.name, [_share(row.setting, row.all_right) for row in method.guidance], hue)
         for hue, method in enumerate(methods)
         if len(method.guidance) > 1
     ]
-    if not series:
+    if not lines:
         return None
-    return lay_out(series, x_title="guidance scale", y_unit="%", y_top=100, logarithmic=False)
+    return lay_out(lines, x_title="guidance scale", y_unit="%", y_top=100, logarithmic=False)
 
 
 def plot_training(methods: Sequence[MethodFigures]) -> Plot | None:
     """What is right on `test` over minutes of training, one point a method. `None` for a single method."""
     if len(methods) < 2:
         return None
-    series = []
-    for hue, method in enumerate(methods):
-        right = method.splits["test"].alignment[ALL]
-        heights = _per_cent(right.value, right.low, right.high)
-        series.append(Series(method.name, [Datum(method.cost["train_minutes"], *heights)], hue))
-    return lay_out(
-        series,
-        x_title="minutes of training, shared stages included",
-        y_unit="%",
-        y_top=100,
-        logarithmic=False,
-    )
+    lines = [
+        Line(method.name, [_share(method.cost.train_minutes, method.test.all_right)], hue)
+        for hue, method in enumerate(methods)
+    ]
+    title = "minutes of training, shared stages included"
+    return lay_out(lines, x_title=title, y_unit="%", y_top=100, logarithmic=False)
 
 
 def plot_rates(codecs: Sequence[CodecFigures]) -> Plot | None:
@@ -140,35 +98,34 @@ def plot_rates(codecs: Sequence[CodecFigures]) -> Plot | None:
     JPEG and WebP were measured on the same pictures for each codec, and are drawn once.
     """
     names = {codec.name for codec in codecs}
-    curves: dict[str, list[Datum]] = {}
+    curves: dict[str, list[Point]] = {}
     for codec in codecs:
-        new: dict[str, list[Datum]] = {}
-        for point in codec.curve:
-            new.setdefault(point.codec, []).append(
-                Datum(point.bits_per_pixel, point.psnr, point.psnr, point.psnr)
-            )
+        new: dict[str, list[Point]] = {}
+        for rate in codec.curve:
+            point = Point(rate.bits_per_pixel, rate.psnr, rate.psnr, rate.psnr)
+            new.setdefault(rate.codec, []).append(point)
         curves = new | curves
     if not curves:
         return None
     formats = sorted({_format(name) for name in curves if name not in names})
     hues = {name: hue for hue, name in enumerate([*(codec.name for codec in codecs), *formats])}
-    series = [
-        Series(name, data, hues[_format(name)], dashed=name not in names and not name.endswith(" sheet"))
-        for name, data in sorted(curves.items(), key=lambda curve: (hues[_format(curve[0])], curve[0]))
+    lines = [
+        Line(name, points, hues[_format(name)], dashed=name not in names and not name.endswith(" sheet"))
+        for name, points in sorted(curves.items(), key=lambda curve: (hues[_format(curve[0])], curve[0]))
     ]
-    return lay_out(series, x_title="bits a pixel", y_unit=" dB")
+    return lay_out(lines, x_title="bits a pixel", y_unit=" dB")
 
 
 def _format(curve: str) -> str:
     return curve.removesuffix(" sheet")
 
 
-def _per_cent(*shares: float) -> list[float]:
-    return [100 * share for share in shares]
+def _share(x: float, share: Estimate) -> Point:
+    return Point(x, 100 * share.value, 100 * share.low, 100 * share.high)
 
 
 def lay_out(
-    series: Sequence[Series],
+    lines: Sequence[Line],
     *,
     x_title: str,
     y_unit: str,
@@ -176,14 +133,11 @@ def lay_out(
     logarithmic: bool = True,
 ) -> Plot:
     """Fit the axes to the data; `y_top` is where the y axis must end."""
-    data = [datum for line in series for datum in line.data]
-    ticks = log_ticks if logarithmic else linear_ticks
+    xs, _, lows, highs = zip(*(point for line in lines for point in line.points), strict=True)
     scale = math.log if logarithmic else float
-    x_ticks = ticks(min(datum.x for datum in data), max(datum.x for datum in data))
+    x_ticks = (log_ticks if logarithmic else linear_ticks)(min(xs), max(xs))
+    y_ticks = linear_ticks(min(lows), max(highs) if y_top is None else y_top)
     first, last = scale(x_ticks[0]), scale(x_ticks[-1])
-    y_ticks = linear_ticks(
-        min(datum.y_low for datum in data), max(datum.y_high for datum in data) if y_top is None else y_top
-    )
 
     def x(value: float) -> float:
         share = (scale(max(value, x_ticks[0])) - first) / (last - first)
@@ -198,13 +152,8 @@ def lay_out(
         x_ticks=[(x(tick), f"{tick:g}") for tick in x_ticks],
         y_ticks=[(y(tick), f"{tick:g}{y_unit}") for tick in y_ticks],
         lines=[
-            Line(
-                line.name,
-                [Point(x(d.x), y(d.y), y(d.y_low), y(d.y_high)) for d in line.data],
-                line.hue,
-                line.dashed,
-            )
-            for line in series
+            replace(line, points=[Point(x(p.x), y(p.y), y(p.y_low), y(p.y_high)) for p in line.points])
+            for line in lines
         ],
     )
 

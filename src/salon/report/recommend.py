@@ -16,6 +16,7 @@ from math import hypot, inf
 import numpy as np
 
 from salon.errors import SalonError
+from salon.judging.record import Cost, Judgement
 from salon.judging.statistics import Comparison, Estimate, bootstrap_mean, compare_all, probability_best
 from salon.report.wording import describe_machine, interval, percent
 
@@ -62,51 +63,48 @@ class Constraints:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What seconds were measured on."""
-
-    device: str
-    """`cpu`, or `cuda: ` and the name of the GPU."""
-    cores: int
-
-    @property
-    def described(self) -> str:
-        return describe_machine({"device": self.device, "cpu_cores": self.cores})
-
-    def stands_for(self, constraints: Constraints) -> bool:
-        """Whether what was measured here is known to hold where it is to run."""
-        wanted = (constraints.device or self.device).lower().split()
-        return all(word in self.device.lower() for word in wanted) and (
-            constraints.cores is None or constraints.cores >= self.cores
-        )
-
-
-@dataclass(frozen=True)
 class Contender:
     """What the choice is made of."""
 
     name: str
     scores: Mapping[str, bool]
     """Validation prompt -> whether the picture shows all that the caption says."""
-    test: Estimate
-    """Share with everything right on `test`."""
-    kid: Estimate
-    """KID of its pictures of the validation prompts; 0 is as real pictures."""
-    copy_rate: Estimate | None
-    """`None` where memorisation was not measured."""
-    latency_ms: float
-    images_per_second: float
-    """16 at once."""
-    train_minutes: float
-    train_flops: float
-    memory_gb: float | None = None
-    """Peak of the training; `None` where it was not measured."""
-    machine: Machine | None = None
-    """`None` in figures from before it was written down."""
+    judgement: Judgement
 
     @property
     def alignment(self) -> float:
         return float(np.mean(list(self.scores.values())))
+
+    @property
+    def test(self) -> Estimate:
+        """Share with everything right on `test`."""
+        return self.judgement.splits["test"].all_right
+
+    @property
+    def kid(self) -> Estimate:
+        """KID of its pictures of the validation prompts; 0 is as real pictures."""
+        return self.judgement.splits["val"].metrics["kid"]
+
+    @property
+    def copy_rate(self) -> Estimate | None:
+        """`None` where memorisation was not measured."""
+        copies = self.judgement.memorisation
+        return copies.copy_rate if copies else None
+
+    @property
+    def cost(self) -> Cost:
+        assert self.judgement.cost is not None
+        return self.judgement.cost
+
+    def stands_for(self, constraints: Constraints) -> bool:
+        """Whether the seconds measured for it are known to hold where it is to run."""
+        device, cores = self.cost.device, self.cost.cpu_cores
+        if device is None or cores is None:
+            return False
+        wanted = (constraints.device or device).lower().split()
+        return all(word in device.lower() for word in wanted) and (
+            constraints.cores is None or constraints.cores >= cores
+        )
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ class Place:
 
     @property
     def latency_ms(self) -> float:
-        return self.contender.latency_ms
+        return self.contender.cost.latency_ms_p50
 
     @property
     def kid(self) -> Estimate:
@@ -167,7 +165,7 @@ def recommend(
         trained = ", or train longer" if constraints.min_alignment is not None else ""
         raise SalonError(f"nothing qualifies. {reasons} Relax a constraint{trained}")
     rng = np.random.default_rng(seed)
-    fit.sort(key=lambda contender: (-contender.alignment, contender.latency_ms))
+    fit.sort(key=lambda contender: (-contender.alignment, contender.cost.latency_ms_p50))
     prompts = sorted(fit[0].scores)
     tables = [np.array([contender.scores[prompt] for prompt in prompts]) for contender in fit]
     chances = probability_best(tables, samples=bootstrap_samples, rng=rng)
@@ -209,47 +207,35 @@ def nearest_to_real(places: Sequence[Place]) -> list[Place]:
 def violations(contender: Contender, constraints: Constraints) -> list[str]:
     """What a method breaks, each as a clause. Written so that a figure that is no number does not pass."""
     found = []
-    machine = contender.machine
+    cost = contender.cost
     if constraints.asks_for_time and (constraints.device or constraints.cores):
-        if machine is None:
+        if cost.device is None:
             found.append("what its time was measured on was not written down")
-        elif not machine.stands_for(constraints):
-            found.append(f"its time was measured on {machine.described}, and is not known elsewhere")
-    limit = constraints.max_memory_gb
-    if limit is not None and (contender.memory_gb is None or not contender.memory_gb <= limit):
-        known = contender.memory_gb
+        elif not contender.stands_for(constraints):
+            found.append(f"its time was measured on {describe_machine(cost)}, and is not known elsewhere")
+    known, copies = cost.peak_memory_gb, contender.copy_rate
+    if (limit := constraints.max_memory_gb) is not None and (known is None or not known <= limit):
         taken = "an unknown amount" if known is None else f"{_apart(known, limit, digits=2)} GB"
         found.append(f"training took {taken} of memory, at most {limit:.10g} GB are allowed")
-    limit = constraints.max_latency_ms
-    if limit is not None and not contender.latency_ms <= limit:
-        found.append(
-            f"a picture takes {_apart(contender.latency_ms, limit)} ms, at most {limit:.10g} are allowed"
-        )
-    limit = constraints.min_images_per_second
-    if limit is not None and not contender.images_per_second >= limit:
-        found.append(
-            f"16 at once, it draws {_apart(contender.images_per_second, limit)} pictures a second, "
-            f"{limit:.10g} are needed"
-        )
-    limit = constraints.max_train_minutes
-    if limit is not None and not contender.train_minutes <= limit:
-        taken = _apart(contender.train_minutes, limit, digits=1)
+    if (limit := constraints.max_latency_ms) is not None and not cost.latency_ms_p50 <= limit:
+        taken = _apart(cost.latency_ms_p50, limit)
+        found.append(f"a picture takes {taken} ms, at most {limit:.10g} are allowed")
+    if (limit := constraints.min_images_per_second) is not None and not cost.images_per_second_b16 >= limit:
+        drawn = _apart(cost.images_per_second_b16, limit)
+        found.append(f"16 at once, it draws {drawn} pictures a second, {limit:.10g} are needed")
+    if (limit := constraints.max_train_minutes) is not None and not cost.train_minutes <= limit:
+        taken = _apart(cost.train_minutes, limit, digits=1)
         found.append(f"training took {taken} minutes, at most {limit:.10g} are allowed")
-    limit = constraints.max_copy_rate
-    if limit is not None:
-        copies = contender.copy_rate
-        if copies is None:
-            found.append("whether it copies training pictures was not measured")
-        elif not copies.value <= limit:
-            found.append(
-                f"{percent(copies.value)} of its pictures are copies ({interval(copies)}), at most "
-                f"{percent(limit)} are allowed"
-            )
-    limit = constraints.min_alignment
-    if limit is not None and not contender.alignment >= limit:
+    if (limit := constraints.max_copy_rate) is not None and copies is None:
+        found.append("whether it copies training pictures was not measured")
+    elif limit is not None and copies and not copies.value <= limit:
         found.append(
-            f"everything is right in {percent(contender.alignment)} of val, {percent(limit)} are needed"
+            f"{percent(copies.value)} of its pictures are copies ({interval(copies)}), at most "
+            f"{percent(limit)} are allowed"
         )
+    if (limit := constraints.min_alignment) is not None and not contender.alignment >= limit:
+        right = percent(contender.alignment)
+        found.append(f"everything is right in {right} of val, {percent(limit)} are needed")
     return found
 
 
@@ -269,11 +255,20 @@ def _check_comparable(contenders: Sequence[Contender], budget_tolerance: float) 
                 f"{contender.name} and {contenders[0].name} were judged on different prompts: run "
                 "`dvc repro --force` on their evaluate stages"
             )
-    least = min(contenders, key=lambda contender: contender.train_flops)
-    most = max(contenders, key=lambda contender: contender.train_flops)
-    if most.train_flops > least.train_flops * (1 + budget_tolerance):
+    check_budgets({each.name: each.cost for each in contenders}, tolerance=budget_tolerance)
+
+
+def check_budgets(costs: Mapping[str, Cost], *, tolerance: float) -> None:
+    """Refuse to set side by side what did not cost the same.
+
+    Raises:
+        SalonError: the largest budget exceeds the smallest by more than `tolerance`.
+    """
+    spent = {name: cost.train_flops for name, cost in costs.items()}
+    least, most = min(spent, key=lambda name: spent[name]), max(spent, key=lambda name: spent[name])
+    if spent[most] > spent[least] * (1 + tolerance):
         raise SalonError(
-            f"{most.name} was trained with {most.train_flops:.4g} FLOPs, {least.name} with "
-            f"{least.train_flops:.4g}: more than budget.tolerance = {budget_tolerance:.0%} apart, so they "
-            "cannot be ranked"
+            f"{most} was trained with {spent[most]:.4g} FLOPs, {least} with {spent[least]:.4g}: more than "
+            f"budget.tolerance = {tolerance:.0%} apart, so they cannot be ranked. Train both again under one "
+            f"budget: dvc repro train@{most} train@{least}"
         )

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from salon.judging.statistics import Comparison
 from salon.report.recommend import Constraints, Contender, Place, Recommendation, nearest_to_real
-from salon.report.wording import decimal, enumerate_words, interval, percent, span
+from salon.report.wording import decimal, describe_machine, enumerate_words, interval, percent, span
 
 
-def advise(found: Recommendation) -> list[str]:
+def describe_recommendation(found: Recommendation) -> list[str]:
     """Sentences: who does not qualify, what seconds were measured on, the ranking, ties, and whom to take."""
     tied = [place for place in found.ranking if place.tied]
     highest = next(place for place in found.ranking if place.behind is None)
@@ -22,28 +22,30 @@ def advise(found: Recommendation) -> list[str]:
 
 
 def _where_measured(contenders: Sequence[Contender], constraints: Constraints) -> str:
-    machines = {contender.machine.described for contender in contenders if contender.machine}
-    if not machines:
+    known = [contender.cost for contender in contenders if contender.cost.device]
+    if not known:
         return "What the seconds were measured on was not written down."
-    sentence = f"Seconds were measured on {enumerate_words(sorted(machines))}"
-    if all(c.machine is not None and c.machine.stands_for(constraints) for c in contenders):
-        measured = {contender.machine.cores for contender in contenders if contender.machine}
-        more = constraints.cores is not None and constraints.cores > max(measured)
+    sentence = (
+        f"Seconds were measured on {enumerate_words(sorted({describe_machine(cost) for cost in known}))}"
+    )
+    if all(contender.stands_for(constraints) for contender in contenders):
+        measured = max(cost.cpu_cores or 0 for cost in known)
+        more = constraints.cores is not None and constraints.cores > measured
         return f"{sentence}{'; with more cores they are taken as they are' if more else ''}."
     return f"{sentence}; on the machine asked for they are not known, and nothing was scaled."
 
 
 def _describe(place: Place) -> str:
     contender = place.contender
-    copies = contender.copy_rate
+    copies, cost = contender.copy_rate, contender.cost
     return (
         f"{contender.name}: everything right in {percent(place.alignment.value)} of val "
         f"({interval(place.alignment)}), {percent(contender.test.value)} of test "
         f"({interval(contender.test)}); KID {decimal(contender.kid.value)} ({span(contender.kid)}); "
-        f"{contender.latency_ms:.0f} ms a picture, "
-        f"{contender.images_per_second:.0f} a second in batches of 16; "
-        f"{contender.train_minutes:.1f} minutes of training"
-        + (f" in {contender.memory_gb:.2f} GB; " if contender.memory_gb is not None else "; ")
+        f"{cost.latency_ms_p50:.0f} ms a picture, "
+        f"{cost.images_per_second_b16:.0f} a second in batches of 16; "
+        f"{cost.train_minutes:.1f} minutes of training"
+        + (f" in {cost.peak_memory_gb:.2f} GB; " if cost.peak_memory_gb is not None else "; ")
         + (f"copies {percent(copies.value)} ({interval(copies)})" if copies else "copies not measured")
         + f"; best with probability {place.probability_best:.2f}."
     )

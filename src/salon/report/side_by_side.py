@@ -34,33 +34,35 @@ class Card:
     tiles: list[Tile]
 
 
-def collect_sheets(evidence: ReportData, methods: Sequence[MethodFigures]) -> dict[str, Sheet]:
+def collect_sheets(data: ReportData, methods: Sequence[MethodFigures]) -> dict[str, Sheet]:
     """CSS class -> the sheet that it holds."""
     sheets = {
-        sheet_class(method.name, split, evidence): method.splits[split].sheet
+        sheet_class(method.name, split, data): method.samples[split].sheet
         for method in methods
-        for split in evidence.splits
+        for split in data.splits
     }
     sheets |= {worst_class(method.name): method.worst_sheet for method in methods if method.worst_sheet}
-    return sheets | {sheet_class(REAL, split, evidence): evidence.real[split] for split in evidence.splits}
+    return sheets | {sheet_class(REAL, split, data): data.real[split] for split in data.splits}
 
 
-def build_wall(split: str, evidence: ReportData, methods: Sequence[MethodFigures]) -> list[Card]:
+def side_by_side(split: str, data: ReportData, methods: Sequence[MethodFigures]) -> list[Card]:
     """The prompts whose pictures every method's sheet shows, in their order, the real ones last."""
-    figures = [method.splits[split] for method in methods]
-    shared = min(min(f.sheet.capacity, len(f.samples)) for f in figures)
-    real = evidence.real[split]
+    judged = [method.samples[split] for method in methods]
+    shared = min(min(s.sheet.capacity, len(s.rows)) for s in judged)
     cards = []
     for place in range(shared):
-        samples = [f.samples[place] for f in figures]
-        if len({sample["id"] for sample in samples}) > 1:
+        rows = [s.rows[place] for s in judged]
+        if len({row["id"] for row in rows}) > 1:
             raise SalonError(
                 f"the methods were judged on different prompts of {split}: run `dvc repro --force` on their "
                 "evaluate stages"
             )
-        tiles = [_method_tile(method, split, place, evidence) for method in methods]
-        tiles.append(_cut(real, sheet_class(REAL, split, evidence), REAL, place, {}))
-        cards.append(Card(caption=samples[0]["caption"], lang=samples[0]["lang"], tiles=tiles))
+        tiles = [
+            _cut(found.sheet, sheet_class(method.name, split, data), method.name, place, _wrong(row))
+            for method, found, row in zip(methods, judged, rows, strict=True)
+        ]
+        tiles.append(_cut(data.real[split], sheet_class(REAL, split, data), REAL, place, {}))
+        cards.append(Card(caption=rows[0]["caption"], lang=rows[0]["lang"], tiles=tiles))
     return cards
 
 
@@ -70,11 +72,11 @@ def show_worst(method: MethodFigures) -> list[Card]:
         return []
     return [
         Card(
-            sample["caption"],
-            sample["lang"],
-            [_cut(method.worst_sheet, worst_class(method.name), method.name, place, _wrong(sample))],
+            row["caption"],
+            row["lang"],
+            [_cut(method.worst_sheet, worst_class(method.name), method.name, place, _wrong(row))],
         )
-        for place, sample in enumerate(method.worst)
+        for place, row in enumerate(method.worst)
     ]
 
 
@@ -83,16 +85,10 @@ def worst_class(name: str) -> str:
     return f"worst-{name}"
 
 
-def sheet_class(name: str, split: str, evidence: ReportData) -> str:
+def sheet_class(name: str, split: str, data: ReportData) -> str:
     """The CSS class of one method's sheet of one split."""
     # splits are named after the data's attributes, which may hold anything: number them
-    return f"sheet-{name}-{evidence.splits.index(split)}"
-
-
-def _method_tile(method: MethodFigures, split: str, place: int, evidence: ReportData) -> Tile:
-    figures = method.splits[split]
-    wrong = _wrong(figures.samples[place])
-    return _cut(figures.sheet, sheet_class(method.name, split, evidence), method.name, place, wrong)
+    return f"sheet-{name}-{data.splits.index(split)}"
 
 
 def _wrong(sample: Mapping[str, Any]) -> dict[str, str]:

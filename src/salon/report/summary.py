@@ -1,4 +1,4 @@
-"""The verdict in plain words. Every number in it is read from the figures or computed from them here.
+"""The page's summary in plain words. Every number in it is read from the figures or computed from them here.
 
 Who is best, and who cannot be told apart from the best, is decided by the paired bootstrap over the prompts
 of `test` and `novel`, which selected nothing.
@@ -50,21 +50,19 @@ class Standing:
         return [method for method in self.ranked[1:] if self.behind[method.name].distinguishable]
 
     def all_right(self, method: MethodFigures) -> Estimate:
-        return method.splits[self.split].alignment[ALL]
+        return method.splits[self.split].all_right
 
 
-def verdict(evidence: ReportData, *, bootstrap_samples: int) -> list[list[str]]:
+def summarize(data: ReportData, *, bootstrap_samples: int) -> list[list[str]]:
     """Paragraphs of sentences: who follows captions best, then speed, fidelity and copies."""
-    if not evidence.gate.passed:
-        return [[f"There is no verdict, for the jury itself is broken. {evidence.gate.broken}."]]
-    standings = [
-        stand(evidence.methods, split, bootstrap_samples=bootstrap_samples) for split in evidence.splits
-    ]
+    if not data.gate.passed:
+        return [[f"There is no verdict, for the jury itself is broken. {data.gate.broken}."]]
+    standings = [stand(data.methods, split, bootstrap_samples=bootstrap_samples) for split in data.splits]
     known, *novel = standings
     return [
         _known(known),
         [*(_unseen(standing) for standing in novel), *_languages(known.best)],
-        [*_speed(known), *_fidelity(evidence), *_copies(evidence.methods), *_warnings(evidence.methods)],
+        [*_speed(known), *_fidelity(data), *_copies(data.methods), *_warnings(data.methods)],
     ]
 
 
@@ -76,13 +74,13 @@ def stand(methods: Sequence[MethodFigures], split: str, *, bootstrap_samples: in
     """
     first = methods[0]
     for method in methods:
-        if method.splits[split].ids != first.splits[split].ids:
+        if method.samples[split].ids != first.samples[split].ids:
             raise SalonError(
                 f"{method.name} and {first.name} were judged on different prompts of {split}: run "
                 "`dvc repro --force` on their evaluate stages"
             )
-    ranked = sorted(methods, key=lambda method: (-method.splits[split].alignment[ALL].value, method.name))
-    tables = [np.array([bool(sample[ALL]) for sample in method.splits[split].samples]) for method in ranked]
+    ranked = sorted(methods, key=lambda method: (-method.splits[split].all_right.value, method.name))
+    tables = [np.array([bool(sample[ALL]) for sample in method.samples[split].rows]) for method in ranked]
     rng = np.random.default_rng(0)
     chances = probability_best(tables, samples=bootstrap_samples, rng=rng)
     compared = compare_all(tables, samples=bootstrap_samples, rng=rng)
@@ -98,7 +96,7 @@ def unbeaten(methods: Sequence[MethodFigures]) -> list[MethodFigures]:
     """Those that no other equals in speed and right pictures on `test` and beats in one; fastest first."""
 
     def beats(other: MethodFigures, method: MethodFigures) -> bool:
-        quality, others = (each.splits["test"].alignment[ALL].value for each in (method, other))
+        quality, others = (each.test.all_right.value for each in (method, other))
         as_good = _latency(other) <= _latency(method) and others >= quality
         return as_good and (_latency(other) < _latency(method) or others > quality)
 
@@ -109,7 +107,7 @@ def unbeaten(methods: Sequence[MethodFigures]) -> list[MethodFigures]:
 def _known(standing: Standing) -> list[str]:
     best = standing.best
     together = standing.all_right(best)
-    attributes = [name for name in best.splits["test"].alignment if name != ALL]
+    attributes = [name for name in best.test.alignment if name != ALL]
     drawn = f"draws {enumerate_words(attributes)} all as the caption says"
     if attributes == [CAPTION]:
         drawn = "draws what finds its own caption among others"
@@ -195,16 +193,16 @@ def _unseen(standing: Standing) -> str:
 
 
 def _asked(method: MethodFigures) -> str:
-    alone = CAPTION in method.splits["test"].alignment
+    alone = CAPTION in method.test.alignment
     return "captions held out of training" if alone else "combinations known from training"
 
 
 def _called(method: MethodFigures) -> str:
-    return prompts_of_test(captions_alone=CAPTION in method.splits["test"].alignment)
+    return prompts_of_test(captions_alone=CAPTION in method.test.alignment)
 
 
 def _languages(best: MethodFigures) -> list[str]:
-    by_language = best.splits["test"].languages
+    by_language = best.test.languages
     if len(by_language) < 2:
         return []
     parts = [f"{percent(value[ALL].value)} of {language(tag)} captions" for tag, value in by_language.items()]
@@ -212,14 +210,14 @@ def _languages(best: MethodFigures) -> list[str]:
 
 
 def _latency(method: MethodFigures) -> float:
-    return method.cost["latency_ms_p50"]
+    return method.cost.latency_ms_p50
 
 
 def _speed(standing: Standing) -> list[str]:
     best = standing.best
     alone = f"{_latency(best):.0f} ms (median, alone)"
     if len(standing.ranked) == 1:
-        minutes = f"{best.cost['train_minutes']:.1f} minutes of training"
+        minutes = f"{best.cost.train_minutes:.1f} minutes of training"
         return [f"One picture takes {alone} after {minutes}."]
     first, second, *_ = sorted(standing.ranked, key=_latency)
     sentence = (
@@ -241,16 +239,16 @@ def _speed(standing: Standing) -> list[str]:
     ]
 
 
-def _fidelity(evidence: ReportData) -> list[str]:
-    ranked = sorted(evidence.methods, key=lambda method: method.fidelity["kid"].value)
+def _fidelity(data: ReportData) -> list[str]:
+    ranked = sorted(data.methods, key=lambda method: method.test.metrics["kid"].value)
     first, *others = ranked
-    kid = first.fidelity["kid"]
-    real = next(sentinel.fidelity["kid"] for sentinel in evidence.sentinels if sentinel.name == "real")
+    kid = first.test.metrics["kid"]
+    real = next(sentinel.test.metrics["kid"] for sentinel in data.sentinels if sentinel.name == "real")
     figure = f"{decimal(kid.value)}, {span(kid)}; held-out real pictures get {decimal(real.value)}"
     if not others:
         return [f"The KID of its pictures from real ones is {figure}."]
     sentence = f"The pictures of {first.name} lie nearest to real ones (KID {figure})"
-    near = [method.name for method in others if method.fidelity["kid"].low <= kid.high]
+    near = [method.name for method in others if method.test.metrics["kid"].low <= kid.high]
     if near:
         sentence += f"; the intervals of {enumerate_words(near)} reach its"
     return [sentence + "."]
@@ -265,7 +263,7 @@ def _copies(methods: Sequence[MethodFigures]) -> list[str]:
         return [f"No copies of training pictures were found among {whose}.", seen]
     parts = [
         f"{method.name} in {percent(rate.value)} of its pictures ({interval(rate)})"
-        for method, rate in ((method, method.copies.rate) for method in copying)
+        for method, rate in ((method, method.copies.copy_rate) for method in copying)
     ]
     rest = "" if len(copying) == len(methods) else "; the others show no copies beyond chance"
     return [f"Training pictures are copied by {enumerate_words(parts)}{rest}.", seen]

@@ -1,13 +1,13 @@
 """How figures read in plain words."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from salon.judging.record import Cost
 from salon.judging.statistics import Estimate
 from salon.report.figures import MethodFigures
 
 LANGUAGES = {"en": "English", "ru": "Russian"}
-DIALS = {
+ARGUMENTS = {
     "num_inference_steps": ("step", "steps"),
     "candidates": ("candidate", "candidates"),
     "guidance_scale": ("guidance", "guidance"),
@@ -83,31 +83,30 @@ def split_note(split: str, *, captions_alone: bool = False) -> str:
     return "each value in the caption occurs in training, this pair of them never does"
 
 
-def dial_title(dial: str, *, setting: float = 2) -> str:
-    """What one unit of the dial is called."""
-    one, several = DIALS.get(dial, (dial, dial))
+def argument_title(argument: str, *, setting: float = 2) -> str:
+    """What one unit of an argument is called."""
+    one, several = ARGUMENTS.get(argument, (argument, argument))
     return one if setting == 1 else several
 
 
-def describe_machine(cost: Mapping[str, Any]) -> str:
+def describe_machine(cost: Cost) -> str:
     """What a method's seconds were measured on: `2 CPU cores`."""
-    if "device" not in cost:
+    if cost.device is None:
         return "an unknown machine"
-    cores = cost["cpu_cores"]
-    own = f"{cores} CPU core{'' if cores == 1 else 's'}"
-    return own if cost["device"] == "cpu" else f"{cost['device'].removeprefix('cuda: ')} beside {own}"
+    own = f"{cost.cpu_cores} CPU core{'' if cost.cpu_cores == 1 else 's'}"
+    return own if cost.device == "cpu" else f"{cost.device.removeprefix('cuda: ')} beside {own}"
 
 
 def cheapest_good_setting(method: MethodFigures) -> str | None:
-    """The smallest value of the dial that these prompts cannot tell from the best one."""
-    if len(method.dial) < 2:
+    """The smallest value of the argument that these prompts cannot tell from the best one."""
+    if len(method.tradeoff) < 2:
         return None
-    best = max(method.dial, key=lambda row: row.all_right.value)
-    fewest = next(row for row in method.dial if row.all_right.high >= best.all_right.low)
-    unit = dial_title(best.dial, setting=best.setting)
+    best = max(method.tradeoff, key=lambda row: row.all_right.value)
+    fewest = next(row for row in method.tradeoff if row.all_right.high >= best.all_right.low)
+    unit = argument_title(best.argument, setting=best.setting)
     sentence = f"{method.name} is best at {best.setting:g} {unit} ({percent(best.all_right.value)})"
     if fewest.setting >= best.setting:
-        worse = "nothing cheaper was tried" if best is method.dial[0] else "fewer are measurably worse"
+        worse = "nothing cheaper was tried" if best is method.tradeoff[0] else "fewer are measurably worse"
         return f"{sentence}; {worse}."
     return (
         f"{sentence}; {fewest.setting:g} ({percent(fewest.all_right.value)}) is the smallest number whose "

@@ -53,7 +53,7 @@ def register(params: Params, paths: Paths, name: str, *, promote: bool = False) 
     commit = runs.git_commit(paths.root)
 
     def judge_again(version: ModelVersion) -> dict[str, float]:
-        from salon.stages.evaluate import judge_bundle  # the whole jury, which registration does without
+        from salon.evaluation.champion import judge_bundle  # the whole jury, which registration does without
 
         print(f"{version.name} version {version.version}: judged again, on today's prompts by today's judge")
         with tempfile.TemporaryDirectory() as folder:

@@ -1,22 +1,19 @@
 """Judge the sentinels as if they were methods, and let nothing be judged by a metric that misplaces them."""
 
-import shutil
-
-import torch
-
 from salon.data.dataset import Dataset
 from salon.devices import inference_device
 from salon.errors import GateError
-from salon.evaluation.prompts import prompts_per_split, select_first
-from salon.files import write_json
-from salon.images import image_grid, to_float
-from salon.judging.jury import DIVERSITY_PICTURES, DIVERSITY_PROMPTS, Jury
-from salon.judging.sentinel_rules import ATTRIBUTE_RULES, MANIFOLD, RULES, check_rules
+from salon.evaluation.prompts import prompts_per_split
+from salon.evaluation.sheets import empty_folder, save_sheet
+from salon.judging.jury import Draw, Jury, judge_source, record
+from salon.judging.metrics import sentinel_rules, withholdable
+from salon.judging.record import Gate, Judgement
+from salon.judging.sentinel_rules import check_rules
 from salon.judging.sentinels import NAMES, Sentinels
 from salon.params import Params
 from salon.paths import Paths
 
-SHEET_PICTURES = 16
+SHEET_IMAGES = 16
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -30,51 +27,33 @@ def run(params: Params, paths: Paths) -> None:
     """
     settings = params.evaluate
     data = Dataset(paths.interim)
-    jury = Jury.open(paths, settings, data=data, device=inference_device())
+    jury = Jury(data, paths, settings, device=inference_device())
     sentinels = Sentinels(jury.training)
     prompts = prompts_per_split(data, settings.pictures)
-    repeated = select_first(prompts["test"], DIVERSITY_PROMPTS)
 
-    metrics: dict[str, dict[str, object]] = {}
+    figures = {}
     for name in NAMES:
-        figures: dict[str, object] = {}
-        for split, asked in prompts.items():
-            images = sentinels.answer(name, asked, seed=settings.seed)
-            place, _, kind = split.partition("/")
-            found = jury.alignment(jury.look(asked, images))
-            if split == "test":
-                further = [
-                    sentinels.answer(name, repeated, seed=settings.seed, repeat=repeat)
-                    for repeat in range(1, DIVERSITY_PICTURES)
-                ]
-                found |= jury.fidelity(images, further)
-                figures["memorisation"] = jury.memorisation(images).to_json()
-                _save_sheet(paths, name, images)
-            if kind:
-                figures.setdefault(place, {})[kind] = found  # type: ignore[index]
-            else:
-                figures[place] = found
-        metrics[name] = figures
-        write_json(paths.metrics(f"sentinel-{name}"), figures)
+        seen = dict(judge_source(jury, prompts, _source(sentinels, name, seed=settings.seed)))
+        folder = empty_folder(paths.samples(f"sentinel-{name}"))
+        save_sheet(folder / "test.png", seen["test"].images[:SHEET_IMAGES])
+        file = paths.metrics(f"sentinel-{name}")
+        record(seen).save(file)
+        figures[name] = Judgement.load(file).estimates()  # the rules hold for what anybody can read
         print(f"sentinel {name}: judged")
     try:
-        if jury.knows_attributes:
-            findings = check_rules(metrics, ATTRIBUTE_RULES)
-        else:
-            findings = check_rules(metrics, RULES, may_withhold=MANIFOLD)
+        gate = check_rules(
+            figures,
+            sentinel_rules(attributes=jury.knows_attributes),
+            may_withhold=() if jury.knows_attributes else withholdable(),
+        )
     except GateError as error:
-        write_json(paths.sentinels, {"passed": False, "broken": str(error), "rules": [], "withheld": {}})
+        Gate(passed=False, broken=str(error)).save(paths.sentinels)
         raise
-    verdict = {"passed": True, "broken": "", "rules": findings.kept, "withheld": findings.withheld}
-    write_json(paths.sentinels, verdict)
-    for reason in findings.withheld.values():
+    gate.save(paths.sentinels)
+    for reason in gate.withheld.values():
         print(f"sentinels: withheld, since it would mean nothing: {reason}")
-    print(f"sentinels: {'the other' if findings.withheld else 'all'} {len(findings.kept)} rules hold")
+    print(f"sentinels: {'the other' if gate.withheld else 'all'} {len(gate.rules)} rules hold")
 
 
-def _save_sheet(paths: Paths, name: str, images: torch.Tensor) -> None:
-    folder = paths.samples(f"sentinel-{name}")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    zoom = max(1, 96 // images.shape[-1])
-    image_grid(to_float(images[:SHEET_PICTURES]), columns=8, zoom=zoom).save(folder / "test.png")
+def _source(sentinels: Sentinels, name: str, *, seed: int) -> Draw:
+    return lambda _, asked, repeat: sentinels.answer(name, asked, seed=seed, repeat=repeat)

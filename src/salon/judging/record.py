@@ -1,0 +1,263 @@
+"""What the jury found of one source of images, as `reports/metrics/<name>.json` keeps it."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from salon.errors import SalonError
+from salon.files import NoJsonError, read_json, write_json
+from salon.judging.alignment import ALL
+from salon.judging.statistics import Estimate
+
+T = TypeVar("T")
+READING_ORDER = ("concept", "style", "background")  # files are sorted by key; other attributes follow by name
+
+Alignment = dict[str, Estimate]
+"""Attribute, or `all` -> share of images that show it as asked."""
+
+
+@dataclass(frozen=True)
+class SplitFigures:
+    """Figures on the prompts of one split."""
+
+    alignment: Alignment
+    languages: dict[str, Alignment] = field(default_factory=dict)
+    """Language tag -> alignment over the captions in it."""
+    phrasings: dict[str, Alignment] = field(default_factory=dict)
+    """`en-1`, … -> alignment over the captions put that way; empty where the source says nothing of it."""
+    metrics: dict[str, Estimate] = field(default_factory=dict)
+    """Every other metric of `salon.judging.metrics` that is measured on this split, by its name."""
+
+    @property
+    def all_right(self) -> Estimate:
+        """Share of images that show all that was asked."""
+        return self.alignment[ALL]
+
+    @property
+    def r_precision(self) -> Estimate | None:
+        """Share of images that find their own caption among others; `None` where nobody looked."""
+        return self.metrics.get("r_precision")
+
+    def estimates(self) -> dict[tuple[str, ...], Estimate]:
+        """Every figure by its keys in the file."""
+        groups: dict[tuple[str, ...], Alignment] = {("alignment",): self.alignment}
+        groups |= {(f"alignment_{lang}",): alignment for lang, alignment in self.languages.items()}
+        groups |= {("phrasing", name): alignment for name, alignment in self.phrasings.items()}
+        nested = {(*group, name): value for group, found in groups.items() for name, value in found.items()}
+        return nested | {(name,): value for name, value in self.metrics.items()}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "SplitFigures":
+        rest = {key: value for key, value in raw.items() if key not in ("alignment", "phrasing")}
+        languages = {key: rest.pop(key) for key in list(rest) if key.startswith("alignment_")}
+        return cls(
+            alignment=_alignment(raw["alignment"]),
+            languages={key.removeprefix("alignment_"): _alignment(found) for key, found in languages.items()},
+            phrasings={name: _alignment(found) for name, found in raw.get("phrasing", {}).items()},
+            metrics={name: Estimate(**value) for name, value in rest.items()},
+        )
+
+
+@dataclass(frozen=True)
+class CopyFigures:
+    """What the copy test says of one source's images."""
+
+    copy_rate: Estimate
+    """Share of copies, false alarms taken off."""
+    flagged: float
+    """Share of images below the threshold, false alarms included."""
+    false_alarms: float
+    """Share of held-out real images that the threshold flags."""
+    power: float
+    """Share of planted rough copies that the test finds."""
+    detectable_rate: float
+    """Smallest share of copies that this many images show in four of five repetitions."""
+
+    @property
+    def found(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.copy_rate.low > 0
+
+    def to_json(self) -> dict[str, Any]:
+        shares = {key.name: round(getattr(self, key.name), 4) for key in fields(CopyFigures)[1:]}
+        return {"copy_rate": self.copy_rate.to_json(), **shares}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What training cost, and what an image costs."""
+
+    train_flops: float
+    """Counted, shared stages included, as are the minutes."""
+    train_minutes: float
+    parameters: int
+    images_seen: int
+    latency_ms_p50: float
+    """One image alone, from text to PNG."""
+    latency_ms_p95: float
+    images_per_second_b16: float
+    """16 in one request."""
+    peak_memory_gb: float | None = None
+    """Of the training; `None` in figures from before it was written down, as are the machine's."""
+    device: str | None = None
+    """What the seconds were measured on: `cpu`, or `cuda: ` and the name of the GPU."""
+    cpu_cores: int | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that was measured of one method or sentinel."""
+
+    splits: dict[str, SplitFigures]
+    """`val`, `test`, then `novel/<kind>` by kind."""
+    memorisation: CopyFigures | None = None
+    """`None` in figures from before it was measured."""
+    cost: Cost | None = None
+    """`None` of a sentinel."""
+
+    @property
+    def reported(self) -> dict[str, SplitFigures]:
+        """The splits that select nothing: all but `val`."""
+        return {split: figures for split, figures in self.splits.items() if split != "val"}
+
+    def estimates(self) -> dict[tuple[str, ...], Estimate]:
+        """Every figure with an interval by its keys in the file, as `("test", "kid")`."""
+        found = {
+            (*split.split("/", 1), *keys): value
+            for split, figures in self.splits.items()
+            for keys, value in figures.estimates().items()
+        }
+        if self.memorisation:
+            found["memorisation", "copy_rate"] = self.memorisation.copy_rate
+        return found
+
+    def without(self, withheld: Collection[str]) -> "Judgement":
+        """All but the metrics `<split>/<name>` of `withheld`."""
+        splits = {}
+        for split, figures in self.splits.items():
+            kept = {
+                name: value for name, value in figures.metrics.items() if f"{split}/{name}" not in withheld
+            }
+            splits[split] = replace(figures, metrics=kept)
+        return replace(self, splits=splits)
+
+    def to_json(self) -> dict[str, Any]:
+        raw: dict[str, Any] = {}
+        for keys, value in self.estimates().items():
+            node = raw
+            for key in keys[:-1]:
+                node = node.setdefault(key, {})
+            node[keys[-1]] = value.to_json()
+        if self.memorisation:
+            raw["memorisation"] = self.memorisation.to_json()
+        if self.cost:
+            raw["cost"] = {key: value for key, value in asdict(self.cost).items() if value is not None}
+        return raw
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "Judgement":
+        """What `to_json` gave; a form that it never gives is some `LookupError`, `TypeError` or the like."""
+        splits = {split: raw[split] for split in ("val", "test") if split in raw}
+        splits |= {f"novel/{kind}": figures for kind, figures in sorted(raw.get("novel", {}).items())}
+        copies = raw.get("memorisation")
+        return cls(
+            splits={split: SplitFigures.from_json(figures) for split, figures in splits.items()},
+            memorisation=CopyFigures(**copies | {"copy_rate": Estimate(**copies["copy_rate"])})
+            if copies
+            else None,
+            cost=Cost(**raw["cost"]) if "cost" in raw else None,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all."""
+        write_json(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: Path, *, needs: Sequence[str] = ()) -> "Judgement":
+        """Read what `save` wrote.
+
+        Args:
+            needs: What must be there, as `test/kid`, or `cost`.
+
+        Raises:
+            SalonError: the file is missing, damaged, or something else.
+        """
+
+        def parse(raw: Mapping[str, Any]) -> "Judgement":
+            found = cls.from_json(raw)
+            known = {"/".join(keys) for keys in found.estimates()} | ({"cost"} if found.cost else set())
+            if absent := [need for need in needs if need not in known]:
+                raise KeyError(", ".join(absent))
+            return found
+
+        stage = "sentinels" if path.stem.startswith("sentinel-") else f"evaluate@{path.stem}"
+        return read_output(path, parse, stage=stage)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Whether every metric puts the sentinels where they belong, as `reports/sentinels.json` says."""
+
+    passed: bool
+    broken: str = ""
+    """What is wrong, in a sentence."""
+    rules: list[str] = field(default_factory=list)
+    """Every rule that held."""
+    withheld: dict[str, str] = field(default_factory=dict)
+    """Metric that says nothing of a method, as `test/precision` -> the rule that it breaks."""
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> "Gate":
+        """Read what `save` wrote.
+
+        Raises:
+            SalonError: the file is missing, damaged, or something else.
+        """
+
+        def parse(raw: Mapping[str, Any]) -> "Gate":
+            return cls(raw["passed"], raw["broken"], raw["rules"], raw.get("withheld", {}))
+
+        return read_output(path, parse, stage="sentinels")
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """How many bits one way of storing pictures takes, and what it keeps of them."""
+
+    codec: str
+    quality: int | None
+    """Setting of JPEG or WebP; the learned codec has none."""
+    bits_per_pixel: float
+    psnr: float
+
+
+def read_output(path: Path, parse: Callable[[Any], T], *, stage: str) -> T:
+    """What `parse` makes of a JSON file that a stage of the pipeline writes.
+
+    Raises:
+        SalonError: the file is missing, damaged, or of another form; it names the stage.
+    """
+    try:
+        return parse(read_json(path))
+    except FileNotFoundError:
+        raise SalonError(f"{path} does not exist: run `dvc repro {stage}`") from None
+    except NoJsonError as error:
+        reason = error.reason
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise SalonError(f"{path} is not what its stage writes ({reason}): run `dvc repro --force {stage}`")
+
+
+def in_reading_order(by_attribute: Mapping[str, T]) -> dict[str, T]:
+    """The attributes as a caption names them, not as a file sorts them."""
+    known = [name for name in READING_ORDER if name in by_attribute]
+    return {name: by_attribute[name] for name in [*known, *sorted(by_attribute.keys() - set(known))]}
+
+
+def _alignment(raw: Mapping[str, Any]) -> Alignment:
+    return {name: Estimate(**value) for name, value in in_reading_order(raw).items()}
