@@ -8,11 +8,14 @@ import pytest
 import torch
 
 import salon.codecs
+from quick_training import learn_quickly
 from salon.codecs import DiscreteCodec, load_codec, read_codec_config
 from salon.codecs.base import need_codes
 from salon.codecs.token_file import detokenize, tokenize
+from salon.data.batches import ImageBatches
 from salon.errors import SalonError
-from salon.training.codec import train_codec
+from salon.images import to_uint8
+from salon.training.codec import Codebook
 
 BRIGHTNESS = '''
 """Scalar quantisation: the brightness of each block of pixels as one of a few greys."""
@@ -21,7 +24,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from salon.codecs.base import CodecConfig, CodecLosses, CodecTask, DiscreteCodec
+from salon.codecs.base import CodecConfig, CodecTask, DiscreteCodec
+from salon.nn.trainable import Losses
 
 
 class BrightnessConfig(CodecConfig):
@@ -60,10 +64,9 @@ class Fit(CodecTask):
         super().__init__()
         self.codec = codec
 
-    def losses(self, images, *, progress, generator):
-        codes = self.codec.encode(images)
-        error = (self.codec.decode(codes) - images).square().mean()
-        return CodecLosses(error, codes, {"error": error.detach()})
+    def losses(self, batch, *, objective, generator):
+        self.codes = self.codec.encode(batch)
+        return Losses((self.codec.decode(self.codes) - batch).square().mean())
 '''
 
 
@@ -72,7 +75,7 @@ def brightness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disc
     """The codec of a package in which one more file lies, and nothing else was touched."""
     (tmp_path / "brightness.py").write_text(BRIGHTNESS, encoding="utf-8")
     monkeypatch.setattr(salon.codecs, "__path__", [*salon.codecs.__path__, str(tmp_path)])
-    family, config = read_codec_config("brightness", {"greys": 5, "max_steps": 40, "lr": 0.02})
+    family, config = read_codec_config("brightness", {"greys": 5})
     yield family(config)
     sys.modules.pop("salon.codecs.brightness")
 
@@ -80,14 +83,9 @@ def brightness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disc
 def test_one_file_makes_a_codec(brightness: DiscreteCodec, tmp_path: Path) -> None:
     images = torch.rand(16, 1, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3).expand(-1, 3, -1, -1)
     before = (brightness.decode(brightness.encode(images)) - images).square().mean()
-    train_codec(
-        brightness.task(),
-        (127.5 * (images + 1)).round().to(torch.uint8),
-        seed=0,
-        name="brightness",
-        log=lambda metrics, step: None,
-        log_every_steps=10,
-    )
+    source = ImageBatches(to_uint8(images), batch_size=8, seed=0)
+    callbacks = [Codebook(source, None, seed=0)]
+    learn_quickly(brightness.task(), source, steps=40, lr=0.02, callbacks=callbacks)
     after = (brightness.decode(brightness.encode(images)) - images).square().mean()
     assert after < before
 
