@@ -19,7 +19,7 @@ PROCESS_ENVIRONMENT = {
 # mallopt(3), from malloc.h, with the largest values that glibc accepts
 M_TRIM_THRESHOLD, LARGEST_TRIM_THRESHOLD = -1, 2**31 - 1
 M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD = -3, 32 * 2**20
-MALLOC_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_")
+MALLOC_VARIABLES = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_"}
 
 
 def set_up_process() -> None:
@@ -28,12 +28,8 @@ def set_up_process() -> None:
         os.environ.setdefault(name, value)
     # Activations are freed and asked for again in each layer. Left alone, glibc gives them back to the kernel
     # in between: 16 pictures cost 10,000 page faults and more, up to an eighth of the time of drawing them.
-    told = any(name in os.environ for name in MALLOC_VARIABLES)
-    if (
-        platform.libc_ver()[0] == "glibc"
-        and not told
-        and "malloc" not in os.environ.get("GLIBC_TUNABLES", "")
-    ):
+    told = os.environ.keys() & MALLOC_VARIABLES or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    if platform.libc_ver()[0] == "glibc" and not told:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
         libc.mallopt(M_TRIM_THRESHOLD, LARGEST_TRIM_THRESHOLD)

@@ -3,8 +3,9 @@
 Heavy imports sit inside the commands.
 """
 
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,11 +15,7 @@ from salon.paths import Paths
 STAGES = "Stages of the pipeline, in order"
 COMMANDS = "Other commands"
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
 
 @app.callback()
@@ -31,16 +28,19 @@ MethodName = Annotated[str, typer.Argument(help="A method of params.yaml, e.g. d
 
 def workspace() -> tuple[Params, Paths]:
     """The parameters and paths of the current folder."""
-    paths = Paths(Path())
+    paths = Paths()
     return load_params(paths.params), paths
+
+
+def run(module: str, *arguments: Any, **options: Any) -> None:
+    """Import a stage or a command, and run it in the current folder."""
+    import_module(f"salon.{module}").run(*workspace(), *arguments, **options)
 
 
 @app.command(rich_help_panel=STAGES)
 def ingest() -> None:
     """Read captioned pictures from the source into Parquet shards."""
-    from salon.stages import ingest as stage
-
-    stage.run(*workspace())
+    run("stages.ingest")
 
 
 @app.command(rich_help_panel=STAGES)
@@ -75,69 +75,50 @@ def validate(
         raise typer.BadParameter("a source has pictures only: leave out --metadata-only")
     else:
         stage.run_on(
-            *workspace(),
-            source=source,
-            path=path,
-            accept=accept,
-            fail_on_drift=fail_on_drift,
-            report=report,
+            *workspace(), source=source, path=path, accept=accept, fail_on_drift=fail_on_drift, report=report
         )
 
 
 @app.command(rich_help_panel=STAGES)
 def scorer() -> None:
     """Train the independent scorer that judges every method."""
-    from salon.stages import scorer as stage
-
-    stage.run(*workspace())
+    run("stages.scorer")
 
 
 @app.command("train-clip", rich_help_panel=STAGES)
 def train_clip() -> None:
     """Train the tokenizer and the contrastive text and image towers."""
-    from salon.stages import train_clip as stage
-
-    stage.run(*workspace())
+    run("stages.train_clip")
 
 
 @app.command(rich_help_panel=STAGES)
 def codec(name: Annotated[str, typer.Argument(help="A codec of params.yaml, e.g. vqvae.")]) -> None:
     """Train one codec; fail when too little of held-out pictures survives it."""
-    from salon.stages import codec as stage
-
-    stage.run(*workspace(), name)
+    run("stages.codec", name)
 
 
 @app.command(rich_help_panel=STAGES)
 def train(method: MethodName) -> None:
     """Train one method within its budget; killed and started again, it goes on."""
-    from salon.stages import train as stage
-
-    stage.run(*workspace(), method)
+    run("stages.train", method)
 
 
 @app.command(rich_help_panel=STAGES)
 def sentinels() -> None:
     """Judge picture sources whose place is known; fail when a metric puts one where it cannot stand."""
-    from salon.stages import sentinels as stage
-
-    stage.run(*workspace())
+    run("stages.sentinels")
 
 
 @app.command(rich_help_panel=STAGES)
 def evaluate(method: MethodName) -> None:
     """Judge one method with the independent scorer; measure what a picture costs."""
-    from salon.stages import evaluate as stage
-
-    stage.run(*workspace(), method)
+    run("stages.evaluate", method)
 
 
 @app.command(rich_help_panel=STAGES)
 def compare() -> None:
     """Set all methods side by side on one page."""
-    from salon.stages import compare as stage
-
-    stage.run(*workspace())
+    run("stages.compare")
 
 
 @app.command(rich_help_panel=STAGES)
@@ -148,9 +129,7 @@ def register(
     ] = False,
 ) -> None:
     """Log one method to MLflow and make it champion if it is really better."""
-    from salon.stages import register as stage
-
-    stage.run(*workspace(), method, promote=promote)
+    run("stages.register", method, promote=promote)
 
 
 @app.command(rich_help_panel=COMMANDS)
@@ -188,32 +167,26 @@ def recommend(
 @app.command(rich_help_panel=COMMANDS)
 def sync() -> None:
     """Register what is trained here and missing in the registry, e.g. after a restore from the DVC cache."""
-    from salon.commands import sync as command
-
-    command.run(*workspace())
+    run("commands.sync")
 
 
 @app.command(rich_help_panel=COMMANDS)
 def rollback(method: MethodName) -> None:
     """Make the previous champion of a method serve again."""
-    from salon.commands import rollback as command
-
-    command.run(*workspace(), method)
+    run("commands.rollback", method)
 
 
 @app.command(rich_help_panel=COMMANDS)
 def serve(
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; others than this machine's need a token.")
+        str, typer.Option(help="Address to listen on; others than this machine's need a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8080,
-    token: Annotated[
-        str | None, typer.Option("--token", help="What clients must send; better in SALON_TOKEN.")
-    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
+    token: Annotated[str | None, typer.Option(help="What clients must send; better in SALON_TOKEN.")] = None,
     method: Annotated[
-        list[str] | None, typer.Option("--method", help="Serve this one only; may be given several times.")
+        list[str] | None, typer.Option(help="Serve this one only; may be given several times.")
     ] = None,
-    worker: Annotated[int | None, typer.Option("--worker", hidden=True)] = None,
+    worker: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve all champions on one port, with a gallery, and follow the registry."""
     from salon.commands import serve as command
@@ -243,9 +216,9 @@ def inspect(
 @app.command(rich_help_panel=COMMANDS)
 def search(
     query: Annotated[str, typer.Argument(help="What to look for, e.g. 'an owl on blue'.")],
-    split: Annotated[str, typer.Option("--split", help="Split to search.")] = "train",
-    top: Annotated[int, typer.Option("--top", help="Pictures to list, best first.")] = 12,
-    out: Annotated[Path | None, typer.Option("--out", help="PNG that shows them side by side.")] = None,
+    split: Annotated[str, typer.Option(help="Split to search.")] = "train",
+    top: Annotated[int, typer.Option(help="Pictures to list, best first.")] = 12,
+    out: Annotated[Path | None, typer.Option(help="PNG that shows them side by side.")] = None,
 ) -> None:
     """Find pictures by text with the contrastive towers."""
     from salon.commands import search as command
@@ -256,8 +229,8 @@ def search(
 @app.command(rich_help_panel=COMMANDS)
 def compress(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures to store.")],
-    out: Annotated[Path, typer.Option("--out", help="The token file.")],
-    codec: Annotated[str, typer.Option("--codec", help="A trained codec.")] = "vqgan",
+    out: Annotated[Path, typer.Option(help="The token file.")],
+    codec: Annotated[str, typer.Option(help="A trained codec.")] = "vqgan",
 ) -> None:
     """Store pictures as the codes of a learned codec."""
     from salon.commands import compress as command
@@ -268,7 +241,7 @@ def compress(
 @app.command(rich_help_panel=COMMANDS)
 def decompress(
     file: Annotated[Path, typer.Argument(help="A token file.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
 ) -> None:
     """Draw the pictures of a token file."""
     from salon.commands import compress as command
@@ -285,7 +258,7 @@ def seeds(
     """Train every method with several seeds in a temporary clone: how much of a figure is luck?"""
     from salon.commands import seeds as command
 
-    command.run(Paths(Path()), profile=profile, count=seeds, methods=methods.split(",") if methods else None)
+    command.run(Paths(), profile=profile, count=seeds, methods=methods.split(",") if methods else None)
 
 
 @app.command(rich_help_panel=COMMANDS)
@@ -293,16 +266,14 @@ def profile(name: Annotated[str, typer.Argument(help="A file of profiles/, e.g. 
     """Lay a profile over params.yaml."""
     from salon.commands import profile as command
 
-    command.run(Paths(Path()), name)
+    command.run(Paths(), name)
 
 
 @app.command(rich_help_panel=COMMANDS)
 def smoke(
-    keep: Annotated[
-        Path | None, typer.Option("--keep", help="Folder that keeps the clone; deleted otherwise.")
-    ] = None,
+    keep: Annotated[Path | None, typer.Option(help="Folder that keeps the clone; deleted otherwise.")] = None,
 ) -> None:
     """Run every stage on a tiny world in a temporary clone; touches nothing here."""
     from salon.commands import smoke as command
 
-    command.run(Paths(Path()), keep=keep)
+    command.run(Paths(), keep=keep)

@@ -25,18 +25,17 @@ def compress(paths: Paths, pictures: Sequence[Path], *, out: Path, codec_name: s
     """
     folder = paths.codec(codec_name)
     codec = _discrete(folder)
-    tokens, ratios, pixels = [], [], 0
+    tokens, ratios = [], []
     for path in pictures:
         image = _read(path)
-        token = tokenize(codec, to_float(image), name=path.name)
-        decoded = to_uint8(detokenize(codec, token))
-        tokens.append(token)
+        tokens.append(tokenize(codec, to_float(image), name=path.name))
+        decoded = to_uint8(detokenize(codec, tokens[-1]))
         ratios.append(psnr(decoded[None], image[None]).item())
-        pixels += token.width * token.height
     data = pack(tokens, codec=codec, digest=file_sha256(folder / WEIGHTS))
     with whole_file(out) as part:
         part.write_bytes(data)
     before = sum(path.stat().st_size for path in pictures)
+    pixels = sum(token.width * token.height for token in tokens)
     print(
         f"{len(tokens)} pictures, {before} bytes -> {len(data)} bytes ({8 * len(data) / pixels:.2f} bits per "
         f"pixel), PSNR {sum(ratios) / len(ratios):.1f} dB: {out}"
@@ -56,8 +55,7 @@ def decompress(paths: Paths, source: Path, *, out: Path) -> None:
     targets = [out / Path(picture.name).with_suffix(".png").name for picture in tokens.pictures]
     if len(set(targets)) < len(targets):  # a.jpg and a.webp
         targets = [out / f"{picture.name}.png" for picture in tokens.pictures]
-    taken = [str(target) for target in targets if target.exists()]
-    if taken:
+    if taken := [str(target) for target in targets if target.exists()]:
         raise SalonError(f"{', '.join(taken[:3])} would be overwritten: choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     for picture, target in zip(tokens.pictures, targets, strict=True):

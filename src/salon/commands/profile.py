@@ -1,7 +1,8 @@
 """Lay a profile over `params.yaml`."""
 
+from salon.files import write_text
 from salon.methods.base import read_config
-from salon.params.profiles import lay_over, write_params
+from salon.params.profiles import lay_over
 from salon.paths import Paths
 
 
@@ -14,5 +15,5 @@ def run(paths: Paths, name: str) -> None:
     text, params = lay_over(paths, name)
     for method, raw in params.methods.items():
         read_config(method, raw)
-    write_params(paths, text)
+    write_text(paths.params, text)
     print(f"{paths.params} now follows profile {name}; `git checkout {paths.params}` brings the old one back")

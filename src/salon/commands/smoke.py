@@ -11,12 +11,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from salon.errors import SalonError
-from salon.files import read_json
+from salon.files import read_json, write_text
 from salon.params import Params, load_params
-from salon.params.profiles import lay_over, write_params
+from salon.params.profiles import lay_over
 from salon.paths import Paths
 
 RUNNING = re.compile(rb"Running stage '([^']+)'")
@@ -72,8 +71,7 @@ def make_clone(paths: Paths, folder: Path) -> Paths:
 
 def apply_profile(clone: Paths, name: str) -> None:
     """Lay a profile over the clone's `params.yaml`."""
-    text, _ = lay_over(clone, name)
-    write_params(clone, text)
+    write_text(clone.params, lay_over(clone, name)[0])
 
 
 def clone_environment(folder: Path) -> dict[str, str]:
@@ -164,11 +162,7 @@ def clone_folder(keep: Path | None) -> Iterator[Path]:
 @contextmanager
 def stops_on_sigterm() -> Iterator[None]:
     """SIGTERM leaves the block as Ctrl-C does, so that the clone and the stage under way go with it."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:

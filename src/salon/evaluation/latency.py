@@ -8,8 +8,9 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,12 +40,12 @@ class LatencyMeter:
             repeats: Timed calls with one picture.
         """
         self.paths, self.name, self.prompts, self.repeats = paths, name, prompts, repeats
-        self._asked = 0
+        self._numbers = count()
 
     def time_own(self) -> dict[str, float]:
         """One picture alone and 16 at a time, at the method's own settings."""
-        one = self._time(self._served, 1, {}, calls=self.repeats)
-        many = self._time(self._served, BATCH, {}, calls=max(3, self.repeats // BATCH_SHARE))
+        one = self._time(self._served, 1, calls=self.repeats)
+        many = self._time(self._served, BATCH, calls=max(3, self.repeats // BATCH_SHARE))
         return {
             "latency_ms_p50": round(1000 * statistics.median(one), 2),
             "latency_ms_p95": round(1000 * statistics.quantiles(one, n=20)[-1], 2),
@@ -55,25 +56,22 @@ class LatencyMeter:
         """Median milliseconds of one picture alone where `argument` is `value`."""
         calls = max(3, self.repeats // BATCH_SHARE)
         if argument in CONFIGURED:
-            seconds = self._time(self._serve({argument: value}), 1, {}, calls=calls)
+            seconds = self._time(self._serve(**{argument: value}), 1, calls=calls)
         else:
-            seconds = self._time(self._served, 1, {argument: value}, calls=calls)
+            seconds = self._time(self._served, 1, calls=calls, **{argument: value})
         return round(1000 * statistics.median(seconds), 2)
 
-    def _time(
-        self, model: "PythonModel", batch: int, options: Mapping[str, float], *, calls: int
-    ) -> list[float]:
+    def _time(self, model: "PythonModel", batch: int, *, calls: int, **options: float) -> list[float]:
         """Seconds per call."""
         import pandas as pd
 
         durations = []
         for call in range(WARMUP_CALLS + calls):
-            numbers = [self._asked + i for i in range(batch)]
-            self._asked += batch
+            numbers = list(islice(self._numbers, batch))
             asked = [self.prompts[number % len(self.prompts)] for number in numbers]
             rows = pd.DataFrame({"prompt": asked, "seed": numbers})
             started = time.perf_counter()
-            answer = model.predict(None, rows, dict(options))  # ends with bytes, so that a GPU has finished
+            answer = model.predict(None, rows, options)  # ends with bytes, so that a GPU has finished
             if call >= WARMUP_CALLS:
                 durations.append(time.perf_counter() - started)
             assert len(answer) == batch
@@ -81,9 +79,9 @@ class LatencyMeter:
 
     @cached_property
     def _served(self) -> "PythonModel":
-        return self._serve({})
+        return self._serve()
 
-    def _serve(self, overrides: Mapping[str, float]) -> "PythonModel":
+    def _serve(self, **overrides: float) -> "PythonModel":
         """The model that would be registered, its config changed by `overrides`."""
         from mlflow.pyfunc import PythonModelContext  # seconds, which whoever does not measure does without
 

@@ -10,11 +10,11 @@ def prompts_per_split(data: Dataset, count: int) -> dict[str, CaptionedImages]:
     train_pairs = seen_pairs(data.attributes("train"))
     chosen = {split: select_first(data[split], count) for split in ("val", "test")}
     kinds = [novelty_kind(row, train_pairs) for row in data.attributes("novel")]
-    for kind in sorted({kind for kind in kinds if kind}):
+    for kind in sorted(set(filter(None, kinds))):
         chosen[f"novel/{kind}"] = select_first(select(data["novel"], [k == kind for k in kinds]), count)
     return chosen
 
 
 def select_first(data: CaptionedImages, count: int) -> CaptionedImages:
     """The first `count` rows."""
-    return select(data, [i < count for i in range(len(data))])
+    return data.take(range(min(count, len(data))))

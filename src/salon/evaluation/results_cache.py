@@ -34,11 +34,9 @@ class ResultsCache:
     def pictures(self, name: str, draw: Callable[[], UInt8[Tensor, "n 3 h w"]]) -> UInt8[Tensor, "n 3 h w"]:
         """What `draw` drew the first time."""
         file = self.folder / f"{name}.safetensors"
-        if file.is_file():
-            return load_tensors(file)["pictures"]
-        pictures = draw()
-        save_tensors(file, {"pictures": pictures})
-        return pictures
+        if not file.is_file():
+            save_tensors(file, {"pictures": draw()})
+        return load_tensors(file)["pictures"]
 
     def discard(self) -> None:
         """Called when the results are safely written; what other inputs had left behind goes too."""

@@ -11,7 +11,6 @@ from torch import Tensor
 from salon.files import write_json
 from salon.images import image_grid, to_float
 from salon.judging.alignment import Judged
-from salon.judging.jury import JudgedImages
 
 COLUMNS = 8
 SHEET_IMAGES = 48
@@ -38,22 +37,15 @@ def save_samples(stem: Path, judged: Sequence[Judged], images: UInt8[Tensor, "n 
     save_sheet(stem.with_suffix(".png"), images[:SHEET_IMAGES])
 
 
-def save_pairs(path: Path, seen: JudgedImages) -> None:
-    """Write generated images above the training images that they are nearest to."""
-    pairs = seen.nearest_pairs
-    save_sheet(path, pairs, columns=len(pairs) // 2)
-
-
 def save_worst(stem: Path, seen: Mapping[str, tuple[Sequence[Judged], UInt8[Tensor, "n 3 h w"]]]) -> None:
     """Write of all judged images those with the most attributes wrong; no sheet where nothing is."""
-    wrong = [
-        (-sum(not right for right in image.right.values()), number, place, split)
-        for number, (split, (judged, _)) in enumerate(seen.items())
-        for place, image in enumerate(judged)
+    found = [
+        (split, image, pixels)
+        for split, (judged, images) in seen.items()
+        for image, pixels in zip(judged, images, strict=True)
         if not all(image.right.values())
     ]
-    worst = [(seen[split], split, place) for _, _, place, split in sorted(wrong)[:WORST_IMAGES]]
-    rows = [{"split": split, **judged[place].to_json()} for (judged, _), split, place in worst]
-    write_json(stem.with_suffix(".json"), rows)
+    worst = sorted(found, key=lambda each: sum(each[1].right.values()) - len(each[1].right))[:WORST_IMAGES]
+    write_json(stem.with_suffix(".json"), [{"split": split, **image.to_json()} for split, image, _ in worst])
     if worst:
-        save_sheet(stem.with_suffix(".png"), torch.stack([images[place] for (_, images), _, place in worst]))
+        save_sheet(stem.with_suffix(".png"), torch.stack([pixels for _, _, pixels in worst]))

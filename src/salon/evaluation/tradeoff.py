@@ -11,7 +11,6 @@ from salon.evaluation.sampling import BatchSampler
 from salon.judging.alignment import ALL, Judged
 from salon.judging.jury import Jury
 from salon.methods.base import Method
-from salon.params import TradeoffParams
 
 GUIDANCE = "guidance_scale"
 NO_GUIDANCE = 1.0
@@ -30,6 +29,8 @@ def measure_tradeoff(
 ) -> list[dict[str, Any]]:
     """Quality and latency where `argument` has each value of `evaluate.tradeoff`, and the method's own.
 
+    In order; its own alone where the method has no such argument.
+
     Args:
         argument: Of `Method.sample`.
         own: What was seen for `prompts` at the method's own settings, which are not drawn again.
@@ -45,18 +46,11 @@ def measure_tradeoff(
         print(f"{argument} {value:g}: {all_right.value:.1%} all right, {latency_ms} ms", flush=True)
         return {"argument": argument, "setting": value, "latency_ms_p50": latency_ms, **all_right.to_json()}
 
-    own_value = own_setting(sampler.method, argument)
-    return [
-        cache.figures(f"{argument}-{value:g}", partial(measure, value))
-        for value in settings_to_try(sampler.method, argument, sampler.settings.tradeoff)
-    ]
-
-
-def settings_to_try(method: Method, argument: str, listed: TradeoffParams) -> list[float]:
-    """The listed values and the method's own, in order; its own alone where there is no such argument."""
-    own = own_setting(method, argument)
+    method = sampler.method
+    own_value = own_setting(method, argument)
     has_argument = argument == method.tradeoff or hasattr(method.config, argument)
-    return sorted({own, *getattr(listed, argument)}) if has_argument else [own]
+    values = {own_value, *getattr(sampler.settings.tradeoff, argument)} if has_argument else {own_value}
+    return [cache.figures(f"{argument}-{value:g}", partial(measure, value)) for value in sorted(values)]
 
 
 def own_setting(method: Method, argument: str) -> float:

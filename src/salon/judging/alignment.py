@@ -1,7 +1,7 @@
 """Alignment: does the picture show what the caption says?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -32,18 +32,7 @@ class Judged:
         return {name: self.seen[name] == value for name, value in self.wanted.items()}
 
     def to_json(self) -> dict[str, object]:
-        right = self.right
-        return {
-            "id": self.id,
-            "caption": self.caption,
-            "lang": self.lang,
-            "wanted": dict(self.wanted),
-            "seen": dict(self.seen),
-            "right": right,
-            "retrieved": self.retrieved,
-            "phrasing": self.phrasing,
-            ALL: all(right.values()),
-        }
+        return {**asdict(self), "right": self.right, ALL: all(self.right.values())}
 
 
 def alignment(judged: Sequence[Judged], *, bootstrap_samples: int, seed: int) -> dict[str, Estimate]:
@@ -52,6 +41,4 @@ def alignment(judged: Sequence[Judged], *, bootstrap_samples: int, seed: int) ->
     right = [picture.right for picture in judged]
     columns = {name: np.array([row[name] for row in right]) for name in right[0]}
     columns[ALL] = np.all(np.stack(list(columns.values())), axis=0)
-    return {
-        name: bootstrap_mean(values, samples=bootstrap_samples, rng=rng) for name, values in columns.items()
-    }
+    return {name: bootstrap_mean(each, samples=bootstrap_samples, rng=rng) for name, each in columns.items()}

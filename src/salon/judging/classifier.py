@@ -7,9 +7,11 @@ pictures train it, the other half tests it. A judge must know what it judges.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
@@ -31,19 +33,40 @@ class LabelledImages(NamedTuple):
     targets: dict[str, Int[Tensor, "b"]]
 
 
-class AttributeScorer(Trainable):
+class Judge(Trainable):
+    """A network that judges, on disk beside the arguments that it was made with."""
+
+    what: ClassVar[str]
+    config: dict[str, Any]
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json`."""
+        save_network(folder, self, self.config)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> Self:
+        """Read what `save_pretrained` wrote.
+
+        Raises:
+            SalonError: the folder holds no such judge.
+        """
+        config = read_network_config(folder, what=cls.what, stage="the scorer stage")
+        return load_weights(cls(**config), folder)
+
+
+class AttributeScorer(Judge):
     """Strided convolutions with batch norm, average pooling, and one linear head per attribute."""
+
+    what = "scorer"
 
     def __init__(self, labels: Mapping[str, Sequence[str]], *, width: int, cells: int = 1) -> None:
         """`labels` lists the values of each attribute; features are averaged in `cells` x `cells` parts."""
         super().__init__()
         self.cells = cells
         self.labels = {name: list(values) for name, values in labels.items()}
-        self.width = width
-        widths = [width, 2 * width, 4 * width]
+        self.config = {"labels": self.labels, "width": width, "cells": cells}
         layers: list[nn.Module] = []
-        before = 3
-        for after in widths:
+        for before, after in pairwise((3, width, 2 * width, 4 * width)):
             layers += [
                 nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(after),
@@ -52,12 +75,10 @@ class AttributeScorer(Trainable):
                 nn.BatchNorm2d(after),
                 nn.LeakyReLU(0.1),
             ]
-            before = after
         self.trunk = nn.Sequential(*layers)
         # a list, since an attribute may have any name, that of a module's own attribute too
-        self.heads = nn.ModuleList(
-            nn.Linear(before * cells**2, len(values)) for values in self.labels.values()
-        )
+        size = 4 * width * cells**2
+        self.heads = nn.ModuleList(nn.Linear(size, len(values)) for values in self.labels.values())
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, "b k"]]:
         """Logits per attribute of pictures in [-1, 1]."""
@@ -75,14 +96,10 @@ class AttributeScorer(Trainable):
     def losses(self, batch: LabelledImages, *, objective: str, generator: torch.Generator) -> Losses:
         """Sum of the cross-entropies of all attributes, of degraded images."""
         logits = self(degrade(batch.images, generator))
-        return Losses(
-            torch.stack(
-                [
-                    F.cross_entropy(logits[name], batch.targets[name], label_smoothing=0.05)
-                    for name in self.labels
-                ]
-            ).sum()
-        )
+        losses = [
+            F.cross_entropy(logits[name], batch.targets[name], label_smoothing=0.05) for name in self.labels
+        ]
+        return Losses(torch.stack(losses).sum())
 
     @torch.inference_mode()
     def judge(self, images: UInt8[Tensor, "b 3 h w"], *, batch_size: int = 256) -> list[dict[str, str]]:
@@ -90,33 +107,11 @@ class AttributeScorer(Trainable):
         device = next(self.parameters()).device
         verdicts: list[dict[str, str]] = []
         for part in images.split(batch_size):
-            chosen = {
-                name: logits.argmax(dim=1).tolist()
-                for name, logits in self(to_float(part).to(device)).items()
-            }
-            verdicts += [
-                {name: self.labels[name][chosen[name][i]] for name in self.labels} for i in range(len(part))
-            ]
+            logits = self(to_float(part).to(device))
+            classes = {name: logits[name].argmax(dim=1).tolist() for name in self.labels}
+            columns = [[self.labels[name][i] for i in chosen] for name, chosen in classes.items()]
+            verdicts += [dict(zip(self.labels, row, strict=True)) for row in zip(*columns, strict=True)]
         return verdicts
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Write `model.safetensors` and `config.json`."""
-        save_network(folder, self, {"labels": self.labels, "width": self.width, "cells": self.cells})
-
-    @classmethod
-    def from_pretrained(cls, folder: Path) -> "AttributeScorer":
-        """Read what `save_pretrained` wrote.
-
-        Raises:
-            SalonError: the folder holds no scorer.
-        """
-        config = read_network_config(folder, what="scorer", stage="the scorer stage")
-        return load_weights(cls(**config), folder)
-
-
-def labels_of(attributes: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
-    """The values that each attribute has."""
-    return {name: sorted({row[name] for row in attributes}) for name in attributes[0]}
 
 
 def degrade(images: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> Float[Tensor, "b 3 h w"]:
@@ -141,8 +136,7 @@ def select(data: CaptionedImages, keep: Sequence[bool]) -> CaptionedImages:
 def accuracy(verdicts: Sequence[Mapping[str, str]], truth: Sequence[Mapping[str, str]]) -> dict[str, float]:
     """Share of pictures with each attribute right, and with `all` of them right."""
     names = list(verdicts[0])
-    right = [
-        [verdict[name] == row[name] for name in names] for verdict, row in zip(verdicts, truth, strict=True)
-    ]
-    shares = {name: sum(row[i] for row in right) / len(right) for i, name in enumerate(names)}
-    return {**shares, "all": sum(all(row) for row in right) / len(right)}
+    pairs = zip(verdicts, truth, strict=True)
+    right = np.array([[verdict[name] == row[name] for name in names] for verdict, row in pairs])  # (n, names)
+    shares = np.column_stack([right, right.all(axis=1)]).mean(axis=0)
+    return dict(zip([*names, "all"], shares.tolist(), strict=True))

@@ -57,18 +57,15 @@ def fidelity(
     across = torch.cdist(generated, real)  # (n, m)
     inside = across <= neighbour_distance(real, COVERAGE_K)  # (n, m): x lies in the ball of y
     near_generated = across <= neighbour_distance(generated, PRECISION_K)[:, None]  # y lies in the ball of x
-    values = {
-        "precision": (across <= neighbour_distance(real, PRECISION_K)).any(dim=1),
-        "recall": near_generated.any(dim=0),
-        "density": inside.sum(dim=1) / COVERAGE_K,
-        "coverage": inside.any(dim=0),
-    }
+    values = (
+        (across <= neighbour_distance(real, PRECISION_K)).any(dim=1),  # precision
+        near_generated.any(dim=0),  # recall
+        inside.sum(dim=1) / COVERAGE_K,  # density
+        inside.any(dim=0),  # coverage
+    )
+    distance = kid(generated, real, bootstrap_samples=bootstrap_samples, rng=rng)
     return Fidelity(
-        kid=kid(generated, real, bootstrap_samples=bootstrap_samples, rng=rng),
-        **{
-            name: bootstrap_mean(value.numpy(), samples=bootstrap_samples, rng=rng)
-            for name, value in values.items()
-        },
+        distance, *(bootstrap_mean(each.numpy(), samples=bootstrap_samples, rng=rng) for each in values)
     )
 
 
@@ -100,9 +97,12 @@ def kid(
             - 2 * ((u @ across) * v).sum(dim=1) / (u.sum(dim=1) * v.sum(dim=1))
         )
 
-    draws = [
-        mmd(_counts(len(x), size, rng), _counts(len(y), size, rng)) for size in _chunks(bootstrap_samples)
-    ]
+    def counts(n: int, samples: int) -> Float[Tensor, "samples n"]:
+        """How often each of n pictures occurs in resamples of n."""
+        return torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n), size=samples)).double()
+
+    chunks = [min(CHUNK, bootstrap_samples - start) for start in range(0, bootstrap_samples, CHUNK)]
+    draws = [mmd(counts(len(x), size), counts(len(y), size)) for size in chunks]
     value = mmd(torch.ones(1, len(x)).double(), torch.ones(1, len(y)).double())
     return summarise(value.item(), draws=torch.cat(draws).numpy(), n=len(x))
 
@@ -115,15 +115,6 @@ def _mean_over_pairs(kernel: Float[Tensor, "n n"], weights: Float[Tensor, "s n"]
     """Weighted mean over pairs of different pictures; the kernel's diagonal is zero."""
     pairs = weights.sum(dim=1) ** 2 - (weights**2).sum(dim=1)
     return ((weights @ kernel) * weights).sum(dim=1) / pairs
-
-
-def _counts(n: int, samples: int, rng: np.random.Generator) -> Float[Tensor, "samples n"]:
-    """How often each of n pictures occurs in resamples of n."""
-    return torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n), size=samples)).double()
-
-
-def _chunks(total: int) -> list[int]:
-    return [min(CHUNK, total - start) for start in range(0, total, CHUNK)]
 
 
 def within_prompt_diversity(

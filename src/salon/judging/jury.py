@@ -16,7 +16,7 @@ from torch import Tensor
 from salon.data.dataset import CaptionedImages, Dataset
 from salon.data.ingest.worlds.phrasings import phrasing_of
 from salon.judging.alignment import CAPTION, Judged, alignment
-from salon.judging.classifier import AttributeScorer, select
+from salon.judging.classifier import AttributeScorer
 from salon.judging.features import FeatureExtractor
 from salon.judging.fidelity import Fidelity, fidelity, within_prompt_diversity
 from salon.judging.memorisation import Memorisation
@@ -50,59 +50,39 @@ class Jury:
         Raises:
             SalonError: something is missing, or too few pictures are held out beside the prompts.
         """
-        self._data = data
-        self._settings = settings
+        self.data, self.settings = data, settings
         self._scorer = (
             AttributeScorer.from_pretrained(paths.scorer).to(device) if data.has_attributes else None
         )
         self._retriever = Retriever.from_pretrained(paths.retriever).to(device)
-        self._extractor = FeatureExtractor().to(device)
-        self.reference = Reference.open(paths, settings, data=data, extractor=self._extractor)
-
-    @property
-    def training(self) -> CaptionedImages:
-        """The training pictures, decoded when somebody asks."""
-        return self._data["train"]
-
-    @property
-    def knows_attributes(self) -> bool:
-        """Whether pictures are judged attribute by attribute."""
-        return self._scorer is not None
+        self.extractor = FeatureExtractor().to(device)
+        self.reference = Reference.open(paths, settings, data=data, extractor=self.extractor)
 
     def judge(self, prompts: CaptionedImages, images: UInt8[Tensor, "n 3 h w"]) -> list[Judged]:
         """What the scorers see in the picture of each prompt."""
-        candidates = draw_candidates(describe(prompts), seed=self._settings.seed)
+        candidates = draw_candidates(describe(prompts), seed=self.settings.seed)
         rows = self._retriever.choose(images, prompts.captions, candidates)
         retrieved = [prompts.captions[row] for row in rows]
         if self._scorer:
             wanted, seen = prompts.attributes, self._scorer.judge(images)
         else:
-            wanted, seen = [[{CAPTION: each} for each in texts] for texts in (prompts.captions, retrieved)]
+            wanted, seen = [[{CAPTION: each} for each in column] for column in (prompts.captions, retrieved)]
+        texts = prompts.captions, prompts.langs
         phrasings = [
             phrasing_of(caption, lang=lang, attributes=attributes)
-            for caption, lang, attributes in zip(
-                prompts.captions, prompts.langs, prompts.attributes, strict=True
-            )
+            for caption, lang, attributes in zip(*texts, prompts.attributes, strict=True)
         ]
-        return [
-            Judged(*judged)
-            for judged in zip(
-                prompts.ids, prompts.captions, prompts.langs, wanted, seen, retrieved, phrasings, strict=True
-            )
-        ]
+        found = zip(prompts.ids, *texts, wanted, seen, retrieved, phrasings, strict=True)
+        return [Judged(*each) for each in found]
 
     def align(self, judged: Sequence[Judged]) -> Alignment:
         """Share of pictures with each attribute right, and with all of them right."""
         return alignment(judged, **self.bootstrap)
 
-    def features(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
-        """Where pictures lie among real ones."""
-        return self._extractor.extract(images)
-
     @property
     def bootstrap(self) -> dict[str, int]:
         """How every interval is drawn."""
-        return {"bootstrap_samples": self._settings.bootstrap_samples, "seed": self._settings.seed}
+        return {"bootstrap_samples": self.settings.bootstrap_samples, "seed": self.settings.seed}
 
 
 class JudgedImages:
@@ -127,18 +107,16 @@ class JudgedImages:
     @cached_property
     def figures(self) -> SplitFigures:
         """Every metric of the table that is measured on this split."""
-        align = self.jury.align
-        phrasings = sorted({image.phrasing for image in self.judged if image.phrasing})
+        languages: dict[str, list[Judged]] = {}
+        phrasings: dict[str, list[Judged]] = {}
+        for image in self.judged:
+            languages.setdefault(image.lang, []).append(image)
+            if image.phrasing:
+                phrasings.setdefault(image.phrasing, []).append(image)
         return SplitFigures(
-            alignment=align(self.judged),
-            languages={
-                lang: align([image for image in self.judged if image.lang == lang])
-                for lang in sorted({image.lang for image in self.judged})
-            },
-            phrasings={
-                phrasing: align([image for image in self.judged if image.phrasing == phrasing])
-                for phrasing in phrasings
-            },
+            alignment=self.jury.align(self.judged),
+            languages={lang: self.jury.align(images) for lang, images in sorted(languages.items())},
+            phrasings={name: self.jury.align(images) for name, images in sorted(phrasings.items())},
             metrics={
                 metric.name: metric.measure(self)
                 for metric in METRICS.values()
@@ -150,14 +128,13 @@ class JudgedImages:
     def r_precision(self) -> Estimate:
         """Share of images that find their own caption among others."""
         found = np.array([image.retrieved == image.caption for image in self.judged])
-        options = self.jury.bootstrap
-        return bootstrap_mean(
-            found, samples=options["bootstrap_samples"], rng=np.random.default_rng(options["seed"])
-        )
+        settings = self.jury.settings
+        rng = np.random.default_rng(settings.seed)
+        return bootstrap_mean(found, samples=settings.bootstrap_samples, rng=rng)
 
     @cached_property
     def features(self) -> Float[Tensor, "n d"]:
-        return self.jury.features(self.images)
+        return self.jury.extractor.extract(self.images)
 
     @cached_property
     def fidelity(self) -> Fidelity:
@@ -168,21 +145,22 @@ class JudgedImages:
     def diversity(self) -> Estimate:
         """How far the images of one prompt lie apart."""
         first = self.features[: len(self.further[0])]
-        several = torch.stack([first, *map(self.jury.features, self.further)], dim=1)  # (p, m, d)
+        several = torch.stack([first, *map(self.jury.extractor.extract, self.further)], dim=1)  # (p, m, d)
         return within_prompt_diversity(several, **self.jury.bootstrap)
 
     @cached_property
     def memorisation(self) -> Memorisation:
         """The share of copies of training images, and the closest pairs."""
-        samples = self.jury.bootstrap["bootstrap_samples"]
-        return self.jury.reference.copies.judge(self.images, bootstrap_samples=samples)
+        copies, settings = self.jury.reference.copies, self.jury.settings
+        return copies.judge(self.images, bootstrap_samples=settings.bootstrap_samples)
 
     @property
     def nearest_pairs(self) -> UInt8[Tensor, "n 3 h w"]:
         """The closest pairs as one row of images, above their nearest training images."""
         closest = self.memorisation.closest
         generated = self.images[[pair.generated for pair in closest]]
-        return torch.cat([generated, self.jury.training.images[[pair.training for pair in closest]]])
+        training = self.jury.data["train"].images[[pair.training for pair in closest]]
+        return torch.cat([generated, training])
 
 
 def judge_source(
@@ -191,11 +169,9 @@ def judge_source(
     """The images of a method or sentinel for the prompts of each split, judged."""
     for split, asked in prompts.items():
         images = draw(split, asked, 0)
-        further: list[Tensor] = []
-        if split == "test":
-            few = select(asked, [row < DIVERSITY_PROMPTS for row in range(len(asked))])
-            further = [draw(split, few, repeat) for repeat in range(1, DIVERSITY_PICTURES)]
-        yield split, JudgedImages(jury, split, asked, images, further)
+        few = asked.take(range(min(DIVERSITY_PROMPTS, len(asked))))
+        repeats = range(1, DIVERSITY_PICTURES) if split == "test" else ()
+        yield split, JudgedImages(jury, split, asked, images, [draw(split, few, i) for i in repeats])
 
 
 def record(seen: Mapping[str, JudgedImages], *, cost: Cost | None = None) -> Judgement:

@@ -12,20 +12,6 @@ from salon.errors import SalonError
 from salon.judging.metrics import judging_networks
 
 
-def networks_seen(ledger: Mapping[str, Any], *, method: str) -> set[str]:
-    """The networks that took part in a method's training, by its ledger: `shared` and, if named, `optimized`.
-
-    Raises:
-        SalonError: the ledger does not say.
-    """
-    if "shared" not in ledger:
-        raise SalonError(
-            f"the ledger of {method} does not say which networks it was trained with, and no judge is known "
-            f"to be independent of it: run `dvc repro --force train@{method}`"
-        )
-    return {*ledger["shared"], *ledger.get("optimized", ())}
-
-
 def refuse_leaks(ledger: Mapping[str, Any], *, method: str, judges: Mapping[str, str] | None = None) -> None:
     """Let no score stand that comes from a network which the method optimized.
 
@@ -33,11 +19,16 @@ def refuse_leaks(ledger: Mapping[str, Any], *, method: str, judges: Mapping[str,
         judges: Metric -> the network that gives it; as a rule those of the table.
 
     Raises:
-        SalonError: a judge took part in the training; the message names it and the metrics it gives.
+        SalonError: a judge took part in the training, which names it and the metrics it gives; or the ledger
+            does not say what did: `shared` and, if named, `optimized`.
     """
+    if "shared" not in ledger:
+        raise SalonError(
+            f"the ledger of {method} does not say which networks it was trained with, and no judge is known "
+            f"to be independent of it: run `dvc repro --force train@{method}`"
+        )
     judges = judging_networks() if judges is None else judges
-    leaked = networks_seen(ledger, method=method) & set(judges.values())
-    if leaked:
+    if leaked := {*ledger["shared"], *ledger.get("optimized", ())} & set(judges.values()):
         parts = [
             f"{network} ({', '.join(metric for metric, judge in judges.items() if judge == network)})"
             for network in sorted(leaked)

@@ -87,7 +87,8 @@ class CopyTest:
         self._rank = max(1, math.floor(FALSE_ALARMS * len(null)))
         self.threshold = float(null[self._rank - 1])
         planted = torch.randint(len(training), (CANARIES,), generator=generator)
-        self._canaries_found = self._flag(make_canaries(training[planted], generator=generator))
+        canaries = make_canaries(training[planted], generator=generator)
+        self._canaries_found = self._flagged(self.ratios(canaries))
 
     def to_tensors(self) -> dict[str, Tensor]:
         """All that it knows of real pictures, to be kept."""
@@ -128,39 +129,34 @@ class CopyTest:
         self, images: UInt8[Tensor, "b 3 h w"], *, bootstrap_samples: int, pairs: int = 8
     ) -> Memorisation:
         """The share of copies among `images` with its interval, and the closest pairs."""
-        found = self.ratios(images)
-        flagged, n = int((found.ratio <= self.threshold).sum()), len(images)
+        found, n = self.ratios(images), len(images)
+        flagged = self._flagged(found)
         rng = np.random.default_rng(self._seed)
         # posteriors under Jeffreys' prior; the threshold's own false alarms are those of an order statistic
         share = rng.beta(flagged + 0.5, n - flagged + 0.5, size=bootstrap_samples)
         alarms = rng.beta(self._rank, self._null_size + 1 - self._rank, size=bootstrap_samples)
         missed = CANARIES - self._canaries_found
         power = rng.beta(self._canaries_found + 0.5, missed + 0.5, size=bootstrap_samples)
-        expected_alarms = self._rank / (self._null_size + 1)
-        rate = summarise(
-            float(_copies(flagged / n, expected_alarms, self.power)),
-            draws=_copies(share, alarms, power),
-            n=n,
-        )
+        value = _copies(flagged / n, self._rank / (self._null_size + 1), self.power)
+        rate = summarise(float(value), draws=_copies(share, alarms, power), n=n)
+        noise = math.sqrt(FALSE_ALARMS * (1 / n + 1 / self._null_size))
         most = _most_copies(flagged, n, alarms=alarms, power=power, rng=rng)
         return Memorisation(
             copy_rate=replace(rate, high=max(rate.value, most)),
             flagged=flagged / n,
             false_alarms=FALSE_ALARMS,
             power=self.power,
-            detectable_rate=self._detectable_rate(n),
+            detectable_rate=min(
+                1.0, (Z_TWO_SIDED_5 + Z_POWER_80) * noise / max(self.power - FALSE_ALARMS, 1e-9)
+            ),
             closest=[
                 Pair(int(row), int(found.training[row]), float(found.ratio[row]))
                 for row in found.ratio.argsort()[:pairs]
             ],
         )
 
-    def _flag(self, images: UInt8[Tensor, "b 3 h w"]) -> int:
-        return int((self.ratios(images).ratio <= self.threshold).sum())
-
-    def _detectable_rate(self, n: int) -> float:
-        noise = math.sqrt(FALSE_ALARMS * (1 / n + 1 / self._null_size))
-        return min(1.0, (Z_TWO_SIDED_5 + Z_POWER_80) * noise / max(self.power - FALSE_ALARMS, 1e-9))
+    def _flagged(self, found: "Nearest") -> int:
+        return int((found.ratio <= self.threshold).sum())
 
 
 class Nearest(NamedTuple):

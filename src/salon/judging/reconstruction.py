@@ -80,21 +80,21 @@ def rate_distortion(codec: DiscreteCodec, images: UInt8[Tensor, "b 3 h w"], *, n
     points = [RatePoint(name, None, bits_per_pixel(codec), psnr(decoded, images).mean().item())]
     for peer, options in PEERS.items():
         for layout, files in ((peer, images.split(1)), (f"{peer} sheet", [images])):
-            points += [_point(layout, files, quality=quality, options=options) for quality in QUALITIES]
+            points += [_point(layout, files, quality=quality, **options) for quality in QUALITIES]
     return points
 
 
-def _point(name: str, files: Sequence[Tensor], *, quality: int, options: dict[str, Any]) -> RatePoint:
+def _point(name: str, files: Sequence[Tensor], **options: Any) -> RatePoint:
     sizes, ratios = [], []
     for part in files:
         sheet = torch.cat(list(part), dim=2).permute(1, 2, 0).numpy()  # (h, n*w, 3): pictures in a row
         stream = io.BytesIO()
-        Image.fromarray(sheet).save(stream, quality=quality, **options)
+        Image.fromarray(sheet).save(stream, **options)
         sizes.append(8 * stream.tell() / (sheet.shape[0] * sheet.shape[1]))
         back = np.array(Image.open(stream).convert("RGB"))
         decoded = torch.from_numpy(back).permute(2, 0, 1).unflatten(2, (len(part), -1))  # (3, h, n, w)
         ratios.append(psnr(decoded.permute(2, 0, 1, 3), part))
-    return RatePoint(name, quality, sum(sizes) / len(sizes), torch.cat(ratios).mean().item())
+    return RatePoint(name, options["quality"], sum(sizes) / len(sizes), torch.cat(ratios).mean().item())
 
 
 def reconstruction_grid(codec: DiscreteCodec, images: UInt8[Tensor, "n 3 h w"]) -> Image.Image:

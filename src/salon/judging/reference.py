@@ -23,9 +23,7 @@ REFERENCE = 1000  # real pictures that fidelity compares with; their features co
 SOURCES = (
     "data/dataset.py",
     "images.py",
-    "judging/reference.py",
-    "judging/features.py",
-    "judging/memorisation.py",
+    *(f"judging/{name}.py" for name in ("reference", "features", "memorisation")),
 )
 
 
@@ -51,16 +49,6 @@ class Reference:
         if file.is_file():
             tensors = load_tensors(file)
             return cls(tensors.pop("reference"), CopyTest.from_tensors(tensors))
-        found = cls._work_out(data, settings, extractor=extractor)
-        save_tensors(file, {"reference": found.features, **found.copies.to_tensors()})
-        for stale in set(file.parent.glob("*.safetensors")) - {file}:  # of other rows or other code
-            stale.unlink(missing_ok=True)
-        return found
-
-    @classmethod
-    def _work_out(
-        cls, data: Dataset, settings: EvaluateParams, *, extractor: FeatureExtractor
-    ) -> "Reference":
         test, val = data["test"], data["val"]
         # with several captions a picture stands in several rows, prompts and others
         prompts, others = test.images[: settings.pictures], torch.cat([test.images, val.images])
@@ -70,5 +58,9 @@ class Reference:
                 f"{len(held_out)} real pictures of val and test are no prompts, {1 / FALSE_ALARMS:.0f} are "
                 "needed to know what is no copy: lower evaluate.pictures or hold out more pictures"
             )
-        training = data["train"].images
-        return cls(extractor.extract(held_out[:REFERENCE]), CopyTest(training, held_out, seed=settings.seed))
+        copies = CopyTest(data["train"].images, held_out, seed=settings.seed)
+        found = cls(extractor.extract(held_out[:REFERENCE]), copies)
+        save_tensors(file, {"reference": found.features, **copies.to_tensors()})
+        for stale in set(file.parent.glob("*.safetensors")) - {file}:  # of other rows or other code
+            stale.unlink(missing_ok=True)
+        return found

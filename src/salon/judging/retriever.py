@@ -10,12 +10,12 @@ scorer it knows half of the `novel` pictures.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
@@ -23,10 +23,9 @@ from torch.nn import functional as F
 
 from salon.data.dataset import CaptionedImages
 from salon.images import to_float
-from salon.judging.classifier import degrade
-from salon.nn.trainable import Losses, Trainable
+from salon.judging.classifier import Judge, degrade
+from salon.nn.trainable import Losses
 from salon.towers.tokenizer import words
-from salon.weights import load_weights, read_network_config, save_network
 
 CANDIDATES = 100  # captions that a picture chooses from, its own included (Xu 2018)
 BUCKETS = 2**14  # of hashed words and word pairs
@@ -42,21 +41,20 @@ class DescribedImages(NamedTuple):
     same: Bool[Tensor, "b b"]
 
 
-class Retriever(Trainable):
+class Retriever(Judge):
     """Pictures and captions to unit vectors."""
+
+    what = "image-text scorer"
 
     def __init__(self, *, width: int) -> None:
         super().__init__()
-        self.width = width
+        self.config = {"width": width}
         dim = 4 * width
         layers: list[nn.Module] = []
-        before = 3
-        for after in (width, 2 * width, 4 * width):
+        for before, after in pairwise((3, width, 2 * width, dim)):
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.GroupNorm(8, after), nn.GELU()]
-            before = after
-        self.image = nn.Sequential(
-            *layers, nn.AdaptiveAvgPool2d(CELLS), nn.Flatten(), nn.Linear(before * CELLS**2, dim)
-        )
+        layers += [nn.AdaptiveAvgPool2d(CELLS), nn.Flatten(), nn.Linear(dim * CELLS**2, dim)]
+        self.image = nn.Sequential(*layers)
         self.bag = nn.EmbeddingBag(BUCKETS, dim, mode="mean")
         self.text = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_SCALE).log())
@@ -91,20 +89,6 @@ class Retriever(Trainable):
         best = torch.einsum("ne,nce->nc", pictures, texts).argmax(dim=1).cpu()
         return candidates[torch.arange(len(best)), best].tolist()
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Write `model.safetensors` and `config.json`."""
-        save_network(folder, self, {"width": self.width})
-
-    @classmethod
-    def from_pretrained(cls, folder: Path) -> "Retriever":
-        """Read what `save_pretrained` wrote.
-
-        Raises:
-            SalonError: the folder holds no retriever.
-        """
-        config = read_network_config(folder, what="image-text scorer", stage="the scorer stage")
-        return load_weights(cls(**config), folder)
-
 
 def hash_words(caption: str) -> list[int]:
     """Buckets of the words and of the pairs of neighbouring words; never empty."""
@@ -113,25 +97,22 @@ def hash_words(caption: str) -> list[int]:
     return [zlib.crc32(term.encode()) % BUCKETS for term in (*found, *pairs)]
 
 
-def describe(data: CaptionedImages) -> list[tuple[tuple[str, str], ...]]:
+def describe(data: CaptionedImages) -> list[Hashable]:
     """What each caption says, so that two ways to say it are the same: its attributes, or else its words."""
-    return [
-        tuple(sorted(row.items())) or (("caption", caption),)
-        for row, caption in zip(data.attributes, data.captions, strict=True)
-    ]
+    rows = zip(data.attributes, data.captions, strict=True)
+    return [frozenset(attributes.items()) or caption for attributes, caption in rows]
 
 
-def draw_candidates(descriptions: Sequence[object], *, seed: int) -> Int[Tensor, "n c"]:
+def draw_candidates(descriptions: Sequence[Hashable], *, seed: int) -> Int[Tensor, "n c"]:
     """For each prompt its own row, and up to 99 rows that describe something else.
 
     Raises:
         ValueError: there is nothing to confuse a picture with.
     """
-    numbers = {description: i for i, description in enumerate(dict.fromkeys(descriptions))}
-    kinds = np.array([numbers[description] for description in descriptions])
+    kinds = pd.Series(list(descriptions)).factorize()[0]
     rng = np.random.default_rng(seed)
     others = [np.flatnonzero(kinds != kind) for kind in kinds]
-    count = min(CANDIDATES - 1, *(len(rows) for rows in others))
+    count = min(CANDIDATES - 1, *map(len, others))
     if not count:
         raise ValueError("all captions describe the same")
     drawn = [[row, *rng.choice(rows, count, replace=False)] for row, rows in enumerate(others)]

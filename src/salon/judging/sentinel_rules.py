@@ -34,11 +34,15 @@ class Rule:
     needs_attributes: bool = False
     """Whether it holds only where the rows carry attributes."""
 
-    def broken_by(self, better: Estimate, worse: Estimate) -> bool:
-        """Whether the two figures stand otherwise."""
-        if self.direction == "higher":
-            return not better.low > worse.high
-        return not better.high < worse.low
+    def apply(self, metric: str, figures: Mapping[str, Mapping[str, Estimate]]) -> tuple[str, bool]:
+        """What must hold of `metric`, in a sentence, and whether the figures of the sentinels break it."""
+        better, worse = figures[self.better].get(metric), figures[self.worse].get(metric)
+        order = "above" if self.direction == "higher" else "below"
+        sentence = f"{metric}: {self.better} {_show(better)} must be {order} {self.worse} {_show(worse)}"
+        if better is None or worse is None:
+            return sentence, True
+        clear = better.low > worse.high if self.direction == "higher" else better.high < worse.low
+        return sentence, not clear
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,13 @@ class Bound:
     at_most: float = float("inf")
     needs_attributes: bool = False
 
-    def broken_by(self, figure: Estimate) -> bool:
-        """Whether the whole interval lies outside, or is no number."""
-        return not (figure.high >= self.at_least and figure.low <= self.at_most)
+    def apply(self, metric: str, figures: Mapping[str, Mapping[str, Estimate]]) -> tuple[str, bool]:
+        """The same; broken where the whole interval lies outside, or is no number."""
+        figure = figures[self.sentinel].get(metric)
+        limits = {"at least": self.at_least, "at most": self.at_most}
+        told = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if isfinite(limit))
+        within = figure and figure.high >= self.at_least and figure.low <= self.at_most
+        return f"{metric}: {self.sentinel} is {_show(figure)}, must be {told}", not within
 
 
 def check_rules(
@@ -80,7 +88,7 @@ def check_rules(
     withheld: dict[str, list[str]] = {}
     for rule in rules:
         for metric in (metric for metric in known if fnmatchcase(metric, rule.metric)):
-            sentence, fails = _apply(rule, metric, figures)
+            sentence, fails = rule.apply(metric, figures)
             if fails and metric in may_withhold:
                 withheld.setdefault(metric, []).append(sentence)
             else:
@@ -90,27 +98,7 @@ def check_rules(
             f"{len(broken)} of {len(broken) + len(kept)} rules for the sentinels are broken, so that what "
             f"these metrics say of a method means nothing. Mend the metric first: {'; '.join(broken)}"
         )
-    return Gate(
-        True, rules=kept, withheld={metric: "; ".join(sentences) for metric, sentences in withheld.items()}
-    )
-
-
-def _apply(
-    rule: Rule | Bound, metric: str, figures: Mapping[str, Mapping[str, Estimate]]
-) -> tuple[str, bool]:
-    if isinstance(rule, Bound):
-        figure = figures[rule.sentinel].get(metric)
-        limits = [
-            f"{word} {limit:g}"
-            for word, limit in (("at least", rule.at_least), ("at most", rule.at_most))
-            if isfinite(limit)
-        ]
-        sentence = f"{metric}: {rule.sentinel} is {_show(figure)}, must be {' and '.join(limits)}"
-        return sentence, figure is None or rule.broken_by(figure)
-    better, worse = figures[rule.better].get(metric), figures[rule.worse].get(metric)
-    order = "above" if rule.direction == "higher" else "below"
-    sentence = f"{metric}: {rule.better} {_show(better)} must be {order} {rule.worse} {_show(worse)}"
-    return sentence, better is None or worse is None or rule.broken_by(better, worse)
+    return Gate(True, rules=kept, withheld={metric: "; ".join(said) for metric, said in withheld.items()})
 
 
 def _show(figure: Estimate | None) -> str:

@@ -16,6 +16,7 @@ must stand to one another is written in `salon.judging.metrics`.
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Int, UInt8
 from scipy import sparse
@@ -35,9 +36,9 @@ class Sentinels:
     def __init__(self, training: CaptionedImages) -> None:
         self._training = training
         self._captions = CaptionIndex(training.captions)
-        self._by_description: dict[tuple[tuple[str, str], ...], list[int]] = {}
+        self._alike: dict[frozenset[tuple[str, str]], list[int]] = {}  # rows with the same attributes
         for row, attributes in enumerate(training.attributes):
-            self._by_description.setdefault(tuple(sorted(attributes.items())), []).append(row)
+            self._alike.setdefault(frozenset(attributes.items()), []).append(row)
 
     def answer(
         self, name: str, prompts: CaptionedImages, *, seed: int, repeat: int = 0
@@ -49,7 +50,7 @@ class Sentinels:
         """
         rng = np.random.default_rng([seed, NAMES.index(name) if name in NAMES else 0, repeat])
         sources: dict[str, Callable[[], Tensor]] = {
-            REAL: lambda: prompts.images if repeat == 0 else self._alike(prompts, repeat),
+            REAL: lambda: prompts.images if repeat == 0 else self._further(prompts, repeat),
             COPYCAT: lambda: self._copy(prompts, rng),
             RETRIEVAL: lambda: self._training.images[self._captions.nearest(prompts.captions)],
             SHUFFLED: lambda: prompts.images[derange(prompts.captions, rng)],
@@ -62,19 +63,18 @@ class Sentinels:
         rows = nearest.clone()
         for i, attributes in enumerate(prompts.attributes):
             # without ground truth, or where training has nothing of the kind, the nearest caption's like
-            wanted = tuple(sorted(attributes.items()))
-            if wanted not in self._by_description or not wanted:
-                wanted = tuple(sorted(self._training.attributes[int(nearest[i])].items()))
+            wanted = frozenset(attributes.items())
+            if wanted not in self._alike or not wanted:
+                wanted = frozenset(self._training.attributes[int(nearest[i])].items())
             if wanted:
-                rows[i] = int(rng.choice(self._by_description[wanted]))
+                rows[i] = int(rng.choice(self._alike[wanted]))
         return self._training.images[rows]
 
-    def _alike(self, prompts: CaptionedImages, repeat: int) -> UInt8[Tensor, "n 3 h w"]:
+    def _further(self, prompts: CaptionedImages, repeat: int) -> UInt8[Tensor, "n 3 h w"]:
         """The `repeat`-th further real picture of what each prompt asks for; its own where there is none."""
         pictures = prompts.images.clone()
         for i, attributes in enumerate(prompts.attributes):
-            rows = self._by_description.get(tuple(sorted(attributes.items())), []) if attributes else []
-            if rows:
+            if attributes and (rows := self._alike.get(frozenset(attributes.items()))):
                 pictures[i] = self._training.images[rows[(i + repeat) % len(rows)]]
         return pictures
 
@@ -83,24 +83,21 @@ class CaptionIndex:
     """Nearest captions by the cosine of their TF-IDF word counts: text alone, no trained network."""
 
     def __init__(self, captions: Sequence[str]) -> None:
-        self._rows: dict[str, int] = {}
-        for row, caption in enumerate(captions):
-            self._rows.setdefault(caption, row)
-        vocabulary = sorted({word for caption in self._rows for word in words(caption)})
+        distinct = pd.Series(captions).drop_duplicates()  # the first row of each
+        self._rows = distinct.index.to_numpy()
+        vocabulary = sorted({word for caption in distinct for word in words(caption)})
         self._column = {word: column for column, word in enumerate(vocabulary)}
-        counts = self._count(list(self._rows))
+        counts = self._count(distinct.tolist())
         occurs = np.asarray((counts > 0).sum(axis=0)).ravel()
-        self._rarity = np.log((1 + len(self._rows)) / (1 + occurs)) + 1
+        self._rarity = np.log((1 + len(distinct)) / (1 + occurs)) + 1
         self._known = self._weigh(counts)
-        self._first = np.array(list(self._rows.values()))
 
     def nearest(self, captions: Sequence[str]) -> Int[Tensor, "n"]:
         """Row of the training caption nearest to each; the first of equals."""
-        found = []
-        for start in range(0, len(captions), CHUNK):
-            asked = self._weigh(self._count(captions[start : start + CHUNK]))
-            found.append(self._first[(asked @ self._known.T).toarray().argmax(axis=1)])
-        return torch.from_numpy(np.concatenate(found))
+        asked = self._weigh(self._count(captions))
+        chunks = (asked[start : start + CHUNK] for start in range(0, len(captions), CHUNK))
+        best = [(chunk @ self._known.T).toarray().argmax(axis=1) for chunk in chunks]
+        return torch.from_numpy(self._rows[np.concatenate(best)])
 
     def _count(self, captions: Sequence[str]) -> sparse.csr_array:
         cells = [

@@ -10,7 +10,7 @@ interval speaks of that training alone.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
@@ -84,24 +84,16 @@ def bootstrap_mean(values: Scores, *, samples: int, rng: np.random.Generator) ->
     seeds, n = numbers.shape
     estimate = summarise(numbers.mean(), draws=resample_means([numbers], samples=samples, rng=rng)[:, 0], n=n)
     trials, right = seeds * n, numbers.sum()
-    rare = min(right, trials - right) < (FEW if seeds == 1 else 1)
-    if rare and np.isin(numbers, (0, 1)).all():
-        return _estimate_rare(int(right), trials, n=n)
-    return estimate
-
-
-def _estimate_rare(right: int, trials: int, *, n: int) -> Estimate:
-    """Share of which so few are right, or wrong, that resamples of them vary too little.
-
-    Jeffreys' interval; for none and all the exact (Clopper-Pearson) bound, 3.7/n (Brown 2001, sec. 4.1.2).
-    """
-    low, high = (float(end) for end in beta.ppf(LEVEL, right + 0.5, trials - right + 0.5))
+    if min(right, trials - right) >= (FEW if seeds == 1 else 1) or not np.isin(numbers, (0, 1)).all():
+        return estimate
+    # Jeffreys' interval; for none and all the exact (Clopper-Pearson) bound, 3.7/n (Brown 2001, sec. 4.1.2)
+    low, high = beta.ppf(LEVEL, right + 0.5, trials - right + 0.5)
     room = 1 - LEVEL[0] ** (1 / trials)
     if right == 0:
         low, high = 0.0, room
     if right == trials:
         low, high = 1 - room, 1.0
-    return Estimate(right / trials, low, high, n)
+    return Estimate(float(right / trials), float(low), float(high), n)
 
 
 def summarise(value: float, *, draws: Float[np.ndarray, "samples"], n: int) -> Estimate:
@@ -126,9 +118,8 @@ def resample_means(
         raise ValueError(f"the methods were judged on different numbers of prompts: {sorted(sizes)}")
     (n,) = sizes
     # resampling n prompts with replacement = drawing how often each distinct outcome occurs
-    outcomes, counts = np.unique(
-        np.stack([table.mean(axis=0) for table in tables]), axis=1, return_counts=True
-    )
+    per_prompt = np.stack([table.mean(axis=0) for table in tables])
+    outcomes, counts = np.unique(per_prompt, axis=1, return_counts=True)
     means = rng.multinomial(n, counts / n, size=samples) @ outcomes.T / n
     for method, table in enumerate(tables):
         if spread := _seed_spread(table):
@@ -149,11 +140,7 @@ def _seed_spread(table: Float[np.ndarray, "s n"]) -> float:
 
 
 def compare(first: Scores, second: Scores, *, samples: int, rng: np.random.Generator) -> Comparison:
-    """Paired comparison of two methods on the same prompts, in the same order.
-
-    Raises:
-        ValueError: they were judged on different numbers of prompts, or on none.
-    """
+    """`compare_all` of two methods alone."""
     (comparison,) = compare_all([first, second], samples=samples, rng=rng).values()
     return comparison
 
@@ -174,45 +161,37 @@ def compare_all(
     draws = resample_means(scores, samples=samples, rng=rng)
     means = [np.atleast_2d(values).mean(axis=0) for values in scores]
     pairs = list(combinations(range(len(scores)), 2))
-    ahead, found = {}, {}
-    for i, j in pairs:
-        ahead[i, j] = draws[:, i] - draws[:, j]
-        ahead[i, j][np.abs(ahead[i, j]) < 1e-12] = 0  # 0.1 + 0.2 - 0.3 is a tie, not a win
-        found[i, j] = summarise((means[i] - means[j]).mean(), draws=ahead[i, j], n=means[i].size)
-    widening = _common_widening(found, ahead) if len(pairs) > 1 else 1.0
+    apart = [means[i] - means[j] for i, j in pairs]
+    ahead = [draws[:, i] - draws[:, j] for i, j in pairs]
+    for each in ahead:
+        each[np.abs(each) < 1e-12] = 0  # 0.1 + 0.2 - 0.3 is a tie, not a win
+    alone = [summarise(a.mean(), draws=each, n=a.size) for a, each in zip(apart, ahead, strict=True)]
+    factor = _common_widening(alone, ahead) if len(pairs) > 1 else 1.0
     return {
-        (i, j): Comparison(
-            difference=_widen(alone, widening),
-            probability_better=float((ahead[i, j] > 0).mean() + (ahead[i, j] == 0).mean() / 2),
-            prompts_needed=prompts_to_tell(
-                alone.value, spread=float((means[i] - means[j]).std()), widening=widening
+        pair: Comparison(
+            difference=replace(
+                by_itself,
+                low=by_itself.value - factor * (by_itself.value - by_itself.low),
+                high=by_itself.value + factor * (by_itself.high - by_itself.value),
             ),
+            probability_better=float((each > 0).mean() + (each == 0).mean() / 2),
+            prompts_needed=prompts_to_tell(by_itself.value, spread=float(a.std()), widening=factor),
         )
-        for (i, j), alone in found.items()
+        for pair, a, each, by_itself in zip(pairs, apart, ahead, alone, strict=True)
     }
 
 
-def _common_widening(
-    found: Mapping[tuple[int, int], Estimate], draws: Mapping[tuple[int, int], Float[np.ndarray, "samples"]]
-) -> float:
+def _common_widening(alone: Sequence[Estimate], draws: Sequence[Float[np.ndarray, "samples"]]) -> float:
     """By how much all intervals must grow to hold 95 % of the resamples at once."""
     reach = [
         np.maximum(
-            (draws[pair] - alone.value) / max(alone.high - alone.value, 1e-12),
-            (alone.value - draws[pair]) / max(alone.value - alone.low, 1e-12),
+            (drawn - each.value) / max(each.high - each.value, 1e-12),
+            (each.value - drawn) / max(each.value - each.low, 1e-12),
         )
-        for pair, alone in found.items()
-        if alone.low < alone.high
+        for each, drawn in zip(alone, draws, strict=True)
+        if each.low < each.high
     ]
     return max(1.0, float(np.quantile(np.max(reach, axis=0), SIMULTANEOUS))) if reach else 1.0
-
-
-def _widen(alone: Estimate, factor: float) -> Estimate:
-    return replace(
-        alone,
-        low=alone.value - factor * (alone.value - alone.low),
-        high=alone.value + factor * (alone.high - alone.value),
-    )
 
 
 def prompts_to_tell(difference: float, *, spread: float, widening: float = 1.0) -> int | None:

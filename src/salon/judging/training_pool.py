@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+import pandas as pd
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -20,7 +21,6 @@ class TrainingPool(BatchSource):
     """
 
     def __init__(self, *parts: CaptionedImages, batch_size: int, seed: int) -> None:
-        """The usual images, and the novel ones if there are any."""
         self.parts = [part for part in parts if len(part)]
         super().__init__(sum(map(len, self.parts)), batch_size=batch_size, seed=seed)
         self.images = torch.cat([part.images for part in self.parts])
@@ -29,13 +29,12 @@ class TrainingPool(BatchSource):
 
     def rows(self, step: int) -> Int[Tensor, "b"]:
         """Rows of the `step`-th batch; novel ones are numbered after the usual ones."""
-        usual, *novel = self.parts
-        share = max(1, self.batch_size // 8) if novel else 0
-        rows = batch_indices(step, size=len(usual), batch_size=self.batch_size - share, seed=self.seed)
-        if not novel:
-            return rows
-        rare = batch_indices(step, size=len(novel[0]), batch_size=share, seed=self.seed)
-        return torch.cat([rows, len(usual) + rare])
+        if len(self.parts) == 1:
+            return super().rows(step)
+        usual, novel = map(len, self.parts)
+        share = max(1, self.batch_size // 8)
+        rows = batch_indices(step, size=usual, batch_size=self.batch_size - share, seed=self.seed)
+        return torch.cat([rows, usual + batch_indices(step, size=novel, batch_size=share, seed=self.seed)])
 
 
 class LabelledBatches(TrainingPool):
@@ -58,9 +57,8 @@ class DescribedBatches(TrainingPool):
     @cached_property
     def kinds(self) -> Int[Tensor, "n"]:
         """Which rows say the same, whatever the words."""
-        descriptions = [description for part in self.parts for description in describe(part)]
-        number = {description: i for i, description in enumerate(dict.fromkeys(descriptions))}
-        return torch.tensor([number[description] for description in descriptions])
+        said = pd.Series([description for part in self.parts for description in describe(part)])
+        return torch.from_numpy(said.factorize()[0])
 
     def batch(self, rows: Int[Tensor, "b"], *, step: int) -> DescribedImages:
         return DescribedImages(

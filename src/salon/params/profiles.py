@@ -9,7 +9,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from salon.errors import SalonError
-from salon.files import write_text
 from salon.params import Params, load_params, parse_section
 from salon.params.section import rename_keys
 from salon.paths import Paths
@@ -29,9 +28,8 @@ def lay_over(paths: Paths, name: str) -> tuple[str, Params]:
         SalonError: there is no such profile, or the result has an unknown key or a value out of range.
     """
     path = paths.profiles / f"{name}.yaml"
-    if name not in profile_names(paths):
-        known = ", ".join(profile_names(paths)) or "none"
-        raise SalonError(f"{path} does not exist: known profiles are {known}")
+    if name not in (known := profile_names(paths)):
+        raise SalonError(f"{path} does not exist: known profiles are {', '.join(known) or 'none'}")
     load_params(paths.params)  # a broken base is reported as such
     round_trip = YAML()
     round_trip.indent(mapping=2, sequence=4, offset=2)
@@ -47,15 +45,9 @@ def lay_over(paths: Paths, name: str) -> tuple[str, Params]:
     for layer, file in ((document, paths.params), (profile, path)):  # or a value would stand under two names
         rename_keys(Params, layer, where=str(file))
     _merge(document, profile)
-    buffer = io.StringIO()
-    round_trip.dump(document, buffer)
+    round_trip.dump(document, buffer := io.StringIO())
     text = buffer.getvalue()
     return text, parse_section(Params, yaml.safe_load(text), where=f"{paths.params} with {path}")
-
-
-def write_params(paths: Paths, text: str) -> None:
-    """Replace `params.yaml`, whole or not at all."""
-    write_text(paths.params, text)
 
 
 def _merge(base: Any, changes: Mapping[str, Any]) -> None:

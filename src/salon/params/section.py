@@ -54,13 +54,11 @@ def rename_keys(section: type[BaseModel], raw: Any, *, where: str, inside: str =
     """
     sentences = []
     renamed: Mapping[str, str] = getattr(section, "renamed", {})
-    for old, new in renamed.items():
-        if old in raw and new in raw:
-            raise SalonError(f"{where}: {inside}{old} is called {inside}{new} now: give one of the two")
-        if old in raw:
-            sentences.append(
-                f"{where}: {inside}{old} is called {inside}{new} now; both are read for one release"
-            )
+    for old in (key for key in renamed if key in raw):
+        told = f"{where}: {inside}{old} is called {inside}{renamed[old]} now"
+        if renamed[old] in raw:
+            raise SalonError(f"{told}: give one of the two")
+        sentences.append(f"{told}; both are read for one release")
     if sentences:
         items = [(renamed.get(key, key), value) for key, value in raw.items()]
         raw.clear()
@@ -85,14 +83,11 @@ def _describe(section: type[BaseModel], problem: Any) -> str:
 
 
 def _known_keys(section: type[BaseModel], location: list[str]) -> list[str]:
-    model = section
-    for part in location:
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        inner = _section_of(fields[part].annotation) if part in fields else None
-        if inner is None:
-            return []
-        model = inner
-    return [field.alias or name for name, field in model.model_fields.items()]
+    fields = {field.alias or name: field for name, field in section.model_fields.items()}
+    if not location:
+        return list(fields)
+    inner = _section_of(fields[location[0]].annotation) if location[0] in fields else None
+    return _known_keys(inner, location[1:]) if inner else []
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:

@@ -14,7 +14,7 @@ from salon.evaluation.latency import LatencyMeter, describe_machine
 from salon.evaluation.prompts import prompts_per_split, select_first
 from salon.evaluation.results_cache import ResultsCache
 from salon.evaluation.sampling import BatchSampler
-from salon.evaluation.sheets import empty_folder, save_pairs, save_samples, save_worst
+from salon.evaluation.sheets import empty_folder, save_samples, save_sheet, save_worst
 from salon.evaluation.tradeoff import GUIDANCE, measure_tradeoff
 from salon.files import read_json, write_json
 from salon.fingerprint import fingerprint
@@ -68,7 +68,8 @@ def run(params: Params, paths: Paths, name: str) -> None:
         save_samples(folder / split.replace("/", "-"), found.judged, found.images)
         right = ", ".join(f"{key} {share.value:.1%}" for key, share in found.figures.alignment.items())
         print(f"{name} on {split}: {right}", flush=True)
-    save_pairs(folder / "memorisation.png", seen["test"])
+    pairs = seen["test"].nearest_pairs
+    save_sheet(folder / "memorisation.png", pairs, columns=len(pairs) // 2)
     reported = {split: (found.judged, found.images) for split, found in seen.items() if split != "val"}
     save_worst(folder / "worst", reported)
 

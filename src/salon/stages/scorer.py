@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypeVar
 
 import torch
 
@@ -11,17 +10,16 @@ from salon.data.dataset import Dataset
 from salon.errors import GateError
 from salon.files import whole_folder, write_json
 from salon.judging.alignment import CAPTION
-from salon.judging.classifier import AttributeScorer, accuracy, is_for_training, labels_of, select
+from salon.judging.classifier import AttributeScorer, accuracy, is_for_training, select
 from salon.judging.retriever import Retriever, retrieval_accuracy
 from salon.judging.training_pool import DescribedBatches, LabelledBatches
 from salon.nn.trainable import Trainable
-from salon.params import Params, ScorerParams
+from salon.params import Params
+from salon.params.training import RetrieverParams, ScorerParams
 from salon.paths import Paths
 from salon.training.module import Optimization
 from salon.training.run import training_run
 from salon.training.trainer import StepCost, Trained, small_network, train
-
-T = TypeVar("T", bound=Trainable)
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -37,26 +35,20 @@ def run(params: Params, paths: Paths) -> None:
     held_out = {"test": splits["test"], "novel": select(splits["novel"], [not each for each in known])}
     held_out = {split: data for split, data in held_out.items() if len(data)}
 
-    own = settings.retriever
-    torch.manual_seed(seed)
-    retriever = Retriever(width=own.width)
-    batches = partial(DescribedBatches, batch_size=own.batch_size, seed=seed)
-    pools = batches(*shown), batches(splits["val"])
     learn = partial(_learn, params=params, paths=paths)
-    trained: list[Trained[Any]] = [
-        learn(retriever, *pools, name="retriever", lr=own.lr, max_steps=own.max_steps)
-    ]
+    torch.manual_seed(seed)
+    retriever = Retriever(width=settings.retriever.width)
+    described = partial(DescribedBatches, batch_size=settings.retriever.batch_size, seed=seed)
+    trained = [learn("retriever", retriever, described(*shown), described(splits["val"]), settings.retriever)]
     found = {split: retrieval_accuracy(retriever, data, seed=seed) for split, data in held_out.items()}
     scorer = None
     if splits.has_attributes:
         torch.manual_seed(seed)
-        labels = labels_of([row for part in shown for row in part.attributes])
+        rows = [row for part in shown for row in part.attributes]
+        labels = {name: sorted({row[name] for row in rows}) for name in rows[0]}
         scorer = AttributeScorer(labels, width=settings.width, cells=settings.cells)
         labelled = partial(LabelledBatches, scorer, batch_size=settings.batch_size, seed=seed)
-        held = labelled(splits["val"])
-        trained.append(
-            learn(scorer, labelled(*shown), held, name="scorer", lr=settings.lr, max_steps=settings.max_steps)
-        )
+        trained.append(learn("scorer", scorer, labelled(*shown), labelled(splits["val"]), settings))
         judged = {
             split: accuracy(scorer.judge(data.images), data.attributes) for split, data in held_out.items()
         }
@@ -75,32 +67,30 @@ def run(params: Params, paths: Paths) -> None:
     write_json(paths.scorer_metrics, metrics)
     if scorer:
         _gate(judged, settings)
-    with whole_folder(paths.scorer) as folder:
-        if scorer:
-            scorer.save_pretrained(folder)
-    with whole_folder(paths.retriever) as folder:
-        retriever.save_pretrained(folder)
+    for judge, place in ((scorer, paths.scorer), (retriever, paths.retriever)):
+        with whole_folder(place) as folder:
+            if judge:
+                judge.save_pretrained(folder)
     print(f"scorer: held-out accuracy {judged}, R-precision {found}")
 
 
 def _learn(
-    judge: T,
+    name: str,
+    judge: Trainable,
     source: BatchSource,
     held_out: BatchSource,
+    own: RetrieverParams | ScorerParams,
     *,
-    name: str,
-    lr: float,
-    max_steps: int,
     params: Params,
     paths: Paths,
-) -> Trained[T]:
+) -> Trained[Trainable]:
     settings = {"seed": source.seed, "scorer": params.scorer.model_dump()}
     with training_run(params, paths, name=name, stage="scorer", settings=settings) as (run, resume):
         return train(
             judge,
             source,
-            optimization=Optimization(lr=lr),
-            total_steps=max_steps,
+            optimization=Optimization(lr=own.lr),
+            total_steps=own.max_steps,
             cost=StepCost(0),  # judges are on nobody's bill
             seed=source.seed,
             settings=small_network(params.training),

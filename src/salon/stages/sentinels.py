@@ -28,7 +28,7 @@ def run(params: Params, paths: Paths) -> None:
     settings = params.evaluate
     data = Dataset(paths.interim)
     jury = Jury(data, paths, settings, device=inference_device())
-    sentinels = Sentinels(jury.training)
+    sentinels = Sentinels(data["train"])
     prompts = prompts_per_split(data, settings.pictures)
 
     figures = {}
@@ -43,8 +43,8 @@ def run(params: Params, paths: Paths) -> None:
     try:
         gate = check_rules(
             figures,
-            sentinel_rules(attributes=jury.knows_attributes),
-            may_withhold=() if jury.knows_attributes else withholdable(),
+            sentinel_rules(attributes=data.has_attributes),
+            may_withhold=() if data.has_attributes else withholdable(),
         )
     except GateError as error:
         Gate(passed=False, broken=str(error)).save(paths.sentinels)
