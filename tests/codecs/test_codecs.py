@@ -30,7 +30,7 @@ from salon.codecs.vqgan import VqGan
 from salon.codecs.vqvae import VqVae, VqVaeConfig
 from salon.commands import compress as compress_stage
 from salon.data.batches import ImageBatches
-from salon.data.dataset import CaptionedImages, Dataset, load_split
+from salon.data.dataset import CaptionedImages, Dataset
 from salon.errors import GateError, SalonError
 from salon.files import file_sha256, read_json, write_json
 from salon.images import to_float
@@ -177,7 +177,7 @@ def test_psnr_by_hand() -> None:
 
 
 def test_rate_and_distortion_rise_together_for_jpeg(ingested_world: Path) -> None:
-    images = load_split(Paths(ingested_world).interim, "test").images[:8]
+    images = Dataset(Paths(ingested_world).interim)["test"].images[:8]
     points = rate_distortion(small_codec().eval(), images, name="vqvae")
     assert points[0].bits_per_pixel == 5 / 16
     jpeg = [point for point in points if point.codec == "jpeg 4:4:4 sheet"]
@@ -198,7 +198,7 @@ def validated_world(tiny_world: Path) -> Paths:
     paths = Paths(tiny_world)
     write_json(paths.validation, {"data_sha256": "ab" * 32})
     shutil.copytree(REPOSITORY / "models/codecs/pixels", paths.codec("pixels"))
-    rows = load_split(paths.interim, "train").attributes
+    rows = Dataset(paths.interim)["train"].attributes
     AttributeScorer({name: sorted({row[name] for row in rows}) for name in rows[0]}, width=4).save_pretrained(
         paths.scorer
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from salon.data.dataset import CaptionedImages, load_split
+from salon.data.dataset import CaptionedImages, Dataset
 from salon.towers.probes import value_prompts, zero_shot_accuracy
 from salon.towers.states import TextStates
 
@@ -67,8 +67,8 @@ def test_attributes_that_no_picture_has_are_left_out() -> None:
 @pytest.mark.parametrize("split", ["val", "novel"])
 def test_works_on_ingested_pictures(ingested_world: Path, split: str) -> None:
     """Colour alone, through the same calls as the real towers: the background is what has the mean colour."""
-    train = load_split(ingested_world / "data/interim", "train")
-    held_out = load_split(ingested_world / "data/interim", split)
+    train = Dataset(ingested_world / "data/interim")["train"]
+    held_out = Dataset(ingested_world / "data/interim")[split]
     means = {}
     for value in {row["background"] for row in train.attributes}:
         rows = [i for i, row in enumerate(train.attributes) if row["background"] == value]

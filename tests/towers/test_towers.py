@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, CLIPTextModelWithProjection, ResNetForImageClassification
 
-from salon.data.dataset import load_split
+from salon.data.dataset import Dataset
 from salon.errors import SalonError
 from salon.params import ClipParams
 from salon.towers.contrastive import HardNegatives, info_nce
@@ -157,7 +157,7 @@ def test_chance_is_the_logarithm_of_the_batch() -> None:
 
 
 def test_hard_negatives_differ_in_one_attribute(ingested_world: Path) -> None:
-    train = load_split(ingested_world / "data/interim", "train")
+    train = Dataset(ingested_world / "data/interim")["train"]
     distinct = sorted(set(train.captions))
     caption_of_row = torch.tensor([distinct.index(caption) for caption in train.captions])
     negatives = HardNegatives(train.attributes, caption_of_row)
@@ -177,7 +177,7 @@ def test_rows_without_attributes_have_no_hard_negatives() -> None:
 
 
 def test_untrained_towers_are_at_chance_in_the_probe(tower: ClipTower, ingested_world: Path) -> None:
-    val, train = (load_split(ingested_world / "data/interim", split) for split in ("val", "train"))
+    val, train = (Dataset(ingested_world / "data/interim")[split] for split in ("val", "train"))
     probe = probe_attributes(tower, val, train)
     assert set(probe.accuracy) == {"concept", "style", "background"}
     assert probe.trials > 100

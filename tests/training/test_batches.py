@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from salon.data.batches import ImageBatches, batch_indices
-from salon.data.dataset import load_split
+from salon.data.dataset import Dataset
 from salon.errors import SalonError
 from salon.images import to_float, to_uint8
 from salon.training.batches import HeldOut, Steps
@@ -75,7 +75,7 @@ def test_values_outside_the_range_are_clamped() -> None:
 
 
 def test_a_split_is_read_as_it_was_written(ingested_world) -> None:
-    data = load_split(ingested_world / "data/interim", "val")
+    data = Dataset(ingested_world / "data/interim")["val"]
     assert data.images.shape == (60, 3, 32, 32)
     assert data.images.dtype == torch.uint8
     assert {len(column) for column in (data.ids, data.captions, data.langs, data.attributes)} == {60}
@@ -84,4 +84,4 @@ def test_a_split_is_read_as_it_was_written(ingested_world) -> None:
 
 def test_a_missing_split_says_what_to_run(tmp_path) -> None:
     with pytest.raises(SalonError, match="run the ingest stage first"):
-        load_split(tmp_path, "val")
+        Dataset(tmp_path)["val"]

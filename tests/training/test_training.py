@@ -11,7 +11,7 @@ from torch import nn
 from quick_training import learn_quickly
 from salon.codecs.pixels import PixelCodec
 from salon.data.batches import BatchSource
-from salon.data.dataset import load_split
+from salon.data.dataset import Dataset
 from salon.errors import SalonError
 from salon.images import image_grid, to_float
 from salon.methods.base import DataShape, FrozenNets, read_config
@@ -171,7 +171,7 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path) -> None:
 @pytest.fixture
 def module(ingested_world: Path) -> TrainingModule:
     """A small diffusion model before its first step."""
-    data = load_split(ingested_world / "data/interim", "val")
+    data = Dataset(ingested_world / "data/interim")["val"]
     captions = sorted(set(data.captions))
     n = len(captions)
     cache = TextStateCache(

@@ -58,7 +58,7 @@ class Dataset:
             SalonError: the split is missing, or its pictures are not all of one size.
         """
         if split not in self._decoded:
-            self._decoded[split] = load_split(self.folder, split)
+            self._decoded[split] = self._decode(split)
         return self._decoded[split]
 
     def ids(self, split: str) -> list[str]:
@@ -84,39 +84,35 @@ class Dataset:
         """Whether rows say what their pictures show, beside the caption."""
         return bool(self.attribute_names)
 
+    def _decode(self, split: str) -> CaptionedImages:
+        """All pictures of a split; one without rows has pictures of the size of the others."""
+        columns = ["id", "image", "caption", "lang", "attributes"]
+        table = read_tables(self.folder, [split], columns=columns)
+        encoded = table["image"].combine_chunks().field("bytes")
+        with ThreadPoolExecutor() as pool:  # PIL decodes outside the GIL
+            # many at a time: handing over one small picture costs more than decoding it
+            parts = [
+                encoded[start : start + DECODED_AT_ONCE] for start in range(0, len(encoded), DECODED_AT_ONCE)
+            ]
+            arrays = [array for part in pool.map(_decode, parts) for array in part]
+        shapes = {array.shape for array in arrays} or {_shape_of_any(self.folder)}
+        if len(shapes) != 1:
+            raise SalonError(
+                f"split {split!r} in {self.folder} mixes picture sizes {sorted(shapes)}: set one size at "
+                "ingestion"
+            )
+        return CaptionedImages(
+            ids=table["id"].to_pylist(),
+            images=torch.from_numpy(np.array(arrays, dtype=np.uint8).reshape(-1, *shapes.pop()))
+            .permute(0, 3, 1, 2)
+            .contiguous(),
+            captions=table["caption"].to_pylist(),
+            langs=table["lang"].to_pylist(),
+            attributes=[dict(pairs) for pairs in table["attributes"].to_pylist()],
+        )
+
     def _column(self, split: str, name: str) -> list[Any]:
         return read_tables(self.folder, [split], columns=[name])[name].to_pylist()
-
-
-def load_split(folder: Path, split: str) -> CaptionedImages:
-    """Decode all pictures of a split; one without rows has pictures of the size of the others.
-
-    Raises:
-        SalonError: the split is missing, or its pictures are not all of one size.
-    """
-    columns = ["id", "image", "caption", "lang", "attributes"]
-    table = read_tables(folder, [split], columns=columns)
-    encoded = table["image"].combine_chunks().field("bytes")
-    with ThreadPoolExecutor() as pool:  # PIL decodes outside the GIL
-        # many at a time: handing over one small picture costs more than decoding it
-        parts = [
-            encoded[start : start + DECODED_AT_ONCE] for start in range(0, len(encoded), DECODED_AT_ONCE)
-        ]
-        arrays = [array for part in pool.map(_decode_all, parts) for array in part]
-    shapes = {array.shape for array in arrays} or {_shape_of_any(folder)}
-    if len(shapes) != 1:
-        raise SalonError(
-            f"split {split!r} in {folder} mixes picture sizes {sorted(shapes)}: set one size at ingestion"
-        )
-    return CaptionedImages(
-        ids=table["id"].to_pylist(),
-        images=torch.from_numpy(np.array(arrays, dtype=np.uint8).reshape(-1, *shapes.pop()))
-        .permute(0, 3, 1, 2)
-        .contiguous(),
-        captions=table["caption"].to_pylist(),
-        langs=table["lang"].to_pylist(),
-        attributes=[dict(pairs) for pairs in table["attributes"].to_pylist()],
-    )
 
 
 def _shape_of_any(folder: Path) -> tuple[int, int, int]:
@@ -127,9 +123,6 @@ def _shape_of_any(folder: Path) -> tuple[int, int, int]:
     return sizes[0]["height"], sizes[0]["width"], 3
 
 
-def _decode_all(encoded: pa.Array) -> list[np.ndarray]:
-    return [_decode(value.as_buffer()) for value in encoded]
-
-
-def _decode(buffer: object) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(buffer)).convert("RGB"))  # type: ignore[arg-type]
+def _decode(encoded: pa.Array) -> list[np.ndarray]:
+    buffers = (value.as_buffer() for value in encoded)
+    return [np.asarray(Image.open(io.BytesIO(buffer)).convert("RGB")) for buffer in buffers]

@@ -67,20 +67,12 @@ class Row:
     def to_record(self) -> dict[str, Any]:
         """The row as `STORED_SCHEMA` wants it, with its hashes."""
         identity = row_id(self.image_bytes, self.caption, self.lang)
-        return {
+        as_they_are = {name: value for name, value in vars(self).items() if name != "image_bytes"}
+        return as_they_are | {
             "id": identity,
             "image": {"bytes": self.image_bytes, "path": f"{identity}.png"},
-            "caption": self.caption,
-            "lang": self.lang,
-            "width": self.width,
-            "height": self.height,
             "image_sha256": hashlib.sha256(self.image_bytes).hexdigest(),
-            "phash": self.phash,
             "attributes": [{"key": key, "value": value} for key, value in self.attributes.items()],
-            "split": self.split,
-            "source": self.source,
-            "licence": self.licence,
-            "attribution": self.attribution,
         }
 
 

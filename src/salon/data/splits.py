@@ -1,5 +1,6 @@
 """Which combinations training may see, and what makes a row novel."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, product
 
@@ -40,28 +41,14 @@ def hold_out_pairs(
     Raises:
         ValueError: so many pairs cannot be held out.
     """
-    held: set[tuple[str, str]] = set()
-    order = [pair for pair in product(first, second)]
+    order = list(product(first, second))
     rng.shuffle(order)
-    for cap in range(1, max(len(first), len(second)) + 1):  # raise the load of every value evenly
-        for a, b in order:
-            if len(held) == count:
-                return held
-            load_a = sum(a == x for x, _ in held)
-            load_b = sum(b == y for _, y in held)
-            cap_b = -(-cap * len(first) // len(second))
-            if (
-                (a, b) not in held
-                and load_a < min(cap, len(second) - 2)
-                and load_b < min(cap_b, len(first) - 2)
-            ):
-                held.add((a, b))
-    if len(held) == count:
-        return held
-    raise ValueError(
-        f"cannot hold out {count} of {len(first)} x {len(second)} combinations and still show each value "
-        f"with two others: at most {len(held)}"
-    )
+    caps = []
+    for cap in range(1, max(len(first), len(second)) + 1):
+        cap_b = -(-cap * len(first) // len(second))
+        caps.append((min(cap, len(second) - 2), min(cap_b, len(first) - 2)))
+    what = f"{count} of {len(first)} x {len(second)} combinations and still show each value"
+    return set(_choose_evenly(order, count, caps, loads=(Counter(), Counter()), what=what))
 
 
 def hold_out_partners(names: Sequence[str], *, count: int, rng: np.random.Generator) -> set[frozenset[str]]:
@@ -74,22 +61,31 @@ def hold_out_partners(names: Sequence[str], *, count: int, rng: np.random.Genera
     """
     order = list(combinations(names, 2))
     rng.shuffle(order)
-    held: set[frozenset[str]] = set()
-    load = dict.fromkeys(names, 0)
-    for cap in range(1, len(names) - 2):  # raise the load of every name evenly
+    caps = [(cap, cap) for cap in range(1, len(names) - 2)]
+    load: Counter[str] = Counter()  # one for both: a name may stand first or second
+    what = f"{count} pairs of {len(names)} names and still show each"
+    return set(map(frozenset, _choose_evenly(order, count, caps, loads=(load, load), what=what)))
+
+
+def _choose_evenly(
+    order: Sequence[tuple[str, str]],
+    count: int,
+    caps: Iterable[tuple[int, int]],
+    *,
+    loads: tuple[Counter[str], Counter[str]],
+    what: str,
+) -> list[tuple[str, str]]:
+    """The first `count` pairs of `order` whose values are in less pairs than `caps`, raised step by step."""
+    held: list[tuple[str, str]] = []
+    for cap_a, cap_b in caps:
         for a, b in order:
-            if len(held) == count:
-                return held
-            if frozenset((a, b)) not in held and load[a] < cap and load[b] < cap:
-                held.add(frozenset((a, b)))
-                load[a] += 1
-                load[b] += 1
-    if len(held) == count:
-        return held
-    raise ValueError(
-        f"cannot hold out {count} pairs of {len(names)} names and still show each with two others: at most "
-        f"{len(held)}"
-    )
+            if len(held) < count and (a, b) not in held and loads[0][a] < cap_a and loads[1][b] < cap_b:
+                held.append((a, b))
+                loads[0][a] += 1
+                loads[1][b] += 1
+    if len(held) < count:
+        raise ValueError(f"cannot hold out {what} with two others: at most {len(held)}")
+    return held
 
 
 def _reading_order(attribute: str) -> tuple[int, str]:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from salon.data.validate.drift import Drift
 from salon.data.validate.expectations import shown
@@ -29,12 +28,6 @@ def write_summary(verdict: Verdict, drift: Sequence[Drift] | None, *, source: st
     return "\n".join(lines) + "\n"
 
 
-def append_to(path: Path, text: str) -> None:
-    """Add `text` to a file that others write to as well, e.g. the summary of a GitHub job."""
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(text)
-
-
 def _headline(verdict: Verdict, drifted: Sequence[Drift]) -> str:
     if not verdict.passed:
         return f"{len(verdict.failures)} of {len(verdict.results)} checks failed"
@@ -55,12 +48,8 @@ def _overview(verdict: Verdict, *, source: str) -> list[str]:
 
 
 def _failure(result: Result) -> list[str]:
-    lines = [
-        f"## {_escape(result.name)}: {result.failed} of {result.checked} fail",
-        "",
-        _escape(result.means),
-        "",
-    ]
+    head = f"## {_escape(result.name)}: {result.failed} of {result.checked} fail"
+    lines = [head, "", _escape(result.means), ""]
     for failing in result.failing[:ROWS_NAMED]:
         where = [f"{key} {shown(failing[key])}" for key in failing if key not in ("problem", "caption")]
         if "caption" in failing:

@@ -16,7 +16,7 @@ from salon.files import read_json, write_json, write_text
 from salon.params import Params, is_world, parse_section
 from salon.paths import SPLITS, Paths
 from salon.report.data_docs import write_data_docs
-from salon.report.validation_summary import append_to, write_summary
+from salon.report.validation_summary import write_summary
 from salon.stages import ingest
 
 HOW_TO_ACCEPT = "If this is meant: `salon validate --accept`, and commit data/accepted.json."
@@ -125,7 +125,8 @@ def _summarise(verdict: Verdict, drift: Sequence[Drift] | None, path: Path | Non
     if path is not None:
         write_text(path, text)
     if summary := os.environ.get(STEP_SUMMARY):
-        append_to(Path(summary), text)
+        with Path(summary).open("a", encoding="utf-8") as stream:  # others write to it as well
+            stream.write(text)
     return text
 
 

@@ -32,25 +32,11 @@ FORMATS = {
 }
 FORMAT_OF = {extension: name for name, extensions in FORMATS.items() for extension in extensions}
 # pictures that people have and that are not read: named, so that they do not vanish
-OTHER_EXTENSIONS = frozenset(
-    (
-        "avif",
-        "heic",
-        "heif",
-        "jp2",
-        "j2k",
-        "jxl",
-        "svg",
-        "psd",
-        "ico",
-        "tga",
-        "ppm",
-        "pgm",
-        "pbm",
-        "exr",
-        "hdr",
-    )
-)
+OTHER_EXTENSIONS = frozenset((
+    "avif", "heic", "heif", "jp2", "j2k", "jxl", "svg", "psd", "ico", "tga", "ppm", "pgm", "pbm", "exr",
+    "hdr",
+))  # fmt: skip
+PICTURE_EXTENSIONS = OTHER_EXTENSIONS | FORMAT_OF.keys()
 STORED = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # what may be kept as it is
 ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where formats keep the orientation
 PHASH_SIDE = 32
@@ -85,10 +71,7 @@ class EncodedImage:
 
 def read_bytes(place: Path | ByteRange | bytes, *, max_bytes: int) -> bytes | Rejection:
     """The bytes of a picture; no link, pipe or device is opened, and no file that is too long."""
-    if isinstance(place, bytes):
-        data: bytes | Rejection = place
-    else:
-        data = _read_file(place, max_bytes)
+    data = place if isinstance(place, bytes) else _read_file(place, max_bytes)
     if isinstance(data, Rejection):
         return data
     if not data:

@@ -54,7 +54,7 @@ def prepare_source(
             nonlocal found_rows, chunks
             for chunk in cut_into_chunks(source.find(), preparation.settings):
                 chunks += 1
-                found_rows += sum(found.rows for found in chunk.found)
+                found_rows += sum(len(found.captions) for found in chunk.found)
                 if chunk.path(preparation.folder).exists():
                     progress.initial += len(chunk.found)  # done before: not to be taken for today's speed
                     progress.update(len(chunk.found))

@@ -7,6 +7,7 @@ split should get a fair sample. They are mixed within windows of chunks, so that
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -42,13 +43,12 @@ def write_shards(
                 writer.write_table(split, prepared.take(rows[start : start + ROWS_AT_ONCE], split))
 
 
-class _Window:
+class _Window(NamedTuple):
     """Neighbouring chunks, and the usable rows in them."""
 
-    def __init__(self, first_chunk: int, last_chunk: int, usable: Int[np.ndarray, " n"]) -> None:
-        self.first_chunk = first_chunk
-        self.last_chunk = last_chunk
-        self.usable = usable
+    first_chunk: int
+    last_chunk: int
+    usable: Int[np.ndarray, " n"]
 
 
 class _Prepared:
@@ -58,7 +58,7 @@ class _Prepared:
         self._paths = [Chunk(number, ()).path(folder) for number in range(chunks)]
         self._open = lru_cache(maxsize=WINDOW_CHUNKS + 1)(_open_chunk)
         # usable row -> its chunk, and its place there
-        places = [np.flatnonzero(_is_usable(self._open(path))) for path in self._paths]
+        places = [np.flatnonzero(self._open(path)["reason"].is_null()) for path in self._paths]
         self._chunk = np.repeat(np.arange(chunks), [len(found) for found in places])
         self._place = np.concatenate([np.zeros(0, dtype=np.int64), *places])
 
@@ -131,7 +131,3 @@ def _open_chunk(path: Path) -> pa.Table:
         raise SalonError(
             f"{path} cannot be read ({error}): delete its folder and run the ingest stage again"
         ) from None
-
-
-def _is_usable(table: pa.Table) -> np.ndarray:
-    return np.asarray(table["reason"].is_null())

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from salon.data.validate.frames import MeasuredRows
 from salon.errors import SalonError
 from salon.files import NoJsonError, read_json
@@ -50,9 +52,9 @@ def profile_data(measured: MeasuredRows) -> dict[str, Any]:
     languages = Counter(str(lang) for lang in rows["lang"])
     return {
         "format": FORMAT,
-        "rows": {
-            split: int(n) for split, n in zip(measured.splits["split"], measured.splits["rows"], strict=True)
-        },
+        "rows": dict(
+            zip(measured.splits["split"], measured.splits["rows"].astype(int).tolist(), strict=True)
+        ),
         "sources": sorted({str(source) for source in rows["source"]}),
         "languages": {lang: _round(n / len(rows)) for lang, n in sorted(languages.items())},
         "values": {name: sorted(found) for name, found in sorted(values.items())},
@@ -83,26 +85,48 @@ def read_accepted(path: Path) -> Profile | None:
 
 def compare_profiles(accepted: Profile, now: Profile, limits: DriftParams) -> list[Drift]:
     """Every figure beside the accepted one."""
+    lengths, lengths_now = accepted["caption_lengths"], now["caption_lengths"]
+    distance = length_distance(lengths, lengths_now)
+    langs, langs_now = accepted["languages"], now["languages"]
+    shift = max(
+        (abs(langs.get(lang, 0) - langs_now.get(lang, 0)) for lang in {*langs, *langs_now}), default=0
+    )
+    repeated, repeated_now = accepted["repeated_pictures"], now["repeated_pictures"]
+    rows, rows_now = accepted["rows"], now["rows"]
+    loss = max((1 - rows_now.get(split, 0) / n for split, n in rows.items() if n), default=0.0)
     return [
         *_compare_names(accepted, now, limits),
-        _compare_lengths(accepted["caption_lengths"], now["caption_lengths"], limits.max_length_distance),
-        _compare_languages(accepted["languages"], now["languages"], limits.max_language_shift),
-        _compare_repeats(
-            accepted["repeated_pictures"], now["repeated_pictures"], limits.max_repeated_increase
+        Drift(
+            "caption_lengths", "distance of the distributions of caption lengths",
+            f"mean {_mean(lengths):.1f} characters",
+            f"mean {_mean(lengths_now):.1f} characters, distance {distance:.3f}",
+            f"{limits.max_length_distance:g}", distance > limits.max_length_distance,
         ),
-        _compare_rows(accepted["rows"], now["rows"], limits.max_row_loss),
-    ]
+        Drift(
+            "languages", "largest change of a language's share",
+            _shares(langs), f"{_shares(langs_now)}: by {shift:.1%}",
+            f"{limits.max_language_shift:.1%}", shift > limits.max_language_shift,
+        ),
+        Drift(
+            "repeated_pictures", "rows whose picture another row shows too",
+            f"{repeated:.1%}", f"{repeated_now:.1%}", f"{limits.max_repeated_increase:.1%} more",
+            repeated_now - repeated > limits.max_repeated_increase,
+        ),
+        Drift(
+            "rows", "rows per split, and the largest loss",
+            _counts(rows), f"{_counts(rows_now)}: {max(0.0, loss):.1%} lost",
+            f"{limits.max_row_loss:.0%}", loss > limits.max_row_loss,
+        ),
+    ]  # fmt: skip
 
 
 def length_distance(first: Mapping[str, int], second: Mapping[str, int]) -> float:
     """Largest difference of the two distributions' cumulative shares (Kolmogorov-Smirnov)."""
-    totals = [max(1, sum(counts.values())) for counts in (first, second)]
-    below, largest = [0, 0], 0.0
-    for length in sorted({int(length) for length in (*first, *second)}):
-        for i, counts in enumerate((first, second)):
-            below[i] += counts.get(str(length), 0)
-        largest = max(largest, abs(below[0] / totals[0] - below[1] / totals[1]))
-    return largest
+    totals = [max(1, sum(lengths.values())) for lengths in (first, second)]
+    lengths = sorted({*first, *second}, key=int)
+    counts = [[first.get(length, 0), second.get(length, 0)] for length in lengths]
+    shares = np.cumsum(counts or [[0, 0]], axis=0) / totals
+    return float(np.abs(np.diff(shares)).max())
 
 
 def _compare_names(accepted: Profile, now: Profile, limits: DriftParams) -> list[Drift]:
@@ -128,39 +152,6 @@ def _drift_of_names(name: str, means: str, found: Mapping[str, set[str]], total:
     return Drift(
         name, means, f"{total} names", shown or "none", f"{limit:.0%} of them", len(named) / total > limit
     )
-
-
-def _compare_lengths(accepted: Mapping[str, int], now: Mapping[str, int], limit: float) -> Drift:
-    distance = length_distance(accepted, now)
-    return Drift(
-        "caption_lengths", "distance of the distributions of caption lengths",
-        f"mean {_mean(accepted):.1f} characters",
-        f"mean {_mean(now):.1f} characters, distance {distance:.3f}", f"{limit:g}", distance > limit,
-    )  # fmt: skip
-
-
-def _compare_languages(accepted: Mapping[str, float], now: Mapping[str, float], limit: float) -> Drift:
-    names = sorted({*accepted, *now})
-    shift = max((abs(accepted.get(lang, 0) - now.get(lang, 0)) for lang in names), default=0)
-    return Drift(
-        "languages", "largest change of a language's share",
-        _shares(accepted), f"{_shares(now)}: by {shift:.1%}", f"{limit:.1%}", shift > limit,
-    )  # fmt: skip
-
-
-def _compare_repeats(accepted: float, now: float, limit: float) -> Drift:
-    return Drift(
-        "repeated_pictures", "rows whose picture another row shows too",
-        f"{accepted:.1%}", f"{now:.1%}", f"{limit:.1%} more", now - accepted > limit,
-    )  # fmt: skip
-
-
-def _compare_rows(accepted: Mapping[str, int], now: Mapping[str, int], limit: float) -> Drift:
-    loss = max((1 - now.get(split, 0) / n for split, n in accepted.items() if n), default=0.0)
-    return Drift(
-        "rows", "rows per split, and the largest loss",
-        _counts(accepted), f"{_counts(now)}: {max(0.0, loss):.1%} lost", f"{limit:.0%}", loss > limit,
-    )  # fmt: skip
 
 
 def _word_shares(captions: list[str]) -> dict[str, float]:

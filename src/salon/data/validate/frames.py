@@ -7,7 +7,7 @@ since another check already names it: one cause gives one complaint.
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,14 +84,7 @@ def gather(
         measured.data_sha256 = _digest(rows)
         held = {split: int((rows["shard_split"] == split).sum()) for split in SPLITS}
         measured.splits = _frame(
-            [
-                {
-                    "split": split,
-                    "rows": held[split],
-                    "ingested": ingested[split],
-                }
-                for split in SPLITS
-            ]
+            [{"split": split, "rows": held[split], "ingested": ingested[split]} for split in SPLITS]
         )
         _find_crossings(measured, sources=sources, settings=settings)
         _find_combinations(measured)
@@ -219,21 +212,15 @@ def _find_disagreements(measured: MeasuredRows, *, sources: KnownSources, settin
 
 
 def _count_attributes(measured: MeasuredRows) -> None:
-    counts: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     training = measured.rows.loc[measured.rows["split"] == "train", "attributes"]
     for attributes in training:
         for attribute, value in (attributes or {}).items():
-            counts.setdefault(attribute, Counter())[value] += 1
+            counts[attribute][value] += 1
     measured.counts = {name: dict(sorted(values.items())) for name, values in counts.items()}
     lines = []
     for attribute, values in measured.counts.items():
-        most, least = max(values, key=lambda v: values[v]), min(values, key=lambda v: values[v])
-        lines.append(
-            {
-                "attribute": attribute,
-                "most_frequent": most,
-                "least_frequent": least,
-                "imbalance": round(values[most] / values[least], 4),
-            }
-        )
+        most, least = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
+        imbalance = round(values[most] / values[least], 4)
+        lines.append(dict(attribute=attribute, most_frequent=most, least_frequent=least, imbalance=imbalance))
     measured.balance = _frame(lines)

@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from itertools import permutations
+from itertools import combinations, permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -149,13 +149,18 @@ def test_rows_are_whole_and_deterministic(rows: list[Row]) -> None:
 
 
 def test_held_out_scenes_are_held_out_however_they_are_said(rows: list[Row]) -> None:
-    world = emoji_pairs.plan_pairs(EmojiPairsParams(**PARAMS), seed=1)
-    assert len(world.held_concept_relation) == 2
-    assert len(world.held_concept_other) == 1
+    params = EmojiPairsParams(**PARAMS)
+    seen = emoji_pairs.plan_pairs(params, seed=1)["seen"]
+    held_relations = set(product(params.concepts, RELATIONS)) - {(c, relation) for c, relation, _ in seen}
+    held_others = {*map(frozenset, combinations(params.concepts, 2))} - {
+        frozenset((c, o)) for c, _, o in seen
+    }
+    assert len(held_relations) == 2
+    assert len(held_others) == 1
     for row in rows:
         a = row.attributes
-        new_relation = (a["concept"], a["relation"]) in world.held_concept_relation
-        new_other = frozenset((a["concept"], a["other"])) in world.held_concept_other
+        new_relation = (a["concept"], a["relation"]) in held_relations
+        new_other = frozenset((a["concept"], a["other"])) in held_others
         assert new_relation + new_other == (row.split == "novel")  # one kind of novelty at a time
     pairs = seen_pairs(row.attributes for row in rows if row.split == "train")
     kinds = Counter(novelty_kind(row.attributes, pairs) for row in rows if row.split == "novel")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from salon.data.ingest.worlds import emoji
+from salon.data.ingest.worlds.archive import read_artwork
 from salon.data.ingest.worlds.phrasebook import PhraseBook
 from salon.data.ingest.worlds.scenes import BACKGROUNDS, PHRASINGS, write_caption
 from salon.params import load_params
@@ -29,8 +30,8 @@ BOOK = PhraseBook(
 
 def test_every_caption_of_the_default_world_agrees_with_its_row():
     params = load_params(REPOSITORY / "params.yaml").ingest.settings
-    book = emoji.read_phrase_book(params, archive=ARCHIVE)
-    artwork = emoji.load_artwork(params, ARCHIVE)
+    book = emoji.known_sources(params, archive=ARCHIVE).phrase_books[emoji.SOURCE]
+    artwork = read_artwork(ARCHIVE, params, section=emoji.SECTION)
     for (concept, style), background in product(artwork, BACKGROUNDS):
         attributes = {"concept": concept, "style": style, "background": background}
         for lang, phrasings in PHRASINGS.items():

@@ -57,10 +57,6 @@ class Found:
     licence: str | None = None
     attribution: str | None = None
 
-    @property
-    def rows(self) -> int:
-        return len(self.captions)
-
 
 @dataclass(frozen=True)
 class Source:

@@ -9,8 +9,8 @@ of its annotations; the licence comes from the file's own list of them.
 """
 
 import json
-import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from salon.data.ingest.sources.base import (
     require_folder,
     split_of,
 )
-from salon.data.ingest.sources.columns import describe
+from salon.data.ingest.sources.columns import Described, describe
 from salon.errors import SalonError
 from salon.params.sources import CocoParams
 
@@ -44,13 +44,8 @@ def open_source(settings: CocoParams, *, path: Path) -> Source:
     files = sorted(root.glob(settings.annotations))
     if not files:
         raise SalonError(f"{path} has no file {settings.annotations}: set ingest.coco.annotations")
-    contents = [_read(file) for file in files]
-    return Source(
-        name=NAME,
-        fingerprint=fingerprint_folder(root),
-        find=partial(_find, root, files, settings),
-        total=sum(len(content["images"]) for content in contents),
-    )
+    total = sum(len(_read(file)["images"]) for file in files)
+    return Source(NAME, fingerprint_folder(root), partial(_find, root, files, settings), total)
 
 
 def _find(root: Path, files: list[Path], settings: CocoParams) -> Iterator[Found]:
@@ -79,74 +74,49 @@ def _find_in(file: Path, root: Path, settings: CocoParams) -> Iterator[Found]:
         if not isinstance(image, dict) or not isinstance(image.get("id"), int | str):
             yield Found(place, Rejection(Reason.BAD_METADATA, "no id"))
             continue
-        place = f"{where}: image id {image['id']}"
-        said = annotations.pop(image["id"], None)
-        yield _describe(image, said or [{}], place, folder, root, split, licences, settings)
+        said = _describe(image, annotations.pop(image["id"], [{}]), licences, settings)
+        name = image.get("file_name")
+        picture = locate(name, base=folder, root=root)
+        place = f"{where}: image id {image['id']} ({name})"
+        yield said.of(picture, place, extension_of(str(name)), split=split)
     for identity, entries in annotations.items():
-        problem = Rejection(
-            Reason.NO_PICTURE, f"no image has id {identity!r}, or an earlier one took its captions"
-        )
+        detail = f"no image has id {identity!r}, or an earlier one took its captions"
         record = {"caption": [entry.get("caption") for entry in entries]}
-        yield Found(f"{where}: image id {identity}", problem, describe(record, CocoParams()).captions)
+        captions = describe(record, CocoParams()).captions
+        yield Found(f"{where}: image id {identity}", Rejection(Reason.NO_PICTURE, detail), captions)
 
 
 def _describe(
-    image: Entry,
-    annotations: list[Entry],
-    where: str,
-    folder: Path,
-    root: Path,
-    split: str | None,
-    licences: dict[Any, str],
-    settings: CocoParams,
-) -> Found:
-    name = image.get("file_name")
-    record = annotations[0] | image
+    image: Entry, annotations: list[Entry], licences: dict[Any, str], settings: CocoParams
+) -> Described:
     # each annotation has one caption, in its own language
     each = [describe(image | annotation, settings) for annotation in annotations]
-    said = describe(record, settings)
-    place = locate(name, base=folder, root=root)
-    problem = next((one.problem for one in each if one.problem), None)
+    said = describe(annotations[0] | image, settings)
     licence = image.get("license")
-    return Found(
-        f"{where} ({name})",
-        problem or place,
-        tuple(caption for one in each for caption in one.captions),
-        extension_of(str(name)),
-        said.split or split,
-        said.attributes,
-        said.licence or (licences.get(licence) if isinstance(licence, int | str) else None),
-        said.attribution or _address(image),
+    # where the picture came from is the one thing that COCO tells of its author
+    address = image.get("flickr_url") or image.get("coco_url")
+    return replace(
+        said,
+        captions=tuple(caption for one in each for caption in one.captions),
+        licence=said.licence or (licences.get(licence) if isinstance(licence, int | str) else None),
+        attribution=said.attribution or (str(address) if address else None),
+        problem=next((one.problem for one in each if one.problem), None),
     )
 
 
-def _address(image: Entry) -> str | None:
-    """Where the picture came from: the one thing that COCO tells of its author."""
-    address = image.get("flickr_url") or image.get("coco_url")
-    return str(address) if address else None
-
-
 def _picture_folder(file: Path, root: Path, settings: CocoParams) -> Path:
-    if settings.images is not None:
-        folder = locate_folder(settings.images, root)
-        return folder
-    named = re.sub(r"^captions_", "", file.stem)
-    for folder in (root / named, root / "images" / named, root / "images"):
-        if folder.is_dir():
-            return folder
-    return root
-
-
-def locate_folder(name: str, root: Path) -> Path:
-    """A folder below `root` that the settings name.
-
-    Raises:
-        SalonError: it is not there, or not below `root`.
     """
-    folder = (root / name).resolve()
-    if not folder.is_dir() or not folder.is_relative_to(root):
-        raise SalonError(f"ingest.coco.images: {root} has no folder {name!r}")
-    return folder
+    Raises:
+        SalonError: the settings name one that is not there, or not below `root`.
+    """
+    if settings.images is not None:
+        folder = (root / settings.images).resolve()
+        if not folder.is_dir() or not folder.is_relative_to(root):
+            raise SalonError(f"ingest.coco.images: {root} has no folder {settings.images!r}")
+        return folder
+    named = file.stem.removeprefix("captions_")
+    likely = (root / named, root / "images" / named, root / "images")
+    return next((folder for folder in likely if folder.is_dir()), root)
 
 
 def _read(file: Path) -> Entry:

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from salon.data.ingest.captions import check_tag
+from salon.data.ingest.images import ByteRange
 from salon.data.ingest.quarantine import Reason, Rejection
-from salon.data.ingest.sources.base import Caption
+from salon.data.ingest.sources.base import Caption, Found
 from salon.errors import SalonError
 from salon.params.sources import CaptionedParams
 
@@ -25,6 +27,21 @@ class Described:
     attribution: str | None
     problem: Rejection | None = None
     """Why none of it can be used."""
+
+    def of(
+        self, image: Path | ByteRange | bytes | Rejection, where: str, extension: str, *, split: str | None
+    ) -> Found:
+        """The picture that the row describes; it is in `split` where the row does not say."""
+        return Found(
+            where,
+            self.problem or image,
+            self.captions,
+            extension,
+            self.split or split,
+            self.attributes,
+            self.licence,
+            self.attribution,
+        )
 
 
 def parse_record(data: bytes) -> dict[str, Any] | Rejection:
@@ -63,25 +80,41 @@ def describe(record: Mapping[str, Any], settings: CaptionedParams) -> Described:
     )
 
 
-def require_columns(present: Iterable[str], settings: CaptionedParams, *, where: str) -> None:
+def named_columns(settings: CaptionedParams) -> list[str]:
+    """The columns that the settings name, other than that of the picture."""
+    columns = settings.columns
+    captions = columns.caption.values() if isinstance(columns.caption, dict) else [columns.caption]
+    others = (columns.lang, columns.split, columns.licence, columns.attribution)
+    return [name for name in (*captions, *others, *settings.attributes.values()) if name is not None]
+
+
+def require_columns(
+    present: Iterable[str], settings: CaptionedParams, *, where: str, pictures_of: str | None = None
+) -> None:
     """Refuse settings that name a column which the source does not have: no row could be used.
+
+    Args:
+        pictures_of: The source whose pictures stand in a column too.
 
     Raises:
         SalonError: a column is missing; the message lists those that are there.
     """
     known = list(present)
-    wanted = settings.columns
-    names = list(wanted.caption.values()) if isinstance(wanted.caption, dict) else [wanted.caption]
-    names += [wanted.lang, wanted.split, wanted.licence, wanted.attribution, *settings.attributes.values()]
-    missing = [name for name in names if name is not None and name not in known]
-    if wanted.caption is None and not set(CAPTION_COLUMNS) & set(known):
-        missing = [" or ".join(repr(name) for name in CAPTION_COLUMNS)]
+    has = f"it has {', '.join(known)}"
+    image = settings.columns.image
+    if pictures_of and image not in known:
         raise SalonError(
-            f"{where} has no column {missing[0]} for the captions; it has {', '.join(known)}: name one in "
-            "`columns: {caption: …}` of the source's section"
+            f"{where} has no column {image!r} with pictures; {has}: name it in `columns: {{image: …}}` of "
+            f"ingest.{pictures_of}"
         )
-    if missing:
-        raise SalonError(f"{where} has no column {missing[0]!r}; it has {', '.join(known)}")
+    if settings.columns.caption is None and not set(CAPTION_COLUMNS) & set(known):
+        raise SalonError(
+            f"{where} has no column {' or '.join(map(repr, CAPTION_COLUMNS))} for the captions; {has}: name "
+            "one in `columns: {caption: …}` of the source's section"
+        )
+    for name in named_columns(settings):
+        if name not in known:
+            raise SalonError(f"{where} has no column {name!r}; {has}")
 
 
 def _captions(record: Mapping[str, Any], settings: CaptionedParams, lang: str | None) -> tuple[Caption, ...]:

@@ -39,7 +39,6 @@ def open_source(settings: HubParams, *, path: Path) -> Source:
     splits = _load(settings, root, revision)
     total: int | None = 0
     for split in splits.values():
-        require_columns(split.column_names or [], settings, where=_name(settings, root))
         counts = split.info.splits or {}
         rows = counts[split.split].num_examples if split.split in counts else None
         total = None if total is None or not rows else total + rows
@@ -66,19 +65,13 @@ def _load(settings: HubParams, root: Path | None, revision: str | None) -> dict[
         splits = datasets.load_dataset(
             str(root or settings.id), settings.config, revision=revision, streaming=True
         )
-        column = settings.columns.image
+        # a streamed folder knows its columns only when it is asked
+        splits = {name: split._resolve_features() for name, split in splits.items()}
         for split in splits.values():
-            # a streamed folder knows its columns only when it is asked
-            names = split.column_names or split._resolve_features().column_names or []
-            if column not in names:
-                raise SalonError(
-                    f"{_name(settings, root)} has no column {column!r} with pictures; it has "
-                    f"{', '.join(names)}: name it in `columns: {{image: …}}` of ingest.hub"
-                )
-        return {
-            name: split._resolve_features().cast_column(column, datasets.Image(decode=False))
-            for name, split in splits.items()
-        }
+            names = split.column_names or []
+            require_columns(names, settings, where=_name(settings, root), pictures_of=NAME)
+        encoded = datasets.Image(decode=False)
+        return {name: split.cast_column(settings.columns.image, encoded) for name, split in splits.items()}
     except SalonError:
         raise
     except Exception as error:
@@ -102,7 +95,6 @@ def _find(splits: dict[str, Any], settings: HubParams, root: Path | None) -> Ite
 def _describe(
     record: dict[str, Any], where: str, split: str, settings: HubParams, root: Path | None
 ) -> Found:
-    said = describe(record, settings)
     cell = record.get(settings.columns.image)
     path = cell.get("path") if isinstance(cell, dict) else None
     image: Path | bytes | Rejection
@@ -110,25 +102,10 @@ def _describe(
         image, name = _fetch(str(path), settings), str(path)
     else:
         # `datasets` gives files of a local folder by their whole paths
-        relative = _below(path, root) if root else path
-        cell = cell | {"path": relative} if isinstance(cell, dict) else cell
+        if isinstance(cell, dict) and root and Path(str(path)).is_relative_to(root):
+            cell = cell | {"path": Path(str(path)).relative_to(root).as_posix()}
         image, name = picture_of(cell, base=root or Path(), root=root or Path("/nowhere"))
-    return Found(
-        where,
-        said.problem or image,
-        said.captions,
-        extension_of(name),
-        said.split or split,
-        said.attributes,
-        said.licence,
-        said.attribution,
-    )
-
-
-def _below(path: object, root: Path) -> object:
-    if isinstance(path, str) and Path(path).is_absolute() and Path(path).is_relative_to(root):
-        return Path(path).relative_to(root).as_posix()
-    return path
+    return describe(record, settings).of(image, where, extension_of(name), split=split)
 
 
 def _fetch(address: str, settings: HubParams) -> bytes | Rejection:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from salon.data.ingest.images import FORMAT_OF, OTHER_EXTENSIONS, read_bytes
+from salon.data.ingest.images import PICTURE_EXTENSIONS, read_bytes
 from salon.data.ingest.quarantine import Reason, Rejection
 from salon.data.ingest.sources.base import (
     Caption,
@@ -58,12 +58,7 @@ def open_source(settings: CaptionedParams, *, path: Path) -> Source:
     for file in metadata:
         if file.suffix == ".csv" and isinstance(locate(file.name, base=file.parent, root=root), Path):
             require_columns(_header(file), settings, where=readable(file, below=root))
-    return Source(
-        name=NAME,
-        fingerprint=fingerprint_folder(root),
-        find=partial(_find, root, metadata, settings),
-        total=pictures,
-    )
+    return Source(NAME, fingerprint_folder(root), partial(_find, root, metadata, settings), pictures)
 
 
 def _find(root: Path, metadata: list[Path], settings: CaptionedParams) -> Iterator[Found]:
@@ -74,18 +69,17 @@ def _find(root: Path, metadata: list[Path], settings: CaptionedParams) -> Iterat
         if isinstance(real, Rejection):
             yield Found(where, real)
             continue
-        for line, record in _records(file):
+        for line, record in _json_lines(file) if file.suffix == ".jsonl" else _csv_lines(file):
             yield _from_record(record, f"{where}:{line}", file.parent, root, settings, listed)
     known = np.unique(np.frombuffer(listed, dtype=np.uint64))
     for _, entries in walk(root):
         names = {entry.name for entry in entries}
         stems = set() if metadata else {Path(name).stem for name in names if _is_picture(name)}
         for entry in entries:
-            if _is_picture(entry.name) and _contains(known, _path_hash(entry.path)):
-                continue
             place = Path(entry.path)
             if _is_picture(entry.name):
-                yield _from_file(place, names, root)
+                if not _contains(known, _path_hash(entry.path)):
+                    yield _from_file(place, names, root)
             elif entry.is_symlink() and entry.is_dir():
                 problem = Rejection(Reason.OUTSIDE_SOURCE, "a linked folder is not entered")
                 yield Found(readable(place, below=root), problem)
@@ -104,24 +98,14 @@ def _from_record(
     if isinstance(record, Rejection):
         return Found(where, record)
     name = record.get(FILE_NAME)
-    said = describe(record, settings)
     image = locate(name, base=base, root=root)
-    split = said.split
+    split = None
     if isinstance(image, Path):
         place = os.path.normpath(f"{base}/{name}")
         listed.append(_path_hash(place))
         named = readable(place, below=root)
-        where, split = f"{where} ({named})", split or split_of(named)
-    return Found(
-        where,
-        said.problem or image,
-        said.captions,
-        extension_of(str(name)),
-        split,
-        said.attributes,
-        said.licence,
-        said.attribution,
-    )
+        where, split = f"{where} ({named})", split_of(named)
+    return describe(record, settings).of(image, where, extension_of(str(name)), split=split)
 
 
 def _from_file(place: Path, names: set[str], root: Path) -> Found:
@@ -157,11 +141,6 @@ def _read_captions(path: Path, root: Path) -> tuple[Caption, ...] | Rejection:
         return Rejection(Reason.CAPTION_TOO_LONG if too_long else data.reason, f"{path.name}: {data.detail}")
     lines = data.removeprefix(b"\xef\xbb\xbf").splitlines()
     return tuple(Caption(line) for line in lines if line.strip()) or (Caption(None),)
-
-
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | Rejection]]:
-    """Line number and content of every line of a metadata file."""
-    return _json_lines(path) if path.suffix == ".jsonl" else _csv_lines(path)
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | Rejection]]:
@@ -200,8 +179,7 @@ def _header(path: Path) -> list[str]:
 
 
 def _is_picture(name: str) -> bool:
-    extension = extension_of(name)
-    return extension in FORMAT_OF or extension in OTHER_EXTENSIONS
+    return extension_of(name) in PICTURE_EXTENSIONS
 
 
 def _is_caption_file(name: str) -> bool:

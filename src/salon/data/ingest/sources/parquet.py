@@ -26,7 +26,7 @@ from salon.data.ingest.sources.base import (
     readable,
     split_of,
 )
-from salon.data.ingest.sources.columns import CAPTION_COLUMNS, describe, require_columns
+from salon.data.ingest.sources.columns import CAPTION_COLUMNS, describe, named_columns, require_columns
 from salon.errors import SalonError
 from salon.params.sources import CaptionedParams
 
@@ -40,11 +40,11 @@ def open_source(settings: CaptionedParams, *, path: Path) -> Source:
     Raises:
         SalonError: there is no such file, or one lacks a column that the settings name.
     """
-    files = [path] if path.is_file() else sorted(f for f in path.rglob("*.parquet") if f.name[0] != ".")
+    root = (path.parent if path.is_file() else path).resolve()
+    found = [root / path.name] if path.is_file() else root.rglob("*.parquet")
+    files = sorted(file for file in found if path.is_file() or not file.name.startswith("."))
     if not files:
         raise SalonError(f"{path} is no Parquet file and holds none: ingest.path must name one, or a folder")
-    root = (path.parent if path.is_file() else path).resolve()
-    files = [root / file.relative_to(path.parent if path.is_file() else path) for file in files]
     total = 0
     for file in files:
         try:
@@ -53,16 +53,12 @@ def open_source(settings: CaptionedParams, *, path: Path) -> Source:
                 columns = opened.schema_arrow.names
         except (pa.ArrowException, OSError):
             continue  # said when its turn comes
-        require_columns(columns, settings, where=str(file))
-        if settings.columns.image not in columns:
-            raise SalonError(
-                f"{file} has no column {settings.columns.image!r} with pictures; it has "
-                f"{', '.join(columns)}: name it in `columns: {{image: …}}` of ingest.parquet"
-            )
+        require_columns(columns, settings, where=str(file), pictures_of=NAME)
     return Source(NAME, fingerprint_files(files, below=root), partial(_find, root, files, settings), total)
 
 
 def _find(root: Path, files: list[Path], settings: CaptionedParams) -> Iterator[Found]:
+    wanted = {settings.columns.image, *CAPTION_COLUMNS, *named_columns(settings)}
     for file in files:
         where = readable(file, below=root)
         if not file.resolve().is_relative_to(root):
@@ -71,34 +67,24 @@ def _find(root: Path, files: list[Path], settings: CaptionedParams) -> Iterator[
         number = 0
         try:
             with pq.ParquetFile(file) as opened:
-                columns = _wanted(opened.schema_arrow.names, settings)
+                # the others stay on disk
+                columns = [name for name in opened.schema_arrow.names if name in wanted]
                 for batch in opened.iter_batches(ROWS_AT_ONCE, columns=columns):
                     for record in _records(batch):
-                        yield _describe(record, f"{where}: row {number}", file, root, settings)
+                        cell = record.get(settings.columns.image)
+                        image, name = picture_of(cell, base=file.parent, root=root)
+                        yield describe(record, settings).of(
+                            image, f"{where}: row {number}", extension_of(name), split=split_of(where)
+                        )
                         number += 1
         except (pa.ArrowException, OSError) as error:
             yield Found(where, Rejection(Reason.DAMAGED_FILE, f"after {number} rows: {error}"))
 
 
-def _wanted(present: list[str], settings: CaptionedParams) -> list[str]:
-    """The columns that are read; others stay on disk."""
-    named = settings.columns
-    captions = named.caption if named.caption is not None else CAPTION_COLUMNS
-    names = (
-        {captions}
-        if isinstance(captions, str)
-        else set(captions.values() if isinstance(captions, dict) else captions)
-    )
-    names |= {named.image, named.lang or "", named.split or "", named.licence or "", named.attribution or ""}
-    names |= set(settings.attributes.values())
-    return [name for name in present if name in names]
-
-
 def _records(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     """Rows as Python values; text stays bytes where it is not UTF-8, so that one such row spoils no other."""
-    columns = {name: _values(batch.column(name)) for name in batch.schema.names}
-    for row in range(batch.num_rows):
-        yield {name: values[row] for name, values in columns.items()}
+    for values in zip(*map(_values, batch.columns), strict=True):
+        yield dict(zip(batch.schema.names, values, strict=True))
 
 
 def _values(column: pa.Array) -> list[Any]:
@@ -111,25 +97,9 @@ def _values(column: pa.Array) -> list[Any]:
 def _value(cell: pa.Scalar) -> Any:
     try:
         return cell.as_py()
-    except (
-        UnicodeDecodeError
-    ):  # a text is told from nothing by its bytes; what holds texts is not taken apart
+    except UnicodeDecodeError:
+        # a text is told from nothing by its bytes; what holds texts is not taken apart
         return cell.as_buffer().to_pybytes() if hasattr(cell, "as_buffer") else None
-
-
-def _describe(record: dict[str, Any], where: str, file: Path, root: Path, settings: CaptionedParams) -> Found:
-    said = describe(record, settings)
-    image, name = picture_of(record.get(settings.columns.image), base=file.parent, root=root)
-    return Found(
-        where,
-        said.problem or image,
-        said.captions,
-        extension_of(name),
-        said.split or split_of(readable(file, below=root)),
-        said.attributes,
-        said.licence,
-        said.attribution,
-    )
 
 
 def picture_of(cell: object, *, base: Path, root: Path) -> tuple[Path | bytes | Rejection, str]:

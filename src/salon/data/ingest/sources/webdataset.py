@@ -12,11 +12,12 @@ unpacked: worker processes read a picture from its place in the shard.
 import json
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from salon.data.ingest.images import FORMAT_OF, OTHER_EXTENSIONS, ByteRange
+from salon.data.ingest.images import PICTURE_EXTENSIONS, ByteRange
 from salon.data.ingest.quarantine import Reason, Rejection
 from salon.data.ingest.sources.base import (
     Caption,
@@ -124,7 +125,7 @@ def _key(name: str) -> tuple[str, str]:
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, shard: Path, extension: str) -> Any:
-    if _is_picture(extension):
+    if extension in PICTURE_EXTENSIONS:
         return ByteRange(shard, member.offset_data, member.size)
     if extension not in ("txt", "json"):
         return None  # what else travels in shards is not read
@@ -141,7 +142,7 @@ def _complete(
     key: str | None, sample: dict[str, Any], shard: str, settings: CaptionedParams
 ) -> Iterator[Found]:
     """What the members of one key say."""
-    extension = next((name for name in sample if _is_picture(name)), "")
+    extension = next((name for name in sample if name in PICTURE_EXTENSIONS), "")
     if key is None or not (extension or {"txt", "json"} & sample.keys()):
         return
     where = f"{shard}: {key}" + (f".{extension}" if extension else "")
@@ -154,20 +155,8 @@ def _complete(
         record = {}
     image = sample[extension] if extension else Rejection(Reason.NO_PICTURE, "no picture of this key")
     said = describe(record, settings)
-    captions = said.captions
     if isinstance(text, bytes) and settings.columns.caption is None:
-        captions = (Caption(text, said.captions[0].lang),)
-    yield Found(
-        where,
-        problem or said.problem or image,
-        captions,
-        extension,
-        said.split or split_of(f"{shard}/{key}"),
-        said.attributes,
-        said.licence,
-        said.attribution,
-    )
-
-
-def _is_picture(extension: str) -> bool:
-    return extension in FORMAT_OF or extension in OTHER_EXTENSIONS
+        said = replace(said, captions=(Caption(text, said.captions[0].lang),))
+    if problem is not None:
+        said = replace(said, problem=problem)
+    yield said.of(image, where, extension, split=split_of(f"{shard}/{key}"))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from salon.data.ingest.worlds.scenes import BACKGROUNDS, STYLES_RU, Artwork
 from salon.errors import SalonError
+from salon.params.worlds import EmojiPairsParams, EmojiParams
 
 Filters = Sequence[tuple[str, str, Sequence[str]]]
 
@@ -34,13 +35,15 @@ def read_archive(
 
 
 def read_artwork(
-    archive: Path, *, section: str, concepts: Sequence[str], styles: Sequence[str]
+    archive: Path, params: EmojiParams | EmojiPairsParams, *, section: str
 ) -> dict[tuple[str, str], Artwork]:
-    """The drawings of every concept in every style: (concept, style) -> artwork.
+    """The drawings that the settings in `section` ask for: (concept, style) -> artwork.
 
     Raises:
-        SalonError: the archive is missing or unreadable, or lacks one of them; `section` asked for it.
+        SalonError: the archive is missing or unreadable, or lacks one of them; or a background is unknown.
     """
+    concepts, styles = params.concepts, params.styles
+    check_names(params.backgrounds, BACKGROUNDS, where=f"{section}.backgrounds")
     check_names(styles, STYLES_RU, where=f"{section}.styles")
     artwork: dict[tuple[str, str], Artwork] = {}
     for record in read_archive(archive, filters=[("text", "in", concepts), ("style", "in", styles)]):
@@ -77,12 +80,3 @@ def check_names(names: Iterable[str], known: Iterable[str], *, where: str) -> No
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise SalonError(f"{where}: unknown {unknown}; known are {sorted(known)}")
-
-
-def check_backgrounds(names: Iterable[str], *, section: str) -> None:
-    """Refuse backgrounds that `salon.data.ingest.worlds.scenes` cannot paint.
-
-    Raises:
-        SalonError: there is one.
-    """
-    check_names(names, BACKGROUNDS, where=f"{section}.backgrounds")

@@ -5,15 +5,20 @@ small may lie below it. Deterministic by seed, like the scenes of one thing.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
 
-from salon.data.ingest.worlds.archive import check_backgrounds, check_names, read_artwork
+from salon.data.ingest.worlds.archive import check_names, read_artwork
 from salon.data.ingest.worlds.base import KnownSources
-from salon.data.ingest.worlds.compose import compose_all, rendered_row
+from salon.data.ingest.worlds.compose import (
+    Combination,
+    SceneComposer,
+    compose_all,
+    rendered_row,
+    sort_by_novelty,
+)
 from salon.data.ingest.worlds.pairs import (
     NOUNS,
     RELATIONS,
@@ -22,34 +27,19 @@ from salon.data.ingest.worlds.pairs import (
     render_pair,
     write_pair_caption,
 )
-from salon.data.ingest.worlds.scenes import Artwork
 from salon.data.schema import Row
 from salon.data.splits import hold_out_pairs, hold_out_partners
 from salon.errors import SalonError
 from salon.params.worlds import EmojiPairsParams
-from salon.paths import SPLITS
 
 SOURCE = "emoji-pairs"
 SECTION = "ingest.emoji_pairs"
-NOVEL_KINDS = ("concept_x_relation", "concept_x_other")
 
 
-@dataclass(frozen=True)
-class PairWorld:
-    """Which combinations exist, and which are kept out of training."""
+def plan_pairs(params: EmojiPairsParams, *, seed: int) -> dict[str, list[Combination]]:
+    """Decide the held-out combinations: `seen` or kind of novelty -> (concept, relation, other).
 
-    held_concept_relation: frozenset[tuple[str, str]]
-    """(concept, relation): as the big thing it never has this relation to anything in training."""
-    held_concept_other: frozenset[frozenset[str]]
-    """Concepts that are never together in training."""
-    combinations: dict[str, list[tuple[str, str, str]]]
-    """`seen` or kind of novelty -> (concept, relation, other)."""
-
-
-def plan_pairs(params: EmojiPairsParams, *, seed: int) -> PairWorld:
-    """Decide the held-out combinations.
-
-    `novel` shows each kind of novelty alone: a row of one kind has no unseen pair of the other kind.
+    A relation is held out of what the big thing (the concept) has to anything, two concepts whichever is big.
 
     Raises:
         SalonError: so many combinations cannot be held out.
@@ -62,30 +52,17 @@ def plan_pairs(params: EmojiPairsParams, *, seed: int) -> PairWorld:
         others = hold_out_partners(params.concepts, count=params.held_out_concept_other, rng=rng)
     except ValueError as error:
         raise SalonError(f"{SECTION}: {error}") from None
-    combinations: dict[str, list[tuple[str, str, str]]] = {"seen": [], **{kind: [] for kind in NOVEL_KINDS}}
-    for (concept, other), relation in product(permutations(params.concepts, 2), RELATIONS):
-        match (concept, relation) in relations, frozenset((concept, other)) in others:
-            case False, False:
-                combinations["seen"].append((concept, relation, other))
-            case True, False:
-                combinations["concept_x_relation"].append((concept, relation, other))
-            case False, True:
-                combinations["concept_x_other"].append((concept, relation, other))
-    empty = [kind for kind, found in combinations.items() if not found]
-    if empty:
-        raise SalonError(f"{SECTION}: no combination is left for {empty[0]}: hold out other counts")
-    return PairWorld(frozenset(relations), frozenset(others), combinations)
-
-
-def load_artwork(params: EmojiPairsParams, archive: Path) -> dict[tuple[str, str], Artwork]:
-    """Read the drawings that the world needs: (concept, style) -> artwork.
-
-    Raises:
-        SalonError: the archive is missing or unreadable, or has no picture of a concept in a style.
-    """
-    check_names(params.concepts, NOUNS, where=f"{SECTION}.concepts")
-    check_backgrounds(params.backgrounds, section=SECTION)
-    return read_artwork(archive, section=SECTION, concepts=params.concepts, styles=params.styles)
+    return sort_by_novelty(
+        (
+            (concept, relation, other)
+            for (concept, other), relation in product(permutations(params.concepts, 2), RELATIONS)
+        ),
+        {
+            "concept_x_relation": lambda combination: combination[:2] in relations,
+            "concept_x_other": lambda combination: frozenset(combination[::2]) in others,
+        },
+        section=SECTION,
+    )
 
 
 def known_sources(params: EmojiPairsParams, *, archive: Path) -> KnownSources:
@@ -97,22 +74,15 @@ def count_rows(params: EmojiPairsParams) -> int:
 
 
 def read_rows(params: EmojiPairsParams, *, archive: Path, seed: int) -> Iterator[Row]:
-    artwork = load_artwork(params, archive)  # first: a misspelt name must not look like too few combinations
-    yield from compose_all(_Composer(params, plan_pairs(params, seed=seed), artwork, seed), params.pictures)
+    # first: a misspelt name must not look like too few combinations
+    check_names(params.concepts, NOUNS, where=f"{SECTION}.concepts")
+    artwork = read_artwork(archive, params, section=SECTION)
+    yield from compose_all(_Scenes(params, plan_pairs(params, seed=seed), artwork, seed), params.pictures)
 
 
-@dataclass(frozen=True)
-class _Composer:
-    params: EmojiPairsParams
-    world: PairWorld
-    artwork: dict[tuple[str, str], Artwork]
-    seed: int
-
-    def compose(self, split: str, index: int) -> Row:
-        rng = np.random.default_rng([self.seed, 1 + SPLITS.index(split), index])
-        pool = NOVEL_KINDS[index % len(NOVEL_KINDS)] if split == "novel" else "seen"
-        combinations = self.world.combinations[pool]
-        concept, relation, other = combinations[rng.integers(len(combinations))]
+class _Scenes(SceneComposer):
+    def show(self, combination: Combination, *, split: str, rng: np.random.Generator) -> Row:
+        concept, relation, other = combination
         attributes = {
             "concept": concept,
             "other": other,
@@ -130,11 +100,10 @@ class _Composer:
             rotation_degrees=self.params.rotation_degrees,
             rng=rng,
         )
+        phrasing = int(rng.integers(count_phrasings(lang)))
         return rendered_row(
             pixels,
-            caption=write_pair_caption(
-                attributes, lang=lang, phrasing=int(rng.integers(count_phrasings(lang)))
-            ),
+            caption=write_pair_caption(attributes, lang=lang, phrasing=phrasing),
             lang=lang,
             split=split,
             source=SOURCE,

@@ -6,6 +6,7 @@ training shows in another style; `novel` holds captions that training lacks and 
 """
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -66,9 +67,8 @@ def choose_drawings(records: Sequence[dict[str, Any]], count: int, *, seed: int)
     if count > len(records):
         raise SalonError(f"{SECTION}.pictures asks for {count} drawings, there are {len(records)}")
     things = sorted({record["text"] for record in records})
-    rank = dict(
-        zip(np.random.default_rng([seed, 1]).permutation(things).tolist(), range(len(things)), strict=True)
-    )
+    order = np.random.default_rng([seed, 1]).permutation(things).tolist()
+    rank = {thing: number for number, thing in enumerate(order)}
     nearest = sorted(range(len(records)), key=lambda drawing: (rank[records[drawing]["text"]], drawing))
     return [records[drawing] for drawing in sorted(nearest[:count])]
 
@@ -77,9 +77,8 @@ def group_alike(phashes: UInt64[np.ndarray, " n"], *, distance: int) -> Int[np.n
     """The number of each drawing's group; alike are drawings that differ in fewer than `distance` bits."""
     n = len(phashes)
     left, right = near_pairs(phashes, distance=distance)
-    return connected_components(coo_array((np.ones(len(left)), (left, right)), shape=(n, n)), directed=False)[
-        1
-    ]
+    graph = coo_array((np.ones(len(left)), (left, right)), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
 
 
 def assign_drawings(
@@ -99,13 +98,11 @@ def assign_drawings(
     rng = np.random.default_rng([seed, 0])
     novel = _choose_novel(records, groups, counts["novel"], rng)
     free = set(range(len(records))) - set(novel)
-    left: dict[str, int] = {}  # drawings of each thing that are not held out yet
-    for drawing in free:
-        left[records[drawing]["text"]] = left.get(records[drawing]["text"], 0) + 1
+    left = Counter(records[drawing]["text"] for drawing in free)  # of each thing, not held out yet
     places = {"novel": sorted(novel)}
-    members: dict[int, list[int]] = {}
+    members: dict[int, list[int]] = defaultdict(list)
     for drawing in sorted(free):
-        members.setdefault(int(groups[drawing]), []).append(drawing)
+        members[int(groups[drawing])].append(drawing)
     order = [members[group] for group in rng.permutation(sorted(members))]
     for split in ("val", "test"):
         chosen: list[int] = []
@@ -115,8 +112,7 @@ def assign_drawings(
             if fits and group[0] in free and all(left[text] > texts.count(text) for text in texts):
                 chosen += group
                 free -= set(group)
-                for text in texts:
-                    left[text] -= 1
+                left.subtract(texts)
         if len(chosen) < counts[split]:
             raise SalonError(f"{SECTION}.pictures.{split}: at most {len(chosen)} drawings can be held out")
         places[split] = sorted(chosen)
@@ -128,14 +124,11 @@ def _choose_novel(
     records: Sequence[Mapping[str, Any]], groups: Int[np.ndarray, " n"], count: int, rng: np.random.Generator
 ) -> list[int]:
     """All drawings of some things, each of whose words other things' captions have in every language."""
-    drawings: dict[str, list[int]] = {}
+    drawings: dict[str, list[int]] = defaultdict(list)
     for drawing, record in enumerate(records):
-        drawings.setdefault(record["text"], []).append(drawing)
+        drawings[record["text"]].append(drawing)
     words = {text: _words(records[found[0]]) for text, found in drawings.items()}
-    uses: dict[str, int] = {}
-    for text in drawings:
-        for word in words[text]:
-            uses[word] = uses.get(word, 0) + 1
+    uses = Counter(word for found in words.values() for word in found)
     size = np.bincount(groups)
     chosen: list[int] = []
     for text in rng.permutation(sorted(drawings)).tolist():
@@ -145,8 +138,7 @@ def _choose_novel(
         said = len(WORD.findall(text)) > 1 and all(uses[word] > 1 for word in words[text])
         if alone and said and len(chosen) + len(found) <= count:
             chosen += found
-            for word in words[text]:
-                uses[word] -= 1
+            uses.subtract(words[text])
     # a thing is novel as a whole: what the last one would have been too many for goes to training
     if len(chosen) + max(map(len, drawings.values())) <= count:
         raise SalonError(
@@ -190,10 +182,5 @@ class _Renderer:
     def compose(self, split: str, index: int) -> Row:
         artwork = to_artwork(self.records[index])
         pixels = render_plain(artwork, image_size=self.params.image_size)
-        return rendered_row(
-            pixels,
-            split=split,
-            source=SOURCE,
-            licence=artwork.licence,
-            attribution=artwork.attribution,
-        )
+        provenance = {"licence": artwork.licence, "attribution": artwork.attribution}
+        return rendered_row(pixels, split=split, source=SOURCE, **provenance)
