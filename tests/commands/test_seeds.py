@@ -142,5 +142,5 @@ def test_seeds_without_verdicts_say_nothing_of_prompts() -> None:
 
 
 def test_a_method_that_always_diverges_has_no_mean() -> None:
-    (line,) = seeds.table({"gan": {"all_right": [], "minutes": [], "diverged": 3}})[2:]
+    (line,) = seeds.table({"gan": SeedFigures(diverged=3)})[2:]
     assert line.split() == ["gan", "nan%", "nan%", "nan%", "nan%", "nan", "3"]

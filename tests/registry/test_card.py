@@ -22,6 +22,9 @@ def metrics() -> dict[str, Any]:
             "latency_ms_p95": 50.0,
             "images_per_second_b16": 77.7,
             "images_seen": 9,
+            "peak_memory_gb": 1.5,
+            "device": "cpu",
+            "cpu_cores": 2,
             **LEDGER,
         },
         "memorisation": {

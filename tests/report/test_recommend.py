@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from salon.cli import app
 from salon.commands import recommend as stage
 from salon.errors import SalonError
-from salon.files import write_json
+from salon.files import read_json, write_json
 from salon.judging.record import CopyFigures, Cost, Judgement, SplitFigures
 from salon.judging.statistics import Estimate
 from salon.params import Params
@@ -32,14 +32,14 @@ def make_contender(
     latency_ms: float = 50,
     images_per_second: float = 80,
     train_minutes: float = 6,
-    copies: float | None = 0.0,
+    copies: float = 0.0,
     train_flops: float = 2.4e13,
-    memory_gb: float | None = 1.0,
-    machine: tuple[str, int] | None = TWO_CORES,
+    memory_gb: float = 1.0,
+    machine: tuple[str, int] = TWO_CORES,
 ) -> Contender:
     scores = np.arange(PROMPTS) < right * PROMPTS if isinstance(right, float) else right
     estimate = Estimate(float(np.mean(scores)), 0.0, 1.0, PROMPTS)
-    device, cores = machine or (None, None)
+    device, cores = machine
     return Contender(
         name=name,
         scores={f"p{i:03}": bool(score) for i, score in enumerate(scores)},
@@ -48,9 +48,7 @@ def make_contender(
                 "val": SplitFigures({"all": estimate}, metrics={"kid": Estimate(*kid, PROMPTS)}),
                 "test": SplitFigures({"all": estimate}),
             },
-            memorisation=None
-            if copies is None
-            else CopyFigures(
+            memorisation=CopyFigures(
                 Estimate(copies, max(0, copies - 0.01), copies + 0.01, PROMPTS), 0.01, 0.01, 0.99, 0.02
             ),
             cost=Cost(
@@ -250,17 +248,15 @@ def test_when_nothing_is_feasible_every_reason_is_given() -> None:
         choose(make_contender("a", 0.8), max_latency_ms=10)
 
 
-def test_what_was_not_measured_does_not_pass() -> None:
-    with pytest.raises(SalonError, match="copies training pictures was not measured"):
-        choose(make_contender("a", 0.9, copies=None), max_copy_rate=0.5)
+def test_what_is_no_number_does_not_pass() -> None:
     with pytest.raises(SalonError, match="nothing qualifies"):
         choose(make_contender("a", 0.9, latency_ms=float("nan")), max_latency_ms=100)
     with pytest.raises(SalonError, match="nothing qualifies"):
         choose(make_contender("a", 0.9, images_per_second=float("nan")), min_images_per_second=1)
-    with pytest.raises(SalonError, match="an unknown amount of memory"):
-        choose(make_contender("a", 0.9, memory_gb=None), max_memory_gb=8)
-    with pytest.raises(SalonError, match="was not written down"):
-        choose(make_contender("a", 0.9, machine=None), max_latency_ms=100, device="cpu")
+    with pytest.raises(SalonError, match="nothing qualifies"):
+        choose(make_contender("a", 0.9, copies=float("nan")), max_copy_rate=0.5)
+    with pytest.raises(SalonError, match="nothing qualifies"):
+        choose(make_contender("a", 0.9, memory_gb=float("nan")), max_memory_gb=8)
 
 
 @pytest.mark.parametrize(
@@ -359,6 +355,17 @@ def test_figures_that_cannot_be_read_name_the_stage_that_writes_them(tmp_path, c
     with pytest.raises(
         SalonError, match=r"gan\.json is not what its stage writes \(.*\): run .* --force evaluate@gan"
     ):
+        stage.run(params, Paths(tmp_path), Constraints())
+
+
+@pytest.mark.parametrize("absent", ["memorisation", "device", "cpu_cores", "peak_memory_gb"])
+def test_what_was_not_measured_is_named_with_its_stage(tmp_path, absent: str) -> None:
+    params = write_workspace(tmp_path)
+    file = Paths(tmp_path).metrics("gan")
+    metrics = read_json(file)
+    (metrics if absent in metrics else metrics["cost"]).pop(absent)
+    write_json(file, metrics)
+    with pytest.raises(SalonError, match=rf"gan\.json is not .*{absent}.*: run .* --force evaluate@gan"):
         stage.run(params, Paths(tmp_path), Constraints())
 
 

@@ -8,6 +8,8 @@ from salon.paths import Paths
 from salon.report.recommend import Constraints, Contender, recommend
 from salon.report.recommendation_text import describe_recommendation
 
+NEEDED = ("test/alignment/all", "val/kid", "memorisation/copy_rate", "cost")
+
 
 def run(params: Params, paths: Paths, constraints: Constraints) -> None:
     """Print the ranking with its evidence.
@@ -36,5 +38,5 @@ def _read_contender(name: str, paths: Paths) -> Contender:
             lambda rows: {row["id"]: bool(row[ALL]) for row in rows},
             stage=f"evaluate@{name}",
         ),
-        judgement=Judgement.load(paths.metrics(name), needs=("test/alignment/all", "val/kid", "cost")),
+        judgement=Judgement.load(paths.metrics(name), needs=NEEDED),
     )

@@ -4,7 +4,8 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from math import nan
 
 import yaml
 
@@ -23,6 +24,7 @@ from salon.judging.record import Judgement
 from salon.methods.base import read_config
 from salon.params import Params, load_params
 from salon.paths import Paths
+from salon.report.figures import SeedFigures, SeedStudy
 
 SEED_PROFILE = "training-seed"  # exists in the clone alone
 
@@ -42,35 +44,26 @@ def run(paths: Paths, *, profile: str, count: int, methods: Sequence[str] | None
         names = list(methods or params.methods)
         seeds = [params.seed + offset for offset in range(count)]
         repro(clone, *_stages_before_training(params, names))
-        found: dict[str, Any] = {
-            name: {"all_right": [], "verdicts": [], "minutes": [], "diverged": 0} for name in names
-        }
+        found = {name: SeedFigures() for name in names}
         for seed in seeds:
             _set_training_seed(clone, seed)
             for name in names:
                 _train_once(clone, name, found[name])
-                write_json(paths.seeds, {"profile": profile, "seeds": seeds, "methods": found})
+                write_json(paths.seeds, asdict(SeedStudy(profile, seeds, found)))
     print("\n".join(table(found)))
 
 
-def table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def table(found: Mapping[str, SeedFigures]) -> list[str]:
     """Mean, spread and range of each method, one line each."""
-    lines = [
-        "",
-        f"{'all right on test':16} {'mean':>7} {'spread':>7} {'lowest':>7} {'highest':>7} minutes diverged",
-    ]
+    head = f"{'all right on test':16} {'mean':>7} {'spread':>7} {'lowest':>7} {'highest':>7} minutes diverged"
+    lines = ["", head]
     for name, figures in found.items():
-        shares, minutes = figures["all_right"], figures["minutes"]
-        numbers = [
-            statistics.mean(shares) if shares else float("nan"),
-            statistics.stdev(shares) if len(shares) > 1 else float("nan"),
-            min(shares, default=float("nan")),
-            max(shares, default=float("nan")),
-        ]
-        mean_minutes = statistics.mean(minutes) if minutes else float("nan")
+        shares, minutes = figures.all_right or [nan], figures.minutes or [nan]
+        spread = statistics.stdev(shares) if len(shares) > 1 else nan
+        numbers = [statistics.mean(shares), spread, min(shares), max(shares)]
         lines.append(
-            f"{name:16} " + " ".join(f"{number:7.1%}" for number in numbers) + f" {mean_minutes:7.2f} "
-            f"{figures['diverged']:8}"
+            f"{name:16} {' '.join(f'{number:7.1%}' for number in numbers)} {statistics.mean(minutes):7.2f} "
+            f"{figures.diverged:8}"
         )
     return lines
 
@@ -86,26 +79,24 @@ def _set_training_seed(clone: Paths, seed: int) -> None:
     apply_profile(clone, SEED_PROFILE)
 
 
-def _train_once(clone: Paths, name: str, figures: dict[str, Any]) -> None:
+def _train_once(clone: Paths, name: str, figures: SeedFigures) -> None:
     """Train and judge with the seed that is set; what fails is counted and does not stop the others."""
     if not _succeeds(clone, "train", name):
         print(f"{name}: this training failed and counts as diverged", file=sys.stderr)
-        figures["diverged"] += 1
+        figures.diverged += 1
         return
     if not _succeeds(clone, "evaluate", name):
         raise SalonError(f"{name} was trained and could not be judged: see the output above")
     judgement = Judgement.load(clone.metrics(name), needs=("test/alignment/all",))
-    figures["all_right"].append(judgement.splits["test"].all_right.value)
+    figures.all_right.append(judgement.splits["test"].all_right.value)
     # prompt by prompt, so that seeds and prompts can be resampled together
     samples = read_json(clone.samples(name) / "test.json")
-    figures["verdicts"].append("".join(str(int(sample[ALL])) for sample in samples))
-    figures["minutes"].append(
-        round(read_json(clone.method(name) / "training.json")["own"]["train_minutes"], 3)
-    )
+    figures.verdicts.append("".join(str(int(sample[ALL])) for sample in samples))
+    ledger = read_json(clone.method(name) / "training.json")
+    figures.minutes.append(round(ledger["own"]["train_minutes"], 3))
 
 
 def _succeeds(clone: Paths, stage: str, name: str) -> bool:
     command = [sys.executable, "-m", "salon", stage, name]
-    return not subprocess.run(
-        command, cwd=clone.root, env=clone_environment(clone.root), check=False
-    ).returncode
+    environment = clone_environment(clone.root)
+    return not subprocess.run(command, cwd=clone.root, env=environment, check=False).returncode

@@ -4,7 +4,7 @@ A new metric is one row here and one function that measures it. Jury, record, ru
 leakage check, comparison page, model card and MLflow's runs go through this table.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,9 +27,9 @@ class Metric:
     """What it says, on the page; metrics that share a meaning share a sentence."""
     measure: Callable[[Any], Estimate]
     """Of the images of one split, a `salon.judging.jury.JudgedImages`."""
-    judge: str | None
+    judge: str | None = FEATURES
     """The network that gives it, which no method may have trained with."""
-    better: Literal["higher", "lower", "as real"]
+    better: Literal["higher", "lower", "as real"] = "higher"
     splits: tuple[str, ...] = ("test",)
     """Where it is measured; choices look at `val`, reports at the others."""
     rules: tuple[Rule | Bound, ...] = ()
@@ -50,27 +50,15 @@ class Metric:
 
 
 def _apart(
-    metric: str,
-    better: tuple[str, ...],
-    worse: tuple[str, ...],
-    direction: Literal["higher", "lower"] = "higher",
+    metric: str, better: Sequence[str], worse: Sequence[str], direction: Literal["higher", "lower"] = "higher"
 ) -> tuple[Rule, ...]:
     """Each of the better sentinels stands clearly above each of the worse, or below."""
     return tuple(Rule(metric, good, bad, direction) for good in better for bad in worse)
 
 
-def _manifold(name: str, means: str, measure: Callable[[Any], Estimate], **reads: object) -> Metric:
-    return Metric(
-        name=name,
-        title=name,
-        means=means,
-        measure=measure,
-        judge=FEATURES,
-        better="higher",
-        rules=_apart(f"test/{name}", (REAL,), (NOISE,)),
-        may_be_withheld=True,
-        **reads,  # type: ignore[arg-type]
-    )
+def _manifold(name: str, means: str, measure: Callable[[Any], Estimate], **reads: Any) -> Metric:
+    rules = (Rule(f"test/{name}", REAL, NOISE),)
+    return Metric(name, name, means, measure, rules=rules, may_be_withheld=True, **reads)
 
 
 _ROWS = (
@@ -80,7 +68,6 @@ _ROWS = (
         "share of pictures that show what the caption says",
         lambda seen: seen.figures.all_right,
         judge=SCORER,
-        better="higher",
         splits=EVERY_SPLIT,
         rules=(
             *_apart("test/alignment/all", (REAL, COPYCAT, RETRIEVAL), (SHUFFLED, NOISE)),
@@ -97,7 +84,6 @@ _ROWS = (
         "share of pictures that find their own caption among others",
         lambda seen: seen.r_precision,
         judge=RETRIEVER,
-        better="higher",
         splits=EVERY_SPLIT,
         rules=_apart("test/r_precision", (REAL, COPYCAT), (SHUFFLED, NOISE)),
         share=True,
@@ -110,7 +96,6 @@ _ROWS = (
         # on val the reference holds the real pictures of the prompts, too, alike for every method: there it
         # compares methods, and is not to be compared with that on test
         lambda seen: seen.fidelity.kid,
-        judge=FEATURES,
         better="lower",
         splits=("val", "test"),
         rules=_apart("test/kid", (REAL, COPYCAT, RETRIEVAL, SHUFFLED), (NOISE,), "lower"),
@@ -137,7 +122,6 @@ _ROWS = (
         "diversity",
         "how far pictures of one prompt lie apart",
         lambda seen: seen.diversity,
-        judge=FEATURES,
         better="as real",
         # real pictures of what a caption asks for are many
         rules=(Rule("test/diversity", REAL, RETRIEVAL, needs_attributes=True),),
@@ -166,8 +150,8 @@ METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}
 
 def sentinel_rules(*, attributes: bool) -> list[Rule | Bound]:
     """What holds for any captioned images, and beside that what holds where the rows carry attributes."""
-    rules = [rule for metric in METRICS.values() for rule in metric.rules]
-    asked = [rule for rule in rules if attributes or not rule.needs_attributes]
+    rules = (rule for metric in METRICS.values() for rule in metric.rules)
+    asked = (rule for rule in rules if attributes or not rule.needs_attributes)
     return sorted(asked, key=lambda rule: (rule.needs_attributes, isinstance(rule, Bound)))
 
 

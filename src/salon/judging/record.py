@@ -41,21 +41,24 @@ class SplitFigures:
 
     def estimates(self) -> dict[tuple[str, ...], Estimate]:
         """Every figure by its keys in the file."""
-        groups: dict[tuple[str, ...], Alignment] = {("alignment",): self.alignment}
-        groups |= {(f"alignment_{lang}",): alignment for lang, alignment in self.languages.items()}
-        groups |= {("phrasing", name): alignment for name, alignment in self.phrasings.items()}
-        nested = {(*group, name): value for group, found in groups.items() for name, value in found.items()}
-        return nested | {(name,): value for name, value in self.metrics.items()}
+        groups: dict[tuple[str, ...], Alignment] = {
+            ("alignment",): self.alignment,
+            **{(f"alignment_{lang}",): alignment for lang, alignment in self.languages.items()},
+            **{("phrasing", name): alignment for name, alignment in self.phrasings.items()},
+            (): self.metrics,
+        }
+        return {(*group, name): value for group, found in groups.items() for name, value in found.items()}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "SplitFigures":
-        rest = {key: value for key, value in raw.items() if key not in ("alignment", "phrasing")}
-        languages = {key: rest.pop(key) for key in list(rest) if key.startswith("alignment_")}
+        metrics = dict(raw)
+        alignment, phrasings = metrics.pop("alignment"), metrics.pop("phrasing", {})
+        languages = {key: metrics.pop(key) for key in raw if key.startswith("alignment_")}
         return cls(
-            alignment=_alignment(raw["alignment"]),
-            languages={key.removeprefix("alignment_"): _alignment(found) for key, found in languages.items()},
-            phrasings={name: _alignment(found) for name, found in raw.get("phrasing", {}).items()},
-            metrics={name: Estimate(**value) for name, value in rest.items()},
+            _alignment(alignment),
+            {key.removeprefix("alignment_"): _alignment(found) for key, found in languages.items()},
+            {name: _alignment(found) for name, found in phrasings.items()},
+            {name: Estimate(**value) for name, value in metrics.items()},
         )
 
 
@@ -98,11 +101,11 @@ class Cost:
     latency_ms_p95: float
     images_per_second_b16: float
     """16 in one request."""
-    peak_memory_gb: float | None = None
-    """Of the training; `None` in figures from before it was written down, as are the machine's."""
-    device: str | None = None
+    peak_memory_gb: float
+    """Of the training."""
+    device: str
     """What the seconds were measured on: `cpu`, or `cuda: ` and the name of the GPU."""
-    cpu_cores: int | None = None
+    cpu_cores: int
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,6 @@ class Judgement:
     splits: dict[str, SplitFigures]
     """`val`, `test`, then `novel/<kind>` by kind."""
     memorisation: CopyFigures | None = None
-    """`None` in figures from before it was measured."""
     cost: Cost | None = None
     """`None` of a sentinel."""
 
@@ -152,7 +154,7 @@ class Judgement:
         if self.memorisation:
             raw["memorisation"] = self.memorisation.to_json()
         if self.cost:
-            raw["cost"] = {key: value for key, value in asdict(self.cost).items() if value is not None}
+            raw["cost"] = asdict(self.cost)
         return raw
 
     @classmethod
@@ -162,11 +164,9 @@ class Judgement:
         splits |= {f"novel/{kind}": figures for kind, figures in sorted(raw.get("novel", {}).items())}
         copies = raw.get("memorisation")
         return cls(
-            splits={split: SplitFigures.from_json(figures) for split, figures in splits.items()},
-            memorisation=CopyFigures(**copies | {"copy_rate": Estimate(**copies["copy_rate"])})
-            if copies
-            else None,
-            cost=Cost(**raw["cost"]) if "cost" in raw else None,
+            {split: SplitFigures.from_json(figures) for split, figures in splits.items()},
+            CopyFigures(**copies | {"copy_rate": Estimate(**copies["copy_rate"])}) if copies else None,
+            Cost(**raw["cost"]) if "cost" in raw else None,
         )
 
     def save(self, path: Path) -> None:
@@ -219,10 +219,11 @@ class Gate:
             SalonError: the file is missing, damaged, or something else.
         """
 
-        def parse(raw: Mapping[str, Any]) -> "Gate":
-            return cls(raw["passed"], raw["broken"], raw["rules"], raw.get("withheld", {}))
-
-        return read_output(path, parse, stage="sentinels")
+        return read_output(
+            path,
+            lambda raw: cls(raw["passed"], raw["broken"], raw["rules"], raw.get("withheld", {})),
+            stage="sentinels",
+        )
 
 
 @dataclass(frozen=True)

@@ -95,14 +95,9 @@ def _quality(judgement: Judgement) -> Iterator[str]:
 
 def _splits(judgement: Judgement) -> Iterator[tuple[str, SplitFigures]]:
     for split, figures in judgement.reported.items():
-        kinds = split.removeprefix("novel/").split("+")
-        pairs = " and ".join(pair.replace("_x_", " with ") for pair in kinds)
-        title = (
-            "test: drawn anew, of what training showed"
-            if split == "test"
-            else f"novel: {pairs}, a combination that training never showed"
-        )
-        yield title, figures
+        pairs = split.removeprefix("novel/").replace("+", " and ").replace("_x_", " with ")
+        title = f"novel: {pairs}, a combination that training never showed"
+        yield "test: drawn anew, of what training showed" if split == "test" else title, figures
 
 
 def _limits(judgement: Judgement) -> Iterator[str]:

@@ -11,9 +11,9 @@ from salon.judging.metrics import Metric, of_images
 from salon.judging.sentinel_rules import SENTINELS
 from salon.params import Params
 from salon.report import wording
-from salon.report.figures import InlineImage, MethodFigures, ReportData
+from salon.report.figures import MethodFigures, ReportData
 from salon.report.plot import plot_guidance, plot_rates, plot_tradeoff, plot_training
-from salon.report.recommend import check_budgets
+from salon.report.recommend import check_budgets, check_prompts
 from salon.report.seeds import spread_over_seeds, told_apart
 from salon.report.side_by_side import collect_sheets, show_worst, side_by_side
 from salon.report.summary import summarize
@@ -37,7 +37,9 @@ def write_comparison(folder: Path, data: ReportData, params: Params) -> Path:
 
 def render_comparison(data: ReportData, params: Params) -> str:
     """The page as HTML. Captions and attribute values are the users' text: everything is escaped."""
-    check_budgets({m.name: m.cost for m in data.methods}, tolerance=params.budget.tolerance)
+    check_budgets({method.name: method.cost for method in data.methods}, tolerance=params.budget.tolerance)
+    for split in data.splits:
+        check_prompts({method.name: method.samples[split].ids for method in data.methods}, split=split)
     ranked = rank(data.methods)
     samples = params.evaluate.bootstrap_samples
     environment = page_environment("salon.report")
@@ -67,7 +69,10 @@ def render_comparison(data: ReportData, params: Params) -> str:
         most_mistakes=MISTAKES,
         paragraphs=summarize(data, bootstrap_samples=samples),
         params=params,
-        pictures=_pictures(data),
+        pictures={
+            **{f"pairs-{method.name}": method.closest_pairs for method in data.methods},
+            **{f"codec-{codec.name}": codec.reconstructions for codec in data.codecs},
+        },
         phrasings=list(ranked[0].test.phrasings),
         plot_tradeoff=plot_tradeoff(ranked),
         plot_guidance=plot_guidance(ranked),
@@ -96,9 +101,3 @@ def _explain(metrics: Sequence[Metric]) -> list[tuple[str, Metric]]:
         alike.setdefault(metric.means, []).append(metric)
     titles = [", ".join(metric.title for metric in same) for same in alike.values()]
     return [(f"{t[0].upper()}{t[1:]}", same[0]) for t, same in zip(titles, alike.values(), strict=True)]
-
-
-def _pictures(data: ReportData) -> dict[str, InlineImage]:
-    """CSS class -> a picture shown whole."""
-    pairs = {f"pairs-{method.name}": method.closest_pairs for method in data.methods}
-    return pairs | {f"codec-{codec.name}": codec.reconstructions for codec in data.codecs}

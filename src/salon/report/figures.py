@@ -14,16 +14,11 @@ SHEET_GAP = 2  # pixels between two pictures, likewise
 
 @dataclass(frozen=True)
 class InlineImage:
-    """A PNG inside the page."""
+    """A PNG inside the page: shown whole, or a sheet that holds judged pictures row by row."""
 
     base64_png: str
     width: int
     height: int
-
-
-@dataclass(frozen=True)
-class Sheet(InlineImage):
-    """The first judged pictures of one split in one PNG, row by row."""
 
     @property
     def tile(self) -> int:
@@ -34,10 +29,6 @@ class Sheet(InlineImage):
     def rows(self) -> int:
         return (self.height + SHEET_GAP) // (self.tile + SHEET_GAP)
 
-    @property
-    def capacity(self) -> int:
-        return self.rows * SHEET_COLUMNS
-
 
 @dataclass(frozen=True)
 class JudgedSamples:
@@ -45,7 +36,8 @@ class JudgedSamples:
 
     rows: list[dict[str, Any]]
     """`id`, `caption`, `lang`, `wanted`, `seen`, `right`, `all`."""
-    sheet: Sheet
+    sheet: InlineImage
+    """The first of them."""
 
     @property
     def ids(self) -> list[str]:
@@ -83,7 +75,7 @@ class JudgedSource:
 
     @property
     def splits(self) -> dict[str, SplitFigures]:
-        """`test`, then `novel/<kind>` for each kind."""
+        """`test`, then `novel/<kind>` for each kind; `val` selects, and is no result."""
         return self.judgement.reported
 
     @property
@@ -94,6 +86,17 @@ class JudgedSource:
     def copies(self) -> CopyFigures:
         assert self.judgement.memorisation is not None
         return self.judgement.memorisation
+
+    @property
+    def cost(self) -> Cost:
+        """Of a method; a sentinel costs nothing."""
+        assert self.judgement.cost is not None
+        return self.judgement.cost
+
+    @property
+    def latency_ms(self) -> float:
+        """Median of one picture alone."""
+        return self.cost.latency_ms_p50
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class MethodFigures(JudgedSource):
     """Generated pictures above the training pictures they are nearest to, the most suspicious first."""
     worst: list[dict[str, Any]]
     """Of all judged pictures those with the most attributes wrong, as `samples` with their `split`."""
-    worst_sheet: Sheet | None
+    worst_sheet: InlineImage | None
     """These pictures; `None` where nothing is wrong."""
     ledger: dict[str, Any]
     """What training cost: `own`, and `shared` by stage."""
@@ -114,11 +117,6 @@ class MethodFigures(JudgedSource):
     """Of what buys quality with time; cheapest setting first."""
     guidance: list[TradeoffRow]
     """Of the guidance scale; one row where there is no guidance."""
-
-    @property
-    def cost(self) -> Cost:
-        assert self.judgement.cost is not None
-        return self.judgement.cost
 
     @property
     def warnings(self) -> list[str]:
@@ -139,14 +137,14 @@ class CodecFigures:
     """Rows of originals, each above the same pictures through the codec."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class SeedFigures:
     """One method trained several times."""
 
-    all_right: list[float]
+    all_right: list[float] = field(default_factory=list)
     """On `test`, one per seed that did not diverge."""
-    minutes: list[float]
-    diverged: int
+    minutes: list[float] = field(default_factory=list)
+    diverged: int = 0
     verdicts: list[str] = field(default_factory=list)
     """One per seed: a 1 for every prompt of `test` that is all right, else a 0; empty in older files."""
 
@@ -168,7 +166,7 @@ class ReportData:
     sentinels: list[JudgedSource]
     gate: Gate
     codecs: list[CodecFigures]
-    real: dict[str, Sheet]
+    real: dict[str, InlineImage]
     """Split -> the prompts' own pictures, in the order of the methods' sheets."""
     scorer: dict[str, Any]
     clip: dict[str, Any]
@@ -180,8 +178,7 @@ class ReportData:
     @property
     def splits(self) -> list[str]:
         """Splits that every method was judged on, in the order of the first method."""
-        first, *others = self.methods
-        return [split for split in first.splits if all(split in other.splits for other in others)]
+        return [split for split in self.methods[0].splits if all(split in m.splits for m in self.methods)]
 
     @property
     def attributes(self) -> list[str]:
@@ -201,5 +198,5 @@ class ReportData:
     @property
     def captions_judged(self) -> bool:
         """Whether every picture source was asked which caption fits its pictures."""
-        sources: list[JudgedSource] = [*self.methods, *self.sentinels]
-        return all(figures.r_precision for source in sources for figures in source.splits.values())
+        judged = [source.splits for source in (*self.methods, *self.sentinels)]
+        return all(figures.r_precision for splits in judged for figures in splits.values())

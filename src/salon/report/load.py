@@ -2,9 +2,9 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -27,11 +27,11 @@ from salon.report.figures import (
     ReportData,
     SeedFigures,
     SeedStudy,
-    Sheet,
     TradeoffRow,
 )
 
 LEDGER = "training.json"
+T = TypeVar("T")
 
 
 def load_report_data(params: Params, paths: Paths) -> ReportData:
@@ -41,7 +41,7 @@ def load_report_data(params: Params, paths: Paths) -> ReportData:
         SalonError: a file is missing or does not hold what its stage writes.
     """
     clip = _read(paths.clip_metrics, "train_clip", needs=("cost", "probe", "probe_trials", "zero_shot"))
-    rows = _read(paths.ingest_report, "ingest", needs=("splits",))["splits"]
+    named = _in_order_of_splits(clip["zero_shot"])
     methods = [_read_method(name, paths) for name in params.methods]
     return ReportData(
         methods=methods,
@@ -56,34 +56,28 @@ def load_report_data(params: Params, paths: Paths) -> ReportData:
         clip={
             **clip,
             "probe": in_reading_order(clip["probe"]),
-            "zero_shot": {
-                split: in_reading_order(clip["zero_shot"][split])
-                for split in SPLITS
-                if split in clip["zero_shot"]
-            },
+            "zero_shot": {split: in_reading_order(right) for split, right in named.items()},
         },
-        ingested={split: rows[split] for split in SPLITS if split in rows},
+        ingested=_in_order_of_splits(_read(paths.ingest_report, "ingest", needs=("splits",))["splits"]),
         seeds=_read_seeds(paths.seeds),
     )
 
 
 def _read_method(name: str, paths: Paths) -> MethodFigures:
-    stage = f"evaluate@{name}"
-    folder = paths.samples(name)
+    stage, folder = f"evaluate@{name}", paths.samples(name)
     judgement = Judgement.load(paths.metrics(name), needs=(*_shown(), "cost"))
     return MethodFigures(
         name=name,
         judgement=judgement,
         samples={
             split: JudgedSamples(
-                _read(folder / f"{split.replace('/', '-')}.json", stage),
-                _read_sheet(folder / f"{split.replace('/', '-')}.png", stage),
+                _read(folder / f"{file}.json", stage), _read_picture(folder / f"{file}.png", stage)
             )
-            for split in judgement.reported
+            for split, file in ((split, split.replace("/", "-")) for split in judgement.reported)
         },
         closest_pairs=_read_picture(folder / "memorisation.png", stage),
         worst=(worst := _read(folder / "worst.json", stage)),
-        worst_sheet=_read_sheet(folder / "worst.png", stage) if worst else None,
+        worst_sheet=_read_picture(folder / "worst.png", stage) if worst else None,
         ledger=_read(paths.method(name) / LEDGER, f"train@{name}", needs=("own", "shared")),
         tradeoff=_read_tradeoff(paths.tradeoff(name), stage),
         guidance=_read_tradeoff(paths.guidance(name), stage),
@@ -93,10 +87,6 @@ def _read_method(name: str, paths: Paths) -> MethodFigures:
 def _shown() -> list[str]:
     """What the page says of every source."""
     return ["test/alignment/all", "memorisation/copy_rate", *(f"test/{m.name}" for m in of_images())]
-
-
-def _read_sheet(path: Path, stage: str) -> Sheet:
-    return Sheet(**vars(_read_picture(path, stage)))
 
 
 def _read_tradeoff(path: Path, stage: str) -> list[TradeoffRow]:
@@ -110,8 +100,7 @@ def _read_tradeoff(path: Path, stage: str) -> list[TradeoffRow]:
 
 
 def _read_codec(name: str, paths: Paths) -> CodecFigures:
-    stage = f"codec@{name}"
-    pictures = paths.codec_pictures(name)
+    stage, pictures = f"codec@{name}", paths.codec_pictures(name)
     return CodecFigures(
         name=name,
         test=_read(paths.codec_metrics(name), stage, needs=("test",))["test"],
@@ -127,12 +116,12 @@ def _read_seeds(path: Path) -> SeedStudy | None:
         return None
     raw = _read(path, "", needs=("profile", "seeds", "methods"))
     methods = {name: SeedFigures(**figures) for name, figures in raw["methods"].items()}
-    return SeedStudy(profile=raw["profile"], seeds=raw["seeds"], methods=methods)
+    return SeedStudy(raw["profile"], raw["seeds"], methods)
 
 
-def _draw_real(paths: Paths, split: str, samples: JudgedSamples) -> Sheet:
+def _draw_real(paths: Paths, split: str, samples: JudgedSamples) -> InlineImage:
     """The real pictures of a split's first prompts, laid out as a method's sheet but not enlarged."""
-    wanted = samples.ids[: samples.sheet.capacity]
+    wanted = samples.ids[: samples.sheet.rows * SHEET_COLUMNS]
     table = read_tables(paths.interim, [split.partition("/")[0]], columns=["id", "image"])
     encoded = dict(zip(table["id"].to_pylist(), table["image"].to_pylist(), strict=True))
     if absent := [row for row in wanted if row not in encoded]:
@@ -149,19 +138,22 @@ def _draw_real(paths: Paths, split: str, samples: JudgedSamples) -> Sheet:
         sheet.paste(picture, (column * step, row * step))
     stream = io.BytesIO()
     sheet.save(stream, format="png")
-    return Sheet(base64.b64encode(stream.getvalue()).decode("ascii"), *sheet.size)
+    return InlineImage(base64.b64encode(stream.getvalue()).decode("ascii"), *sheet.size)
 
 
 def _read_picture(path: Path, stage: str) -> InlineImage:
     try:
         data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
+        size = Image.open(io.BytesIO(data)).size
     except FileNotFoundError:
         raise SalonError(f"{path} does not exist: run `dvc repro {stage}`") from None
     except OSError as error:
         raise SalonError(f"{path} is not a picture ({error}): run `dvc repro --force {stage}`") from None
-    return InlineImage(base64.b64encode(data).decode("ascii"), width, height)
+    return InlineImage(base64.b64encode(data).decode("ascii"), *size)
+
+
+def _in_order_of_splits(by_split: Mapping[str, T]) -> dict[str, T]:
+    return {split: by_split[split] for split in SPLITS if split in by_split}
 
 
 def _read(path: Path, stage: str, *, needs: Sequence[str] = ()) -> Any:

@@ -63,9 +63,8 @@ def plot_tradeoff(methods: Sequence[MethodFigures]) -> Plot | None:
         for hue, method in enumerate(methods)
         if method.tradeoff
     ]
-    if all(len(line.points) < 2 for line in lines):
-        return None
-    return lay_out(lines, x_title="ms a picture", y_unit="%", y_top=100)
+    settings = max((len(line.points) for line in lines), default=0)
+    return lay_out(lines, x_title="ms a picture", logarithmic=True) if settings > 1 else None
 
 
 def plot_guidance(methods: Sequence[MethodFigures]) -> Plot | None:
@@ -75,21 +74,16 @@ def plot_guidance(methods: Sequence[MethodFigures]) -> Plot | None:
         for hue, method in enumerate(methods)
         if len(method.guidance) > 1
     ]
-    if not lines:
-        return None
-    return lay_out(lines, x_title="guidance scale", y_unit="%", y_top=100, logarithmic=False)
+    return lay_out(lines, x_title="guidance scale") if lines else None
 
 
 def plot_training(methods: Sequence[MethodFigures]) -> Plot | None:
     """What is right on `test` over minutes of training, one point a method. `None` for a single method."""
-    if len(methods) < 2:
-        return None
     lines = [
         Line(method.name, [_share(method.cost.train_minutes, method.test.all_right)], hue)
         for hue, method in enumerate(methods)
     ]
-    title = "minutes of training, shared stages included"
-    return lay_out(lines, x_title=title, y_unit="%", y_top=100, logarithmic=False)
+    return lay_out(lines, x_title="minutes of training, shared stages included") if len(lines) > 1 else None
 
 
 def plot_rates(codecs: Sequence[CodecFigures]) -> Plot | None:
@@ -113,7 +107,7 @@ def plot_rates(codecs: Sequence[CodecFigures]) -> Plot | None:
         Line(name, points, hues[_format(name)], dashed=name not in names and not name.endswith(" sheet"))
         for name, points in sorted(curves.items(), key=lambda curve: (hues[_format(curve[0])], curve[0]))
     ]
-    return lay_out(lines, x_title="bits a pixel", y_unit=" dB")
+    return lay_out(lines, x_title="bits a pixel", y_unit=" dB", y_top=None, logarithmic=True)
 
 
 def _format(curve: str) -> str:
@@ -128,9 +122,9 @@ def lay_out(
     lines: Sequence[Line],
     *,
     x_title: str,
-    y_unit: str,
-    y_top: float | None = None,
-    logarithmic: bool = True,
+    y_unit: str = "%",
+    y_top: float | None = 100,
+    logarithmic: bool = False,
 ) -> Plot:
     """Fit the axes to the data; `y_top` is where the y axis must end."""
     xs, _, lows, highs = zip(*(point for line in lines for point in line.points), strict=True)

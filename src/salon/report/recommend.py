@@ -9,18 +9,31 @@ Seconds and gigabytes hold for the machine that they were measured on. Asked for
 with more cores of the same kind they are taken as they are, for anything else they are unknown.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot, inf
 
 import numpy as np
 
 from salon.errors import SalonError
-from salon.judging.record import Cost, Judgement
+from salon.judging.record import Cost
 from salon.judging.statistics import Comparison, Estimate, bootstrap_mean, compare_all, probability_best
+from salon.report.figures import JudgedSource
 from salon.report.wording import describe_machine, interval, percent
 
 MAX_DIGITS = 6  # after the point, of a figure that breaks a limit
+LIMITS = (
+    ("max_memory_gb", "peak_memory_gb", 2, "training took {} GB of memory, at most {} GB are allowed"),
+    ("max_latency_ms", "latency_ms_p50", 0, "a picture takes {} ms, at most {} are allowed"),
+    (
+        "min_images_per_second",
+        "images_per_second_b16",
+        0,
+        "16 at once, it draws {} pictures a second, {} are needed",
+    ),
+    ("max_train_minutes", "train_minutes", 1, "training took {} minutes, at most {} are allowed"),
+)
+"""Constraint, the part of the cost that must keep it, its digits at least, and what is said of a breach."""
 
 
 @dataclass(frozen=True)
@@ -55,56 +68,28 @@ class Constraints:
         if self.cores == 0:
             raise SalonError("--cores 0: nothing runs on no core")
 
-    @property
-    def asks_for_time(self) -> bool:
-        """Whether a limit is set on what another machine changes."""
-        limits = (self.max_latency_ms, self.min_images_per_second, self.max_train_minutes)
-        return any(limit is not None for limit in limits)
-
 
 @dataclass(frozen=True)
-class Contender:
+class Contender(JudgedSource):
     """What the choice is made of."""
 
-    name: str
     scores: Mapping[str, bool]
     """Validation prompt -> whether the picture shows all that the caption says."""
-    judgement: Judgement
 
     @property
     def alignment(self) -> float:
         return float(np.mean(list(self.scores.values())))
 
     @property
-    def test(self) -> Estimate:
-        """Share with everything right on `test`."""
-        return self.judgement.splits["test"].all_right
-
-    @property
     def kid(self) -> Estimate:
         """KID of its pictures of the validation prompts; 0 is as real pictures."""
         return self.judgement.splits["val"].metrics["kid"]
 
-    @property
-    def copy_rate(self) -> Estimate | None:
-        """`None` where memorisation was not measured."""
-        copies = self.judgement.memorisation
-        return copies.copy_rate if copies else None
-
-    @property
-    def cost(self) -> Cost:
-        assert self.judgement.cost is not None
-        return self.judgement.cost
-
     def stands_for(self, constraints: Constraints) -> bool:
         """Whether the seconds measured for it are known to hold where it is to run."""
-        device, cores = self.cost.device, self.cost.cpu_cores
-        if device is None or cores is None:
-            return False
-        wanted = (constraints.device or device).lower().split()
-        return all(word in device.lower() for word in wanted) and (
-            constraints.cores is None or constraints.cores >= cores
-        )
+        device = self.cost.device.lower()
+        fits = all(word in device for word in (constraints.device or device).lower().split())
+        return fits and (constraints.cores is None or constraints.cores >= self.cost.cpu_cores)
 
 
 @dataclass(frozen=True)
@@ -124,14 +109,6 @@ class Place:
         """Whether nothing tells it from the method of the highest alignment."""
         return self.behind is None or not self.behind.distinguishable
 
-    @property
-    def latency_ms(self) -> float:
-        return self.contender.cost.latency_ms_p50
-
-    @property
-    def kid(self) -> Estimate:
-        return self.contender.kid
-
 
 @dataclass(frozen=True)
 class Recommendation:
@@ -139,7 +116,7 @@ class Recommendation:
 
     ranking: list[Place]
     rejected: dict[str, list[str]]
-    constraints: Constraints = Constraints()
+    constraints: Constraints
 
 
 def recommend(
@@ -155,17 +132,18 @@ def recommend(
     Raises:
         SalonError: nothing qualifies, or the methods cannot be compared (other prompts, other budgets).
     """
-    _check_comparable(contenders, budget_tolerance)
-    rejected = {
-        contender.name: why for contender in contenders if (why := violations(contender, constraints))
-    }
-    fit = [contender for contender in contenders if contender.name not in rejected]
+    if not contenders:
+        raise SalonError("no method was judged yet: run `dvc repro`")
+    check_prompts({each.name: sorted(each.scores) for each in contenders}, split="val")
+    check_budgets({each.name: each.cost for each in contenders}, tolerance=budget_tolerance)
+    rejected = {each.name: why for each in contenders if (why := violations(each, constraints))}
+    fit = [each for each in contenders if each.name not in rejected]
     if not fit:
         reasons = " ".join(f"{name}: {'; '.join(why)}." for name, why in rejected.items())
         trained = ", or train longer" if constraints.min_alignment is not None else ""
         raise SalonError(f"nothing qualifies. {reasons} Relax a constraint{trained}")
     rng = np.random.default_rng(seed)
-    fit.sort(key=lambda contender: (-contender.alignment, contender.cost.latency_ms_p50))
+    fit.sort(key=lambda contender: (-contender.alignment, contender.latency_ms))
     prompts = sorted(fit[0].scores)
     tables = [np.array([contender.scores[prompt] for prompt in prompts]) for contender in fit]
     chances = probability_best(tables, samples=bootstrap_samples, rng=rng)
@@ -174,61 +152,49 @@ def recommend(
         Place(
             contender=contender,
             alignment=bootstrap_mean(table, samples=bootstrap_samples, rng=rng),
-            probability_best=float(chance),
+            probability_best=float(chances[i]),
             behind=compared[0, i] if i else None,
         )
-        for i, (contender, table, chance) in enumerate(zip(fit, tables, chances, strict=True))
+        for i, (contender, table) in enumerate(zip(fit, tables, strict=True))
     ]
-    tied = [place for place in places if place.tied]
-    nearest = nearest_to_real(tied)
-    further = [place for place in tied if place not in nearest]
-    ranking = [
-        *sorted(nearest, key=lambda place: (place.latency_ms, place.contender.name)),
-        *sorted(further, key=lambda place: (place.kid.value, place.contender.name)),
-        *(place for place in places if not place.tied),  # by alignment, as they came
-    ]
-    return Recommendation(ranking, rejected, constraints)
+    nearest = nearest_to_real([place.contender for place in places if place.tied])
+
+    def order(place: Place) -> tuple[int, float, str]:
+        each = place.contender
+        if not place.tied:
+            return 2, 0, ""  # by alignment, as they came
+        return (0, each.latency_ms, each.name) if each in nearest else (1, each.kid.value, each.name)
+
+    return Recommendation(sorted(places, key=order), rejected, constraints)
 
 
-def nearest_to_real(places: Sequence[Place]) -> list[Place]:
+def nearest_to_real(contenders: Sequence[Contender]) -> list[Contender]:
     """That of the lowest KID, and those whose difference from it may be none: its 95 % interval reaches zero.
 
     The two errors count as independent. On the same prompts and reference they are not, and the difference is
     known better than that: some that could be told apart are kept.
     """
-    best = min((place.kid for place in places), key=lambda kid: kid.value)
+    best = min((each.kid for each in contenders), key=lambda kid: kid.value)
+    error = best.high - best.value
     return [
-        place
-        for place in places
-        if place.kid.value - best.value <= hypot(best.high - best.value, place.kid.value - place.kid.low)
+        each
+        for each in contenders
+        if each.kid.value - best.value <= hypot(error, each.kid.value - each.kid.low)
     ]
 
 
 def violations(contender: Contender, constraints: Constraints) -> list[str]:
     """What a method breaks, each as a clause. Written so that a figure that is no number does not pass."""
+    cost, copies = contender.cost, contender.copies.copy_rate
     found = []
-    cost = contender.cost
-    if constraints.asks_for_time and (constraints.device or constraints.cores):
-        if cost.device is None:
-            found.append("what its time was measured on was not written down")
-        elif not contender.stands_for(constraints):
-            found.append(f"its time was measured on {describe_machine(cost)}, and is not known elsewhere")
-    known, copies = cost.peak_memory_gb, contender.copy_rate
-    if (limit := constraints.max_memory_gb) is not None and (known is None or not known <= limit):
-        taken = "an unknown amount" if known is None else f"{_apart(known, limit, digits=2)} GB"
-        found.append(f"training took {taken} of memory, at most {limit:.10g} GB are allowed")
-    if (limit := constraints.max_latency_ms) is not None and not cost.latency_ms_p50 <= limit:
-        taken = _apart(cost.latency_ms_p50, limit)
-        found.append(f"a picture takes {taken} ms, at most {limit:.10g} are allowed")
-    if (limit := constraints.min_images_per_second) is not None and not cost.images_per_second_b16 >= limit:
-        drawn = _apart(cost.images_per_second_b16, limit)
-        found.append(f"16 at once, it draws {drawn} pictures a second, {limit:.10g} are needed")
-    if (limit := constraints.max_train_minutes) is not None and not cost.train_minutes <= limit:
-        taken = _apart(cost.train_minutes, limit, digits=1)
-        found.append(f"training took {taken} minutes, at most {limit:.10g} are allowed")
-    if (limit := constraints.max_copy_rate) is not None and copies is None:
-        found.append("whether it copies training pictures was not measured")
-    elif limit is not None and copies and not copies.value <= limit:
+    timed = (constraints.max_latency_ms, constraints.min_images_per_second, constraints.max_train_minutes)
+    if any(limit is not None for limit in timed) and not contender.stands_for(constraints):
+        found.append(f"its time was measured on {describe_machine(cost)}, and is not known elsewhere")
+    for name, figure, digits, clause in LIMITS:
+        limit, measured = getattr(constraints, name), getattr(cost, figure)
+        if limit is not None and not (measured >= limit if name.startswith("min_") else measured <= limit):
+            found.append(clause.format(_apart(measured, limit, digits=digits), f"{limit:.10g}"))
+    if (limit := constraints.max_copy_rate) is not None and not copies.value <= limit:
         found.append(
             f"{percent(copies.value)} of its pictures are copies ({interval(copies)}), at most "
             f"{percent(limit)} are allowed"
@@ -239,23 +205,29 @@ def violations(contender: Contender, constraints: Constraints) -> list[str]:
     return found
 
 
-def _apart(measured: float, limit: float, *, digits: int = 0) -> str:
+def _apart(measured: float, limit: float, *, digits: int) -> str:
     """`measured` with at least so many digits, and as many more as tell it from the limit that it breaks."""
     while digits < MAX_DIGITS and f"{measured:.{digits}f}" == f"{limit:.{digits}f}":
         digits += 1
     return f"{measured:.{digits}f}"
 
 
-def _check_comparable(contenders: Sequence[Contender], budget_tolerance: float) -> None:
-    if not contenders:
-        raise SalonError("no method was judged yet: run `dvc repro`")
-    for contender in contenders:
-        if not contender.scores or set(contender.scores) != set(contenders[0].scores):
+def check_prompts(judged: Mapping[str, Collection[str]], *, split: str) -> None:
+    """Refuse to set side by side what was judged on different prompts.
+
+    Args:
+        judged: Method -> identities of its prompts.
+
+    Raises:
+        SalonError: they differ, or there are none.
+    """
+    first, ids = next(iter(judged.items()))
+    for name, others in judged.items():
+        if not others or others != ids:
             raise SalonError(
-                f"{contender.name} and {contenders[0].name} were judged on different prompts: run "
-                "`dvc repro --force` on their evaluate stages"
+                f"{name} and {first} were judged on different prompts of {split}: run `dvc repro --force` on "
+                "their evaluate stages"
             )
-    check_budgets({each.name: each.cost for each in contenders}, tolerance=budget_tolerance)
 
 
 def check_budgets(costs: Mapping[str, Cost], *, tolerance: float) -> None:

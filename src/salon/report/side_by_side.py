@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from salon.errors import SalonError
-from salon.report.figures import SHEET_COLUMNS, MethodFigures, ReportData, Sheet
+from salon.report.figures import SHEET_COLUMNS, InlineImage, MethodFigures, ReportData
 
 REAL = "real"
 
@@ -34,55 +33,40 @@ class Card:
     tiles: list[Tile]
 
 
-def collect_sheets(data: ReportData, methods: Sequence[MethodFigures]) -> dict[str, Sheet]:
+def collect_sheets(data: ReportData, methods: Sequence[MethodFigures]) -> dict[str, InlineImage]:
     """CSS class -> the sheet that it holds."""
     sheets = {
         sheet_class(method.name, split, data): method.samples[split].sheet
         for method in methods
         for split in data.splits
     }
-    sheets |= {worst_class(method.name): method.worst_sheet for method in methods if method.worst_sheet}
+    sheets |= {f"worst-{method.name}": method.worst_sheet for method in methods if method.worst_sheet}
     return sheets | {sheet_class(REAL, split, data): data.real[split] for split in data.splits}
 
 
 def side_by_side(split: str, data: ReportData, methods: Sequence[MethodFigures]) -> list[Card]:
     """The prompts whose pictures every method's sheet shows, in their order, the real ones last."""
     judged = [method.samples[split] for method in methods]
-    shared = min(min(s.sheet.capacity, len(s.rows)) for s in judged)
+    shared = min(samples.sheet.rows for samples in judged) * SHEET_COLUMNS
     cards = []
-    for place in range(shared):
-        rows = [s.rows[place] for s in judged]
-        if len({row["id"] for row in rows}) > 1:
-            raise SalonError(
-                f"the methods were judged on different prompts of {split}: run `dvc repro --force` on their "
-                "evaluate stages"
-            )
+    for place, row in enumerate(judged[0].rows[:shared]):
         tiles = [
-            _cut(found.sheet, sheet_class(method.name, split, data), method.name, place, _wrong(row))
-            for method, found, row in zip(methods, judged, rows, strict=True)
+            _cut(found.sheet, sheet_class(method.name, split, data), method.name, place, found.rows[place])
+            for method, found in zip(methods, judged, strict=True)
         ]
-        tiles.append(_cut(data.real[split], sheet_class(REAL, split, data), REAL, place, {}))
-        cards.append(Card(caption=rows[0]["caption"], lang=rows[0]["lang"], tiles=tiles))
+        tiles.append(_cut(data.real[split], sheet_class(REAL, split, data), REAL, place, {"right": {}}))
+        cards.append(Card(row["caption"], row["lang"], tiles))
     return cards
 
 
 def show_worst(method: MethodFigures) -> list[Card]:
     """Of all judged pictures those with the most attributes wrong, each with its caption."""
-    if method.worst_sheet is None:
+    if (sheet := method.worst_sheet) is None:
         return []
-    return [
-        Card(
-            row["caption"],
-            row["lang"],
-            [_cut(method.worst_sheet, worst_class(method.name), method.name, place, _wrong(row))],
-        )
-        for place, row in enumerate(method.worst)
+    tiles = [
+        _cut(sheet, f"worst-{method.name}", method.name, place, row) for place, row in enumerate(method.worst)
     ]
-
-
-def worst_class(name: str) -> str:
-    """The CSS class of one method's worst pictures."""
-    return f"worst-{name}"
+    return [Card(row["caption"], row["lang"], [t]) for row, t in zip(method.worst, tiles, strict=True)]
 
 
 def sheet_class(name: str, split: str, data: ReportData) -> str:
@@ -91,11 +75,7 @@ def sheet_class(name: str, split: str, data: ReportData) -> str:
     return f"sheet-{name}-{data.splits.index(split)}"
 
 
-def _wrong(sample: Mapping[str, Any]) -> dict[str, str]:
-    return {name: sample["seen"][name] for name, right in sample["right"].items() if not right}
-
-
-def _cut(sheet: Sheet, css_class: str, name: str, place: int, wrong: dict[str, str]) -> Tile:
+def _cut(sheet: InlineImage, css_class: str, name: str, place: int, judged: Mapping[str, Any]) -> Tile:
     row, column = divmod(place, SHEET_COLUMNS)
     return Tile(
         sheet=css_class,
@@ -103,5 +83,5 @@ def _cut(sheet: Sheet, css_class: str, name: str, place: int, wrong: dict[str, s
         x_percent=round(100 * column / (SHEET_COLUMNS - 1), 3),
         y_percent=round(100 * row / max(1, sheet.rows - 1), 3),
         zoom_percent=round(100 * sheet.width / sheet.tile, 3),
-        wrong=wrong,
+        wrong={name: judged["seen"][name] for name, right in judged["right"].items() if not right},
     )

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from salon.errors import SalonError
-from salon.judging.alignment import ALL, CAPTION
-from salon.judging.statistics import Comparison, Estimate, compare_all, probability_best
+from salon.judging.alignment import ALL
+from salon.judging.statistics import Comparison, compare_all, probability_best
 from salon.report.figures import MethodFigures, ReportData
 from salon.report.wording import (
     decimal,
@@ -32,7 +31,8 @@ class Standing:
 
     split: str
     ranked: list[MethodFigures]
-    probability_best: dict[str, float]
+    probability_best: float
+    """Of the first."""
     behind: dict[str, Comparison]
     """Every method but the first -> the first against it."""
 
@@ -49,8 +49,13 @@ class Standing:
     def worse(self) -> list[MethodFigures]:
         return [method for method in self.ranked[1:] if self.behind[method.name].distinguishable]
 
-    def all_right(self, method: MethodFigures) -> Estimate:
-        return method.splits[self.split].all_right
+    def right(self, method: MethodFigures) -> str:
+        """`97.3 %`, of the pictures of this split."""
+        return percent(method.splits[self.split].all_right.value)
+
+    def around(self, method: MethodFigures) -> str:
+        """`95.8 to 98.5 %`, the interval of the same."""
+        return interval(method.splits[self.split].all_right)
 
 
 def summarize(data: ReportData, *, bootstrap_samples: int) -> list[list[str]]:
@@ -59,199 +64,139 @@ def summarize(data: ReportData, *, bootstrap_samples: int) -> list[list[str]]:
         return [[f"There is no verdict, for the jury itself is broken. {data.gate.broken}."]]
     standings = [stand(data.methods, split, bootstrap_samples=bootstrap_samples) for split in data.splits]
     known, *novel = standings
+    called = prompts_of_test(captions_alone=data.captions_alone)
     return [
-        _known(known),
-        [*(_unseen(standing) for standing in novel), *_languages(known.best)],
-        [*_speed(known), *_fidelity(data), *_copies(data.methods), *_warnings(data.methods)],
+        _known(known, data),
+        [*(_unseen(standing) for standing in novel), *_languages(known.best, called)],
+        [*_speed(known, called), *_fidelity(data), *_copies(data.methods), *_warnings(data.methods)],
     ]
 
 
 def stand(methods: Sequence[MethodFigures], split: str, *, bootstrap_samples: int) -> Standing:
-    """Rank the methods on one split; equals by name.
-
-    Raises:
-        SalonError: they were judged on different prompts.
-    """
-    first = methods[0]
-    for method in methods:
-        if method.samples[split].ids != first.samples[split].ids:
-            raise SalonError(
-                f"{method.name} and {first.name} were judged on different prompts of {split}: run "
-                "`dvc repro --force` on their evaluate stages"
-            )
+    """Rank the methods on one split, on the same prompts; equals by name."""
     ranked = sorted(methods, key=lambda method: (-method.splits[split].all_right.value, method.name))
     tables = [np.array([bool(sample[ALL]) for sample in method.samples[split].rows]) for method in ranked]
     rng = np.random.default_rng(0)
     chances = probability_best(tables, samples=bootstrap_samples, rng=rng)
     compared = compare_all(tables, samples=bootstrap_samples, rng=rng)
-    return Standing(
-        split=split,
-        ranked=ranked,
-        probability_best={method.name: float(chance) for method, chance in zip(ranked, chances, strict=True)},
-        behind={method.name: compared[0, place] for place, method in enumerate(ranked[1:], start=1)},
-    )
+    behind = {method.name: compared[0, place] for place, method in enumerate(ranked) if place}
+    return Standing(split, ranked, float(chances[0]), behind)
 
 
 def unbeaten(methods: Sequence[MethodFigures]) -> list[MethodFigures]:
     """Those that no other equals in speed and right pictures on `test` and beats in one; fastest first."""
 
     def beats(other: MethodFigures, method: MethodFigures) -> bool:
-        quality, others = (each.test.all_right.value for each in (method, other))
-        as_good = _latency(other) <= _latency(method) and others >= quality
-        return as_good and (_latency(other) < _latency(method) or others > quality)
+        (time, right), (least, most) = (
+            (each.latency_ms, each.test.all_right.value) for each in (other, method)
+        )
+        return time <= least and right >= most and (time, right) != (least, most)
 
     kept = [method for method in methods if not any(beats(other, method) for other in methods)]
-    return sorted(kept, key=_latency)
+    return sorted(kept, key=lambda method: method.latency_ms)
 
 
-def _known(standing: Standing) -> list[str]:
-    best = standing.best
-    together = standing.all_right(best)
-    attributes = [name for name in best.test.alignment if name != ALL]
-    drawn = f"draws {enumerate_words(attributes)} all as the caption says"
-    if attributes == [CAPTION]:
-        drawn = "draws what finds its own caption among others"
+def _known(standing: Standing, data: ReportData) -> list[str]:
+    best, level = standing.best, [standing.best, *standing.tied]
+    pictures = best.test.all_right.n
+    asked, drawn = "captions held out of training", "draws what finds its own caption among others"
+    if not data.captions_alone:
+        asked = "combinations known from training"
+        drawn = f"draws {enumerate_words(data.attributes)} all as the caption says"
+    share = (
+        f"{standing.right(best)} of {pictures} pictures (95\N{NO-BREAK SPACE}% interval "
+        f"{standing.around(best)})"
+    )
     if len(standing.ranked) == 1:
+        return [f"Asked for {asked}, {best.name} {drawn} in {share}."]
+    lead = [f"{m.name} by {points(standing.behind[m.name].difference)}" for m in standing.worse]
+    leads = f"leads {enumerate_words(lead)}, on the same prompts."
+    if not standing.tied:
         return [
-            f"Asked for {_asked(best)}, {best.name} {drawn} in "
-            f"{percent(together.value)} of {together.n} pictures (95\N{NO-BREAK SPACE}% interval "
-            f"{interval(together)})."
+            f"At equal budgets {best.name} follows captions best: asked for {asked}, it {drawn} in {share}, "
+            f"and is the best of all with probability {standing.probability_best:.2f}.",
+            f"It {leads}",
         ]
-    if standing.tied:
-        return _tie(standing, drawn)
-    sentences = [
-        f"At equal budgets {best.name} follows captions best: asked for {_asked(best)}, it "
-        f"{drawn} in {percent(together.value)} of {together.n} pictures "
-        f"(95\N{NO-BREAK SPACE}% interval {interval(together)}), and is the best of all "
-        f"with probability {standing.probability_best[best.name]:.2f}."
-    ]
-    return [*sentences, f"It leads {_leads(standing)}, on the same prompts."]
-
-
-def _tie(standing: Standing, drawn: str) -> list[str]:
-    """What is said where nothing tells the best from some others, or from all."""
-    together = standing.all_right(standing.best)
-    level = [standing.best, *standing.tied]
-    figures = [
-        f"{method.name} {percent(standing.all_right(method).value)} ({interval(standing.all_right(method))})"
-        for method in level
-    ]
-    asked = f"asked for {_asked(standing.best)}, each {drawn} about equally often"
-    shares = f"of {together.n} pictures {enumerate_words(figures)}, with 95\N{NO-BREAK SPACE}% intervals"
+    figures = [f"{method.name} {standing.right(method)} ({standing.around(method)})" for method in level]
+    equally = (
+        f"asked for {asked}, each {drawn} about equally often (of {pictures} pictures "
+        f"{enumerate_words(figures)}, with 95\N{NO-BREAK SPACE}% intervals)."
+    )
+    sentences = [f"At equal budgets no method follows captions measurably better than another: {equally}"]
     if standing.worse:
         names = enumerate_words([method.name for method in level])
         sentences = [
-            f"At equal budgets {names} follow captions best, and these {together.n} prompts cannot tell them "
-            f"apart: {asked} ({shares}).",
-            f"{standing.best.name} leads {_leads(standing)}, on the same prompts.",
+            f"At equal budgets {names} follow captions best, and these {pictures} prompts cannot tell them "
+            f"apart: {equally}",
+            f"{best.name} {leads}",
         ]
-    else:
-        sentences = [
-            f"At equal budgets no method follows captions measurably better than another: {asked} ({shares})."
-        ]
-    close = [method for method in standing.tied if standing.behind[method.name].more_prompts]
-    if close:
-        more = [
-            f"{method.name} by about {standing.behind[method.name].more_prompts:,} more prompts"
-            for method in close
-        ]
+    missing = {method.name: standing.behind[method.name].more_prompts for method in standing.tied}
+    if more := [f"{name} by about {count:,} more prompts" for name, count in missing.items() if count]:
         sentences.append(
-            f"{standing.best.name} could be told from {enumerate_words(more)}, if the differences are as "
-            "large as they look."
+            f"{best.name} could be told from {enumerate_words(more)}, if the differences are as large as "
+            "they look."
         )
     return sentences
 
 
-def _leads(standing: Standing) -> str:
-    return enumerate_words(
-        [f"{method.name} by {points(standing.behind[method.name].difference)}" for method in standing.worse]
-    )
-
-
 def _unseen(standing: Standing) -> str:
-    best = standing.best
-    together = standing.all_right(best)
-    sentence = f"Where training never showed this {novel_pair(standing.split)} together, "
+    best, figures = standing.best, standing.best.splits[standing.split]
+    share = f"{standing.right(best)}{{}} ({standing.around(best)})"
     if len(standing.ranked) == 1:
-        sentence += f"everything is right in {percent(together.value)} of {together.n} ({interval(together)})"
+        found = f"everything is right in {share.format(f' of {figures.all_right.n}')}"
     elif standing.tied:
-        names = [
-            f"{method.name} ({percent(standing.all_right(method).value)})"
-            for method in [best, *standing.tied]
-        ]
-        sentence += f"{enumerate_words(names)} cannot be told apart"
-        if standing.worse:
-            sentence += " and lead the others"
+        names = [f"{method.name} ({standing.right(method)})" for method in [best, *standing.tied]]
+        found = f"{enumerate_words(names)} cannot be told apart"
+        found += " and lead the others" if standing.worse else ""
     else:
-        sentence += f"{best.name} is best with {percent(together.value)} ({interval(together)})"
-    alignment = best.splits[standing.split].alignment
-    weakest = min((name for name in alignment if name != ALL), key=lambda name: alignment[name].value)
-    if alignment[weakest].value < 1:
+        found = f"{best.name} is best with {share.format('')}"
+    sentence = f"Where training never showed this {novel_pair(standing.split)} together, {found}"
+    weakest = min(
+        (name for name in figures.alignment if name != ALL), key=lambda name: figures.alignment[name].value
+    )
+    if (right := figures.alignment[weakest].value) < 1:
         who = best.name if standing.tied else "it"
-        sentence += f"; what {who} misses most is the {weakest}, right in {percent(alignment[weakest].value)}"
+        sentence += f"; what {who} misses most is the {weakest}, right in {percent(right)}"
     return sentence + "."
 
 
-def _asked(method: MethodFigures) -> str:
-    alone = CAPTION in method.test.alignment
-    return "captions held out of training" if alone else "combinations known from training"
+def _languages(best: MethodFigures, called: str) -> list[str]:
+    parts = [f"{percent(v[ALL].value)} of {language(tag)} captions" for tag, v in best.test.languages.items()]
+    return [f"On {called} {best.name} follows {enumerate_words(parts)}."] if len(parts) > 1 else []
 
 
-def _called(method: MethodFigures) -> str:
-    return prompts_of_test(captions_alone=CAPTION in method.test.alignment)
-
-
-def _languages(best: MethodFigures) -> list[str]:
-    by_language = best.test.languages
-    if len(by_language) < 2:
-        return []
-    parts = [f"{percent(value[ALL].value)} of {language(tag)} captions" for tag, value in by_language.items()]
-    return [f"On {_called(best)} {best.name} follows {enumerate_words(parts)}."]
-
-
-def _latency(method: MethodFigures) -> float:
-    return method.cost.latency_ms_p50
-
-
-def _speed(standing: Standing) -> list[str]:
+def _speed(standing: Standing, called: str) -> list[str]:
     best = standing.best
-    alone = f"{_latency(best):.0f} ms (median, alone)"
     if len(standing.ranked) == 1:
         minutes = f"{best.cost.train_minutes:.1f} minutes of training"
-        return [f"One picture takes {alone} after {minutes}."]
-    first, second, *_ = sorted(standing.ranked, key=_latency)
+        return [f"One picture takes {best.latency_ms:.0f} ms (median, alone) after {minutes}."]
+    first, second, *_ = sorted(standing.ranked, key=lambda method: method.latency_ms)
     sentence = (
-        f"The fastest is {first.name}: one picture takes {_latency(first):.0f} ms (median, alone), before "
-        f"{second.name} with {_latency(second):.0f} ms"
+        f"The fastest is {first.name}: one picture takes {first.latency_ms:.0f} ms (median, alone), before "
+        f"{second.name} with {second.latency_ms:.0f} ms"
     )
     if best.name not in (first.name, second.name):
-        sentence += f"; {best.name} takes {_latency(best):.0f} ms"
+        sentence += f"; {best.name} takes {best.latency_ms:.0f} ms"
     names = [method.name for method in unbeaten(standing.ranked)]
-    if len(names) == len(standing.ranked):
-        return [
-            sentence + ".",
-            "No method gains time over another, or right pictures, without losing the other.",
-        ]
-    return [
-        sentence + ".",
-        f"On {_called(best)} neither time nor right pictures are gained by taking any other than "
-        f"{enumerate_words(names)}.",
-    ]
+    gained = "No method gains time over another, or right pictures, without losing the other."
+    if len(names) < len(standing.ranked):
+        gained = (
+            f"On {called} neither time nor right pictures are gained by taking any other than "
+            f"{enumerate_words(names)}."
+        )
+    return [sentence + ".", gained]
 
 
 def _fidelity(data: ReportData) -> list[str]:
-    ranked = sorted(data.methods, key=lambda method: method.test.metrics["kid"].value)
-    first, *others = ranked
+    first, *others = sorted(data.methods, key=lambda method: method.test.metrics["kid"].value)
     kid = first.test.metrics["kid"]
     real = next(sentinel.test.metrics["kid"] for sentinel in data.sentinels if sentinel.name == "real")
     figure = f"{decimal(kid.value)}, {span(kid)}; held-out real pictures get {decimal(real.value)}"
     if not others:
         return [f"The KID of its pictures from real ones is {figure}."]
-    sentence = f"The pictures of {first.name} lie nearest to real ones (KID {figure})"
     near = [method.name for method in others if method.test.metrics["kid"].low <= kid.high]
-    if near:
-        sentence += f"; the intervals of {enumerate_words(near)} reach its"
-    return [sentence + "."]
+    reach = f"; the intervals of {enumerate_words(near)} reach its" if near else ""
+    return [f"The pictures of {first.name} lie nearest to real ones (KID {figure}){reach}."]
 
 
 def _copies(methods: Sequence[MethodFigures]) -> list[str]:
@@ -261,10 +206,8 @@ def _copies(methods: Sequence[MethodFigures]) -> list[str]:
     if not copying:
         whose = "its pictures" if len(methods) == 1 else "the pictures of any method"
         return [f"No copies of training pictures were found among {whose}.", seen]
-    parts = [
-        f"{method.name} in {percent(rate.value)} of its pictures ({interval(rate)})"
-        for method, rate in ((method, method.copies.copy_rate) for method in copying)
-    ]
+    rates = [(method.name, method.copies.copy_rate) for method in copying]
+    parts = [f"{name} in {percent(rate.value)} of its pictures ({interval(rate)})" for name, rate in rates]
     rest = "" if len(copying) == len(methods) else "; the others show no copies beyond chance"
     return [f"Training pictures are copied by {enumerate_words(parts)}{rest}.", seen]
 

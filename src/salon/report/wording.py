@@ -61,11 +61,8 @@ def prompts_of_test(*, captions_alone: bool) -> str:
 
 def split_title(split: str, *, captions_alone: bool = False) -> str:
     """What the prompts of a split ask for."""
-    if split == "test" and captions_alone:
-        return "Captions held out of training"
-    if split == "test":
-        return "Combinations known from training"
-    return f"Never seen together: {novel_pair(split)}"
+    known = "Captions held out of" if captions_alone else "Combinations known from"
+    return f"{known} training" if split == "test" else f"Never seen together: {novel_pair(split)}"
 
 
 def novel_pair(split: str) -> str:
@@ -76,11 +73,11 @@ def novel_pair(split: str) -> str:
 
 def split_note(split: str, *, captions_alone: bool = False) -> str:
     """The same in a sentence."""
-    if split == "test" and captions_alone:
+    if split != "test":
+        return "each value in the caption occurs in training, this pair of them never does"
+    if captions_alone:
         return "training showed other pictures, in other words for the most part"
-    if split == "test":
-        return "every pair of attribute values in the caption occurs in training; the pictures do not"
-    return "each value in the caption occurs in training, this pair of them never does"
+    return "every pair of attribute values in the caption occurs in training; the pictures do not"
 
 
 def argument_title(argument: str, *, setting: float = 2) -> str:
@@ -91,8 +88,6 @@ def argument_title(argument: str, *, setting: float = 2) -> str:
 
 def describe_machine(cost: Cost) -> str:
     """What a method's seconds were measured on: `2 CPU cores`."""
-    if cost.device is None:
-        return "an unknown machine"
     own = f"{cost.cpu_cores} CPU core{'' if cost.cpu_cores == 1 else 's'}"
     return own if cost.device == "cpu" else f"{cost.device.removeprefix('cuda: ')} beside {own}"
 
