@@ -32,7 +32,7 @@ from salon.registry.lock import registry_lock
 from salon.tracking.runs import Store
 
 uri, name, folder, first, count = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
-store = Store(uri, "0", "Default")
+store = Store(uri, "0")
 client = store.client
 for number in range(first, first + count):
     with registry_lock(store, Paths(Path(folder)), name=name) as exclusive:

@@ -242,12 +242,13 @@ def test_full_disk_stops_a_download_with_a_sentence(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     champions = Champions(registered_world.store, [NAME])
-    entry = champions.now()[NAME]
-    monkeypatch.setattr(Champions, "_local_bundle", lambda self, version: None)
+    number = champions.now()[NAME]
+    monkeypatch.setattr("salon.registry.champions.has_files", lambda client, version: True)
+    monkeypatch.setattr("salon.registry.champions.local_folder", lambda client, version: None)
     monkeypatch.setattr("mlflow.artifacts.download_artifacts", no_space)
     with (
         pytest.raises(SalonError, match=r"cannot be fetched: .*No space left on device"),
-        champions.files(entry),
+        champions.files(NAME, number),
     ):
         pass
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 import uvicorn
@@ -54,15 +53,14 @@ class FakeRegistry:
 
     bundles: Mapping[str, Path]
     versions: dict[str, str] = field(default_factory=lambda: dict.fromkeys(METHODS, "1"))
+    methods: list[str] = field(default_factory=lambda: list(METHODS))
 
-    def now(self) -> dict[str, SimpleNamespace]:
-        return {
-            name: SimpleNamespace(method=name, version=version) for name, version in self.versions.items()
-        }
+    def now(self) -> dict[str, str]:
+        return dict(self.versions)
 
     @contextmanager
-    def files(self, entry: SimpleNamespace) -> Iterator[Path]:
-        yield self.bundles[entry.method]
+    def files(self, method: str, number: str) -> Iterator[Path]:
+        yield self.bundles[method]
 
 
 def write_bundles(folder: Path) -> dict[str, Path]:
@@ -129,9 +127,7 @@ def serve(
     queue = BatchQueue(settings, metrics)
     registry = FakeRegistry(bundles)
     failures: list[Exception] = []
-    models = ServedModels(
-        registry, metrics, order=list(METHODS), poll_seconds=0.2, on_failure=failures.append
-    )
+    models = ServedModels(registry, metrics, poll_seconds=0.2, on_failure=failures.append)
     app = build_app(queue, models, metrics)
     app.include_router(gallery.build_router(votes, served=models.versions))
     limited = Limits(app, settings, token=token, public={"/health", *gallery.PUBLIC_PATHS})

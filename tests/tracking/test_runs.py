@@ -54,7 +54,7 @@ def test_store_is_the_workspace_s_own_wherever_one_stands(
     assert store.uri == runs.tracking_uri(paths) == f"sqlite:///{tmp_path.as_posix()}/mlflow.db"
     experiment = store.client.get_experiment(store.experiment_id)
     assert experiment.artifact_location == (tmp_path / "mlartifacts").as_uri()
-    assert experiment.name == store.experiment_name == params.experiment
+    assert experiment.name == params.experiment
     assert list(elsewhere.iterdir()) == []
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
 
 import salon
 from salon.errors import SalonError
+from salon.files import read_json
 from salon.inference.credentials import Credentials, has_credentials, read_credentials
 from salon.inference.provenance import Provenance, Record, read_record
 from salon.params import Params
@@ -47,7 +48,12 @@ def run(picture: Path, *, as_json: bool = False, workspace: tuple[Params, Paths]
     Raises:
         SalonError: no such file, no PNG, no provenance, or a picture that was changed after it was drawn.
     """
-    content = _read(picture)
+    try:
+        if picture.stat().st_size > MAX_BYTES:
+            raise SalonError(f"{picture} is larger than {MAX_BYTES // 2**20} MiB: salon did not draw it")
+        content = picture.read_bytes()
+    except OSError as error:
+        raise SalonError(f"{picture} cannot be read: {error.strerror}") from None
     record = read_record(content, name=str(picture))
     credentials = read_credentials(content) if has_credentials(content) else None
     if credentials is not None and credentials.state == "invalid":
@@ -57,7 +63,14 @@ def run(picture: Path, *, as_json: bool = False, workspace: tuple[Params, Paths]
         )
     reproduction = reproduce(record, *workspace) if workspace else None
     if as_json:
-        print(json.dumps(_report(record, credentials, reproduction), indent=2, ensure_ascii=False))
+        report = {
+            "software": record.software,
+            "digital_source_type": record.digital_source_type,
+            **asdict(record.provenance),
+            "content_credentials": asdict(credentials) if credentials else None,
+            "reproduction": asdict(reproduction) if reproduction else None,
+        }
+        print(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         print("\n".join(_sentences(picture, record, credentials, reproduction)))
     return reproduction is None or reproduction.verdict == IDENTICAL
@@ -81,12 +94,8 @@ def reproduce(record: Record, params: Params, paths: Paths) -> Reproduction:
 
 @contextmanager
 def _weights(provenance: Provenance, params: Params, paths: Paths) -> "Iterator[tuple[str, PackagedModel]]":
-    """The model that drew a picture, and what it is called.
-
-    Raises:
-        SalonError: neither the registry nor the workspace has these weights.
-    """
-    from salon.inference.bundle import read_models
+    """The model that drew a picture, and what it is called; a SalonError where nobody has its weights."""
+    from salon.inference.bundle import CLIP, CODEC, METHOD, PackagedModel, read_models
     from salon.registry import candidate, versions
     from salon.tracking import runs
 
@@ -103,12 +112,15 @@ def _weights(provenance: Provenance, params: Params, paths: Paths) -> "Iterator[
                 yield f"{name} version {version.version} of the registry", packages[provenance.method]
                 return
         trained = paths.method(provenance.method)
-        if (trained / "model.safetensors").is_file():
-            digest = candidate.model_sha256(paths, provenance.method)
-            if digest == provenance.model_sha256:
-                here = f"{provenance.method} as trained in this workspace"
-                yield here, _trained_here(provenance, paths)
-                return
+        is_trained = (trained / "model.safetensors").is_file()
+        if is_trained and candidate.model_sha256(paths, provenance.method) == provenance.model_sha256:
+            codec = paths.codec(read_json(trained / "config.json")["config"]["codec"])
+            folders = {METHOD: trained, CLIP: paths.clip, CODEC: codec}
+            description = {key: getattr(provenance, key) for key in ("model_sha256", "data_sha256")}
+            digests = {part: str(folder) for part, folder in folders.items()}
+            package = PackagedModel(provenance.method, description, folders, digests, golden_samples=None)
+            yield f"{provenance.method} as trained in this workspace", package
+            return
         raise SalonError(
             f"the weights that drew it (version {provenance.model_version}, sha256 "
             f"{(provenance.model_sha256 or 'unknown')[:12]}) are neither in {runs.public_uri(uri)} nor in "
@@ -131,23 +143,6 @@ def _find_version(store: "Store", name: str, provenance: Provenance) -> "ModelVe
     return version if versions.has_files(store.client, version) else None
 
 
-def _trained_here(provenance: Provenance, paths: Paths) -> "PackagedModel":
-    from salon.files import read_json
-    from salon.inference.bundle import CLIP, CODEC, METHOD, PackagedModel
-
-    method = paths.method(provenance.method)
-    config = read_json(method / "config.json")
-    folders = {METHOD: method, CLIP: paths.clip, CODEC: paths.codec(config["config"]["codec"])}
-    digests = {"model_sha256": provenance.model_sha256, "data_sha256": provenance.data_sha256}
-    return PackagedModel(
-        name=provenance.method,
-        description={"family": config["family"], **digests},
-        folders=folders,
-        digests={part: str(folder) for part, folder in folders.items()},
-        golden_samples=None,
-    )
-
-
 def _draw(provenance: Provenance, package: "PackagedModel") -> UInt8[np.ndarray, "h w 3"]:
     from salon.inference.model import ModelCache
     from salon.inference.request import read_requests
@@ -161,8 +156,8 @@ def _draw(provenance: Provenance, package: "PackagedModel") -> UInt8[np.ndarray,
 
 def _difference(record: Record, again: UInt8[np.ndarray, "h w 3"]) -> str:
     if again.shape != record.pixels.shape:
-        (height, width), (old_height, old_width) = again.shape[:2], record.pixels.shape[:2]
-        return f"{width}x{height} pixels instead of {old_width}x{old_height}"
+        new, old = (f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (again, record.pixels))
+        return f"{new} pixels instead of {old}"
     distance = np.abs(again.astype(int) - record.pixels.astype(int)).max(axis=2)
     here = f"salon {salon.__version__}"
     drawn_by = f"; it was drawn by {record.software}, this is {here}" if record.software != here else ""
@@ -172,31 +167,12 @@ def _difference(record: Record, again: UInt8[np.ndarray, "h w 3"]) -> str:
     )
 
 
-def _read(picture: Path) -> bytes:
-    try:
-        if picture.stat().st_size > MAX_BYTES:
-            raise SalonError(f"{picture} is larger than {MAX_BYTES // 2**20} MiB: salon did not draw it")
-        return picture.read_bytes()
-    except OSError as error:
-        raise SalonError(f"{picture} cannot be read: {error.strerror}") from None
-
-
-def _report(
-    record: Record, credentials: Credentials | None, reproduction: Reproduction | None
-) -> dict[str, Any]:
-    return {
-        "software": record.software,
-        "digital_source_type": record.digital_source_type,
-        **asdict(record.provenance),
-        "content_credentials": asdict(credentials) if credentials else None,
-        "reproduction": asdict(reproduction) if reproduction else None,
-    }
-
-
 def _sentences(
     picture: Path, record: Record, credentials: Credentials | None, reproduction: Reproduction | None
 ) -> list[str]:
     drawn = record.provenance
+    trusted = credentials is None or credentials.state == "trusted"
+    trust = "" if trusted else ", whom this machine has no reason to trust"
     rows = {
         "prompt": drawn.prompt,
         "seed": drawn.seed,
@@ -205,7 +181,7 @@ def _sentences(
         "data": drawn.data_sha256,
         "steps": OWN_VALUE if drawn.num_inference_steps is None else drawn.num_inference_steps,
         "guidance scale": OWN_VALUE if drawn.guidance_scale is None else drawn.guidance_scale,
-        "credentials": _signature(credentials),
+        "credentials": "not signed" if credentials is None else f"signed by {credentials.signer}{trust}",
     }
     lines = [
         f"{picture}: AI-generated by {record.software}; neither its text nor its pixels were changed since"
@@ -216,10 +192,3 @@ def _sentences(
         by = f" by {reproduction.model}" if reproduction.model else ""
         lines.append(f"drawn again{by}: {reproduction.verdict} ({reproduction.reason})")
     return lines
-
-
-def _signature(credentials: Credentials | None) -> str:
-    if credentials is None:
-        return "not signed"
-    trust = "" if credentials.state == "trusted" else ", whom this machine has no reason to trust"
-    return f"signed by {credentials.signer}{trust}"

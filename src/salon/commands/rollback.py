@@ -9,11 +9,7 @@ from salon.tracking import runs
 
 
 def run(params: Params, paths: Paths, name: str) -> None:
-    """Make the previous champion serve again.
-
-    Raises:
-        SalonError: there is none.
-    """
+    """Make the previous champion serve again; a SalonError where there is none."""
     params.method(name)
     store = runs.open_store(params, paths)
     champion, previous = aliases.rollback(store, paths, name)

@@ -60,7 +60,6 @@ def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -
 
     import uvicorn
 
-    from salon.registry.combined import serving_order
     from salon.server import gallery
     from salon.server.app import build_app
     from salon.server.batching import BatchQueue
@@ -72,30 +71,20 @@ def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -
 
     failures: list[SalonError] = []
 
-    def stop() -> None:
+    def stop(*reasons: SalonError) -> None:
+        failures.extend(reasons)
         server.should_exit = True
-
-    def give_up(error: SalonError) -> None:
-        failures.append(error)
-        stop()
 
     metrics = ServerMetrics()
     queue = BatchQueue(params.serve, metrics)
     votes = BallotBox(lambda: open_store(params, paths))
-    models = ServedModels(
-        registry,
-        metrics,
-        order=[method for method in serving_order(params) if method in registry.methods],
-        poll_seconds=params.serve.poll_seconds,
-        on_failure=give_up,
-    )
+    models = ServedModels(registry, metrics, poll_seconds=params.serve.poll_seconds, on_failure=stop)
     app = build_app(queue, models, metrics)
     app.include_router(gallery.build_router(votes, served=models.versions))
     public = {"/health", *gallery.PUBLIC_PATHS}
     limited = Limits(app, params.serve, token=os.environ.get(TOKEN) or None, public=public)
-    server = uvicorn.Server(
-        uvicorn.Config(limited, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS)
-    )
+    config = uvicorn.Config(limited, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS)
+    server = uvicorn.Server(config)
     threading.Thread(target=end_with_supervisor, args=[stop], daemon=True).start()
     try:
         run_server(server, socket.socket(fileno=descriptor))

@@ -40,9 +40,8 @@ def write_bundle(
     folder: Path, *, method: Path, clip: Path, codec: Path, card: str, description: Mapping[str, Any]
 ) -> None:
     """Copy the weights of a method, its codec and the towers, and write card and manifest."""
-    shutil.copytree(method, folder / METHOD)
-    shutil.copytree(clip, folder / CLIP)
-    shutil.copytree(codec, folder / CODEC)
+    for part, source in {METHOD: method, CLIP: clip, CODEC: codec}.items():
+        shutil.copytree(source, folder / part)
     (folder / CARD).write_text(card, encoding="utf-8")
     write_manifest(folder, description)
 
@@ -54,11 +53,7 @@ def write_manifest(folder: Path, description: Mapping[str, Any]) -> None:
 
 
 def merge_bundles(folder: Path, bundles: Sequence[Path], *, versions: Mapping[str, str], card: str) -> None:
-    """One bundle of several that hold one method each, in this order.
-
-    Args:
-        versions: The registered version of each method.
-    """
+    """One bundle of several that hold one method each, in this order, and are these registered versions."""
     methods: dict[str, Any] = {}
     for bundle in bundles:
         ((name, package),) = read_models(bundle).items()
@@ -86,7 +81,8 @@ def read_bundle(folder: Path) -> dict[str, Any]:
         expected = manifest["files"]
     except (OSError, ValueError, KeyError):
         raise SalonError(f"the model has no readable {MANIFEST}: register it again") from None
-    found = {name: digest for name, digest in file_digests(folder).items() if name != MANIFEST}
+    found = file_digests(folder)
+    del found[MANIFEST]
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong:
         raise SalonError(
@@ -102,33 +98,24 @@ def read_bundle(folder: Path) -> dict[str, Any]:
 
 
 def read_models(folder: Path) -> dict[str, PackagedModel]:
-    """The methods of a bundle by name, in the order in which they are to be named.
-
-    Raises:
-        SalonError: a file is not what the manifest says.
-    """
+    """The methods of a bundle by name, in the order of naming; a SalonError where `read_bundle` has one."""
     manifest = read_bundle(folder)
     files = manifest.pop("files")
     methods = manifest.get("methods")
     if methods is None:  # one method, whose parts have no names of their own
         own = {"probes": GOLDEN_SAMPLES_FILE} if GOLDEN_SAMPLES_FILE in files else {}
         methods = {manifest["method"]: {**manifest, "parts": {part: part for part in PARTS} | own}}
-    return {
-        name: _package(folder, name, methods[name], files) for name in manifest.get("order", list(methods))
-    }
-
-
-def _package(
-    folder: Path, name: str, description: Mapping[str, Any], files: Mapping[str, str]
-) -> PackagedModel:
-    parts = description["parts"]
-    return PackagedModel(
-        name=name,
-        description={key: value for key, value in description.items() if key != "parts"},
-        folders={part: folder / parts[part] for part in PARTS},
-        digests={part: _part_digest(files, parts[part]) for part in PARTS},
-        golden_samples=folder / parts["probes"] if "probes" in parts else None,
-    )
+    packages = {}
+    for name in manifest.get("order", list(methods)):
+        parts = methods[name].pop("parts")
+        packages[name] = PackagedModel(
+            name=name,
+            description=methods[name],
+            folders={part: folder / parts[part] for part in PARTS},
+            digests={part: _part_digest(files, parts[part]) for part in PARTS},
+            golden_samples=folder / parts["probes"] if "probes" in parts else None,
+        )
+    return packages
 
 
 def _part_digest(files: Mapping[str, str], part: str) -> str:

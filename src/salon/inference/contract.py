@@ -66,15 +66,11 @@ def _column(field: FieldInfo) -> Any:
     return (values, ...) if field.is_required() else (values, None)
 
 
-def _model(name: str, fields: dict[str, Any], base: type[Wire] = Wire) -> Any:
-    return create_model(name, __base__=base, **fields)
+def _model(name: str, fields: dict[str, Any]) -> Any:
+    return create_model(name, __base__=Wire, **fields)
 
 
 Columns = _model("Columns", {name: _column(field) for name, field in Row.model_fields.items()})
-
-
-class _Params(Wire):
-    params: Options | None = None
 
 
 FORMS = {
@@ -83,7 +79,8 @@ FORMS = {
     "inputs": Rows | Row | Columns,
     "instances": Rows | Row | Columns,
 }
-Form = reduce(or_, [_model(form, {form: (content, ...)}, _Params) for form, content in FORMS.items()])
+OPTIONS = {"params": (Options | None, None)}
+Form = reduce(or_, [_model(form, {**OPTIONS, form: (content, ...)}) for form, content in FORMS.items()])
 
 
 class Answer(Wire):
@@ -146,12 +143,8 @@ def contract() -> dict[str, Any]:
         schema_generator=_Untitled,
     )
     named = {name: schema for (name, _), schema in parts.items()}
-    return {
-        "$schema": DIALECT,
-        **document,
-        "$defs": {**document["$defs"], **named},
-        "$ref": "#/$defs/request",
-    }
+    defs = {**document["$defs"], **named}
+    return {"$schema": DIALECT, **document, "$defs": defs, "$ref": "#/$defs/request"}
 
 
 def _param(name: str) -> ParamSpec:

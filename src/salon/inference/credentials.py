@@ -43,8 +43,7 @@ class Signer:
         Raises:
             SalonError: they do not fit, or C2PA does not admit them.
         """
-        import c2pa
-
+        c2pa = _library()
         try:
             info = c2pa.C2paSignerInfo(_algorithm(key), certificates, key, None)
             self._context = c2pa.Context.from_dict(SETTINGS, c2pa.Signer.from_info(info))
@@ -54,20 +53,14 @@ class Signer:
 
     def sign(self, png: bytes, provenance: Provenance) -> bytes:
         """The same picture with a manifest in front of its text."""
-        import c2pa
-
         agent = {"name": f"salon-{provenance.method}", "version": provenance.model_version}
-        action = {
-            "action": "c2pa.created",
-            "digitalSourceType": DIGITAL_SOURCE_TYPE,
-            "softwareAgent": agent,
-        }
+        action = {"digitalSourceType": DIGITAL_SOURCE_TYPE, "softwareAgent": agent, "action": "c2pa.created"}
         manifest = {
             "claim_generator_info": [{"name": "salon", "version": salon.__version__}],
             "assertions": [{"label": "c2pa.actions", "data": {"actions": [action]}}],
         }
         signed = io.BytesIO()
-        with self._lock, c2pa.Builder(manifest, self._context) as builder:
+        with self._lock, _library().Builder(manifest, self._context) as builder:
             builder.sign("image/png", io.BytesIO(png), signed)
         return signed.getvalue()
 
@@ -82,11 +75,10 @@ def configured_signer() -> Signer | None:
     chosen = os.environ.get(VARIABLE)
     if not chosen:
         return None
-    _require_library()
+    _library()  # before its files are looked for
     try:
-        return Signer(
-            (Path(chosen) / "certificate.pem").read_bytes(), (Path(chosen) / "key.pem").read_bytes()
-        )
+        chain, key = ((Path(chosen) / name).read_bytes() for name in ("certificate.pem", "key.pem"))
+        return Signer(chain, key)
     except OSError as error:
         raise SalonError(
             f"{VARIABLE}={chosen}: {error.filename} cannot be read ({error.strerror}); name a folder with "
@@ -117,9 +109,7 @@ def read_credentials(png: bytes) -> Credentials:
     Raises:
         SalonError: the extra is not installed.
     """
-    _require_library()
-    import c2pa
-
+    c2pa = _library()
     try:
         with c2pa.Reader("image/png", io.BytesIO(png)) as reader:
             report: dict[str, Any] = json.loads(reader.json())
@@ -148,8 +138,9 @@ def _algorithm(key: bytes) -> str:
     raise ValueError("the key must be Ed25519, RSA, or on the curve P-256, P-384 or P-521")
 
 
-def _require_library() -> None:
+def _library() -> Any:
     try:
-        import c2pa  # noqa: F401
+        import c2pa
     except ImportError:
         raise SalonError("Content Credentials need an extra: pip install '.[c2pa]'") from None
+    return c2pa

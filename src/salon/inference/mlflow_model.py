@@ -2,7 +2,6 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pandas as pd
 import yaml
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from salon.inference.bundle import PackagedModel, read_models
+from salon.inference.bundle import read_models
 from salon.inference.model import DrawnImage, LoadedModel, ModelCache
 from salon.inference.request import read_requests
 
@@ -27,7 +26,10 @@ class ServedModel(PythonModel):
         bundle = Path(context.artifacts["bundle"])
         self.packages = read_models(bundle)
         registered = _registered_version(bundle)
-        self.versions = {name: _version(package, registered) for name, package in self.packages.items()}
+        self.versions = {}
+        for name, package in self.packages.items():
+            noted = package.description.get("version") or registered  # by a bundle of several, or by MLflow
+            self.versions[name] = noted or package.description["model_sha256"][:12]
         self._cache = ModelCache()
         self._models: dict[str, LoadedModel] = {}
         self._locks = {name: threading.Lock() for name in self.packages}
@@ -63,15 +65,7 @@ class ServedModel(PythonModel):
         return pd.DataFrame([pictures[i].row() for i in range(len(requests))])
 
 
-def _version(package: PackagedModel, registered: str | None) -> str:
-    """What a bundle of several noted; else what MLflow noted; else, loaded from a folder, the weights."""
-    description: Mapping[str, Any] = package.description
-    return description.get("version") or registered or description["model_sha256"][:12]
-
-
 def _registered_version(bundle: Path) -> str | None:
     """The version that MLflow notes beside a model which it fetched from the registry."""
     note = bundle.parents[1] / "registered_model_meta"
-    if not note.is_file():
-        return None
-    return str(yaml.safe_load(note.read_text(encoding="utf-8"))["model_version"])
+    return str(yaml.safe_load(note.read_bytes())["model_version"]) if note.is_file() else None

@@ -9,9 +9,8 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -76,36 +75,27 @@ class DrawnImage:
         }
 
 
+@dataclass(frozen=True, eq=False)
 class LoadedModel:
     """A method with its codec and towers. Its weights do not change, so that threads may share it."""
 
-    max_batch = BATCH
+    package: PackagedModel
+    method: Method
+    encoder: PromptEncoder
+    version: str
+    device: torch.device
+    max_batch: int = BATCH
+    _exact: dict[tuple[int, int | None, bool], bool] = field(default_factory=dict)
+    _verifying: threading.Lock = field(default_factory=threading.Lock)
 
-    def __init__(
-        self,
-        package: PackagedModel,
-        method: Method,
-        encoder: PromptEncoder,
-        *,
-        version: str,
-        device: torch.device,
-    ) -> None:
-        self.package = package
-        self.name = package.name
-        self.version = version
-        self.method = method
-        self.encoder = encoder
-        self.device = device
-        self._exact: dict[tuple[int, int | None, bool], bool] = {}
-        self._verifying = threading.Lock()
+    @property
+    def name(self) -> str:
+        return self.package.name
 
     def draw(
         self, requests: Sequence[PictureRequest], *, check: Callable[[], None] | None = None
     ) -> list[DrawnImage]:
-        """At most `max_batch` pictures of the same steps and guidance, together.
-
-        Args:
-            check: Called often; what it raises ends the drawing.
+        """At most `max_batch` pictures of the same steps and guidance, together; what `check` raises ends it.
 
         Raises:
             RequestError: the method does not support these steps or this guidance.
@@ -115,8 +105,7 @@ class LoadedModel:
             images = self._sample(requests, check=check)
         else:
             images = torch.cat([self._sample([request], check=check) for request in requests])
-        pixels = _to_pixels(images)
-        pngs = [self._encode(picture, request) for picture, request in zip(pixels, requests, strict=True)]
+        pngs = list(map(self._encode, _to_pixels(images), requests))
         milliseconds = (time.perf_counter() - started) * 1000 / len(requests)
         return [
             DrawnImage(png, each, self.name, self.version, milliseconds, self.encoder.warnings(each.prompt))
@@ -130,49 +119,9 @@ class LoadedModel:
             SalonError: the installed code draws other pictures than those of the registration.
         """
         drawn = self._golden_pixels()
-        if self.package.golden_samples is not None:
-            self._compare(drawn, read_json(self.package.golden_samples))
-
-    def _is_exact(self, count: int, *, like: PictureRequest, check: Callable[[], None] | None) -> bool:
-        """Whether batches of this size draw what each picture would be alone, found out when first needed.
-
-        The steps and whether there is guidance matter, too: both change what is multiplied with what.
-        """
-        size = padded_count(count, self.device)
-        steps, unguided = like.num_inference_steps, like.guidance_scale == 1
-        with self._verifying:
-            if (size, steps, unguided) not in self._exact:
-                draw = partial(
-                    self._draw_golden_samples, steps=steps, unguided=unguided, check=check, half=True
-                )
-                samples = [GOLDEN_SAMPLES[i % len(GOLDEN_SAMPLES)] for i in range(size)]
-                alone = {sample: draw([sample])[0] for sample in set(samples)}
-                exact = all(
-                    torch.equal(alone[sample], image)
-                    for sample, image in zip(samples, draw(samples), strict=True)
-                )
-                self._exact[size, steps, unguided] = exact
-                if not exact:
-                    logger.warning(
-                        "%s: batches of %d round otherwise on this machine and are drawn one by one",
-                        self.name,
-                        size,
-                    )
-            return self._exact[size, steps, unguided]
-
-    def write_golden_samples(self, path: Path) -> None:
-        """Draw the pictures by which other code will be told, in fp32."""
-        pngs = []
-        for picture in self._golden_pixels():
-            buffer = io.BytesIO()
-            Image.fromarray(picture).save(buffer, format="PNG")
-            pngs.append(base64.b64encode(buffer.getvalue()).decode("ascii"))
-        write_json(path, {"probes": [list(sample) for sample in GOLDEN_SAMPLES], "pictures": pngs})
-
-    def _golden_pixels(self) -> UInt8[np.ndarray, "b h w 3"]:
-        return _to_pixels(torch.cat([self._draw_golden_samples([sample]) for sample in GOLDEN_SAMPLES]))
-
-    def _compare(self, drawn: UInt8[np.ndarray, "b h w 3"], record: Mapping[str, Any]) -> None:
+        if self.package.golden_samples is None:
+            return
+        record = read_json(self.package.golden_samples)
         if [tuple(sample) for sample in record["probes"]] != list(GOLDEN_SAMPLES):
             return  # of a package that asked for other pictures: nothing to compare
         for picture, recorded in zip(drawn, record["pictures"], strict=True):
@@ -186,18 +135,41 @@ class LoadedModel:
             f"the installed code is not its code; {_remedy(self.package)}"
         )
 
-    def _draw_golden_samples(
-        self,
-        samples: Sequence[tuple[str, int]],
-        *,
-        steps: int | None = None,
-        unguided: bool = False,
-        check: Callable[[], None] | None = None,
-        half: bool = False,
-    ) -> Float[Tensor, "b 3 h w"]:
-        scale = 1.0 if unguided else None
-        requests = [PictureRequest(prompt, seed, steps, scale) for prompt, seed in samples]
-        return self._sample(requests, check=check, half=half)
+    def _is_exact(self, count: int, *, like: PictureRequest, check: Callable[[], None] | None) -> bool:
+        """Whether batches of this size draw what each picture would be alone, found out when first needed.
+
+        The steps and whether there is guidance matter, too: both change what is multiplied with what.
+        """
+        size = padded_count(count, self.device)
+        steps, unguided = like.num_inference_steps, like.guidance_scale == 1
+        with self._verifying:
+            if (size, steps, unguided) not in self._exact:
+                scale = 1.0 if unguided else None
+                golden = [PictureRequest(prompt, seed, steps, scale) for prompt, seed in GOLDEN_SAMPLES]
+                requests = [golden[i % len(golden)] for i in range(size)]
+                alone = {request: self._sample([request], check=check)[0] for request in set(requests)}
+                exact = all(
+                    torch.equal(alone[request], image)
+                    for request, image in zip(requests, self._sample(requests, check=check), strict=True)
+                )
+                self._exact[size, steps, unguided] = exact
+                if not exact:
+                    said = "%s: batches of %d round otherwise on this machine and are drawn one by one"
+                    logger.warning(said, self.name, size)
+            return self._exact[size, steps, unguided]
+
+    def write_golden_samples(self, path: Path) -> None:
+        """Draw the pictures by which other code will be told, in fp32."""
+        pngs = []
+        for picture in self._golden_pixels():
+            buffer = io.BytesIO()
+            Image.fromarray(picture).save(buffer, format="PNG")
+            pngs.append(base64.b64encode(buffer.getvalue()).decode("ascii"))
+        write_json(path, {"probes": GOLDEN_SAMPLES, "pictures": pngs})
+
+    def _golden_pixels(self) -> UInt8[np.ndarray, "b h w 3"]:
+        requests = [PictureRequest(prompt, seed, None, None) for prompt, seed in GOLDEN_SAMPLES]
+        return _to_pixels(torch.cat([self._sample([request], half=False) for request in requests]))
 
     def _sample(
         self,
@@ -225,14 +197,10 @@ class LoadedModel:
     def _encode(self, pixels: UInt8[np.ndarray, "h w 3"], request: PictureRequest) -> bytes:
         description = self.package.description
         provenance = Provenance(
-            prompt=request.prompt,
-            seed=request.seed,
-            method=self.name,
+            **{**vars(request), "method": self.name},
             model_version=self.version,
             data_sha256=description["data_sha256"],
             model_sha256=description["model_sha256"],
-            num_inference_steps=request.num_inference_steps,
-            guidance_scale=request.guidance_scale,
         )
         return sign_as_configured(encode_png(pixels, provenance), provenance)
 
@@ -271,18 +239,14 @@ class ModelCache:
                 f"salon-{package.name} version {version} is of other code than the installed package "
                 f"({reason}); {_remedy(package)}"
             ) from None
-        model = LoadedModel(package, method, encoder, version=version, device=self.device)
+        model = LoadedModel(package, method, encoder, version, self.device)
         model.verify_code()
         return model
 
 
 def add_golden_samples(bundle: Path) -> None:
-    """Have the method of a new bundle draw, by which other code will be told; seal the bundle anew.
-
-    Raises:
-        SalonError: the installed package is not the code of these weights.
-    """
-    ((_, package),) = read_models(bundle).items()
+    """Have the method of a new bundle draw, by which other code will be told; seal the bundle anew."""
+    (package,) = read_models(bundle).values()
     ModelCache().load(package, version="to be registered").write_golden_samples(bundle / GOLDEN_SAMPLES_FILE)
     write_manifest(bundle, package.description)
 

@@ -33,14 +33,21 @@ class PromptEncoder:
 
     def encode(self, prompts: Sequence[str]) -> TextStates:
         """States of each prompt as it has them alone, padded to one length."""
-        states = self._recall(prompts)
+        with self._lock:
+            states = {prompt: self._states[prompt] for prompt in prompts if prompt in self._states}
         unseen = [prompt for prompt in dict.fromkeys(prompts) if prompt not in states]
         if len(unseen) > 1 and not self._is_exact(len(unseen)):
             states |= {prompt: self._encode([prompt])[0] for prompt in unseen}
         elif unseen:
             states |= zip(unseen, self._encode(unseen), strict=True)
-        self._remember({prompt: states[prompt] for prompt in unseen})
-        return _join([states[prompt] for prompt in prompts])
+        with self._lock:
+            self._states |= states
+            for prompt in states:
+                self._states.move_to_end(prompt)
+            while len(self._states) > REMEMBERED_PROMPTS:
+                self._states.popitem(last=False)
+        each = [states[prompt] for prompt in prompts]
+        return TextStates(*(torch.cat([getattr(one, name) for one in each]) for name in vars(each[0])))
 
     def warnings(self, prompt: str) -> list[str]:
         """What a prompt says in vain."""
@@ -50,19 +57,6 @@ class PromptEncoder:
         if self.tower.is_truncated(prompt):
             warnings.append(f"only the first {self.tower.max_tokens} tokens of the prompt were read")
         return warnings
-
-    def _recall(self, prompts: Sequence[str]) -> dict[str, TextStates]:
-        with self._lock:
-            known = {prompt: self._states[prompt] for prompt in prompts if prompt in self._states}
-            for prompt in known:
-                self._states.move_to_end(prompt)
-        return known
-
-    def _remember(self, states: dict[str, TextStates]) -> None:
-        with self._lock:
-            self._states.update(states)
-            while len(self._states) > REMEMBERED_PROMPTS:
-                self._states.popitem(last=False)
 
     def _is_exact(self, count: int) -> bool:
         """Whether so many prompts together have the states of each alone, found out when first needed."""
@@ -100,7 +94,3 @@ class PromptEncoder:
             )
             for row in rows
         ]
-
-
-def _join(states: Sequence[TextStates]) -> TextStates:
-    return TextStates(*(torch.cat([getattr(s, name) for s in states]) for name in vars(states[0])))

@@ -70,8 +70,7 @@ def encode_png(pixels: UInt8[np.ndarray, "h w 3"], provenance: Provenance) -> by
     info = PngInfo()
     info.add_text("Software", f"salon {salon.__version__}")
     info.add_text("Source", "AI-generated")
-    info.add_itxt("Description", provenance.prompt)
-    for name, text in record.items():
+    for name, text in {"Description": provenance.prompt, **record}.items():
         info.add_itxt(name, text)
     info.add_text(RECORD_DIGEST, _record_sha256(record))
     info.add_itxt(XMP_KEY, _xmp(provenance))
@@ -103,10 +102,9 @@ def read_record(content: bytes, *, name: str) -> Record:
     try:
         provenance = TypeAdapter(Provenance).validate_python({key: record.get(key) for key in known})
     except ValidationError as error:
-        field = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise ProvenanceError(
-            f"the text in {name} holds no valid {field}: it was not drawn by salon"
-        ) from None
+        field = ".".join(map(str, error.errors()[0]["loc"]))
+        said = f"the text in {name} holds no valid {field}: it was not drawn by salon"
+        raise ProvenanceError(said) from None
     source_type = re.search(r'DigitalSourceType="([^"]*)"', text.get(XMP_KEY, ""))
     return Record(provenance, text.get("Software", ""), source_type and source_type[1], pixels)
 
@@ -142,9 +140,8 @@ def _xmp(provenance: Provenance) -> str:
         "Iptc4xmpExt:AISystemVersionUsed": provenance.model_version,
         "Iptc4xmpExt:AIPromptInformation": provenance.prompt,
     }
-    attributes = "".join(
-        f" {key}={quoteattr(NOT_IN_XML.sub(chr(0xFFFD), value))}" for key, value in values.items()
-    )
+    readable = {key: quoteattr(NOT_IN_XML.sub(chr(0xFFFD), value)) for key, value in values.items()}
+    attributes = "".join(f" {key}={value}" for key, value in readable.items())
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'

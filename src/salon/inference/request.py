@@ -104,8 +104,7 @@ def read_requests(
 ) -> list[PictureRequest]:
     """One request per picture, in the order of the rows; a row's pictures have consecutive seeds.
 
-    Args:
-        methods: Who may be asked; the first answers rows that name nobody.
+    Any of `methods` may be asked; the first answers rows that name nobody.
 
     Raises:
         RequestError: there is no row, a value is of the wrong kind or out of range, or there are too many.
@@ -177,17 +176,13 @@ def _sentence(error: ErrorDetails) -> str:
         low, high = _limits(name)
         whole = "whole " if isinstance(value, float) and low <= value <= high else ""
         return f"{name} must be a {whole}number from {low:g} to {high:.10g}"
-    match error["type"]:
-        case "missing":
-            return "the prompt is missing"
-        case "string_type":
-            return "the prompt is missing" if value is None else "the prompt must be text"
-        case "string_too_long":
-            return f"the prompt has {len(value)} characters, at most {MAX_PROMPT_LENGTH} are allowed"
-        case "string_unicode":
-            return NO_TEXT
-        case _:
-            return NO_TEXT if "\0" in value else "the prompt is empty"
+    if error["type"] == "missing" or value is None:
+        return "the prompt is missing"
+    if not isinstance(value, str):
+        return "the prompt must be text"
+    if error["type"] == "string_too_long":
+        return f"the prompt has {len(value)} characters, at most {MAX_PROMPT_LENGTH} are allowed"
+    return NO_TEXT if error["type"] == "string_unicode" or "\0" in value else "the prompt is empty"
 
 
 @cache

@@ -31,7 +31,7 @@ from salon.registry.versions import (
     read_evidence,
     run_to_log_into,
 )
-from salon.tracking.runs import Store
+from salon.tracking.runs import Store, git_commit
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 ATTEMPTS = 5
@@ -60,10 +60,9 @@ def register(
     params: Params,
     paths: Paths,
     candidate: Candidate,
-    *,
-    commit: str | None,
     judge_again: JudgeAgain,
-    promote: bool = False,
+    *,
+    promote: bool,
 ) -> Registration:
     """Log, register and judge; doing it again with the same weights creates nothing.
 
@@ -75,10 +74,10 @@ def register(
         if version is None:
             run_id = run_to_log_into(store, params, paths, candidate)
             log_judgement(store, run_id, candidate)
-            version = create_version(store, run_id, candidate, commit=commit)
+            version = create_version(store, run_id, candidate, commit=git_commit(paths.root))
         elif version.tags.get("judgement_sha256") != candidate.judgement_sha256:
             log_judgement(store, str(version.run_id), candidate)
-            _tag(store, version, {"judgement_sha256": candidate.judgement_sha256})
+            _tag(store, version, "judgement_sha256", candidate.judgement_sha256)
         return _decide_alias(
             store, version, candidate, params.register_, judge_again, promote=promote, exclusive=exclusive
         )
@@ -106,15 +105,14 @@ def rollback(store: Store, paths: Paths, method: str) -> tuple[str, str]:
             raise SalonError(
                 f"{name} has no previous champion to go back to; version {champion.version} stays"
             )
+        found = f"{name} version {previous.version}"
         if not has_files(store.client, previous):
-            raise SalonError(
-                f"the files of {name} version {previous.version} are gone: it cannot serve again"
-            )
+            raise SalonError(f"the files of {found} are gone: it cannot serve again")
         try:
             with tempfile.TemporaryDirectory() as folder:
                 download_bundle(store, previous, Path(folder))
         except SalonError as error:
-            raise SalonError(f"{name} version {previous.version} cannot serve again: {error}") from None
+            raise SalonError(f"{found} cannot serve again: {error}") from None
         swapped = {CHAMPION: str(previous.version), PREVIOUS: str(champion.version)}
         if not move_aliases(store.client, name, swapped, expected=champion, exclusive=exclusive):
             raise SalonError(f"{name} got another champion meanwhile: see which, and run this again")
@@ -164,31 +162,35 @@ def _decide_alias(
     promote: bool,
     exclusive: bool,
 ) -> Registration:
+    client, name, number = store.client, candidate.name, str(version.version)
     alias = alias_of(store, version)
-    settled = "promotion_reason" in version.tags
     # champion and previous keep their places: registering again neither demotes nor undoes a rollback
-    if alias in (CHAMPION, PREVIOUS) and settled and not promote:
-        reason = version.tags["promotion_reason"]
-    elif alias == CHAMPION:
-        # killed between alias and tag, or asked to promote what already serves
+    if alias == CHAMPION or (alias == PREVIOUS and "promotion_reason" in version.tags and not promote):
+        # a champion without a reason: killed between alias and tag
         reason = version.tags.get("promotion_reason", "promoted")
     else:
         for _ in range(ATTEMPTS):
-            champion = version_at(store.client, candidate.name, CHAMPION)
+            champion = version_at(client, name, CHAMPION)
             decision = _decide(store, candidate.evidence, champion, rule, judge_again, promote=promote)
-            if _follow(decision, store.client, version, champion, exclusive=exclusive):
+            if not decision.promote:
+                client.set_registered_model_alias(name, CHALLENGER, number)
+                break
+            replaced = {} if champion is None else {PREVIOUS: str(champion.version)}
+            moved = {**replaced, CHAMPION: number}
+            if move_aliases(client, name, moved, expected=champion, exclusive=exclusive):
+                if _number(version_at(client, name, CHALLENGER)) == number:
+                    client.delete_registered_model_alias(name, CHALLENGER)
                 break
         else:
-            raise SalonError(f"{candidate.name}: its champion changes all the time: run it again")
+            raise SalonError(f"{name}: its champion changes all the time: run it again")
         reason = decision.reason
     alias = alias_of(store, version)
-    tags = {"promotion_reason": reason, "promoted": str(alias == CHAMPION).lower()}
-    if any(version.tags.get(key) != value for key, value in tags.items()):
-        _tag(store, version, tags)
+    _tag(store, version, "promotion_reason", reason)
+    _tag(store, version, "promoted", str(alias == CHAMPION).lower())
     return Registration(
         method=candidate.method,
-        name=candidate.name,
-        version=str(version.version),
+        name=name,
+        version=number,
         alias=alias,
         promoted=alias == CHAMPION,
         reason=reason,
@@ -231,26 +233,6 @@ def _decide(
     return Decision(decision.promote, f"{decision.reason}; version {champion.version} was judged again")
 
 
-def _follow(
-    decision: Decision,
-    client: MlflowClient,
-    version: ModelVersion,
-    champion: ModelVersion | None,
-    *,
-    exclusive: bool,
-) -> bool:
-    name, number = version.name, str(version.version)
-    if not decision.promote:
-        client.set_registered_model_alias(name, CHALLENGER, number)
-        return True
-    moved = {} if champion is None else {PREVIOUS: str(champion.version)}
-    if not move_aliases(client, name, {**moved, CHAMPION: number}, expected=champion, exclusive=exclusive):
-        return False
-    if _number(version_at(client, name, CHALLENGER)) == number:
-        client.delete_registered_model_alias(name, CHALLENGER)
-    return True
-
-
 def create_model(client: MlflowClient, name: str) -> None:
     """Make room for versions of `name`, unless there is."""
     try:
@@ -271,6 +253,6 @@ def version_at(client: MlflowClient, name: str, alias: str) -> ModelVersion | No
         raise
 
 
-def _tag(store: Store, version: ModelVersion, tags: dict[str, str]) -> None:
-    for key, value in tags.items():
+def _tag(store: Store, version: ModelVersion, key: str, value: str) -> None:
+    if version.tags.get(key) != value:
         store.client.set_model_version_tag(version.name, str(version.version), key, value)

@@ -8,11 +8,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from salon.data.shards import shard_paths
+from salon.data.shards import read_tables
 from salon.errors import SalonError
 from salon.files import file_digests, lines_sha256, read_json
+from salon.inference.bundle import CLIP, CODEC, METHOD
 from salon.judging.alignment import ALL
 from salon.judging.record import Gate, Judgement, read_output
 from salon.paths import Paths
@@ -30,9 +29,8 @@ class Candidate:
     """One trained and judged method, read from the workspace."""
 
     method: str
-    method_folder: Path
-    clip_folder: Path
-    codec_folder: Path
+    folders: Mapping[str, Path]
+    """The weights, by part of the bundle."""
     grids: list[Path]
     config: Mapping[str, Any]
     ledger: Mapping[str, Any]
@@ -57,12 +55,8 @@ class Candidate:
     @property
     def judgement_sha256(self) -> str:
         """Changes when the same weights are judged again with another result."""
-        return lines_sha256(
-            [
-                json.dumps(self.judgement.to_json(), sort_keys=True),
-                json.dumps(vars(self.evidence), sort_keys=True),
-            ]
-        )
+        parts = (self.judgement.to_json(), vars(self.evidence))
+        return lines_sha256(json.dumps(part, sort_keys=True) for part in parts)
 
     def flat_metrics(self) -> dict[str, float]:
         """The judgement as `split/term`, interval ends as `_low` and `_high`; of each phrasing one figure."""
@@ -126,9 +120,7 @@ def read_candidate(paths: Paths, method: str) -> Candidate:
         )
         return Candidate(
             method=method,
-            method_folder=folder,
-            clip_folder=paths.clip,
-            codec_folder=paths.codec(config["config"]["codec"]),
+            folders={METHOD: folder, CLIP: paths.clip, CODEC: paths.codec(config["config"]["codec"])},
             grids=sorted(paths.samples(method).glob("*.png")),
             config=config,
             ledger=ledger,
@@ -152,9 +144,8 @@ def model_sha256(paths: Paths, method: str) -> str:
         SalonError: the method, its codec or the towers were not trained.
     """
     folder = paths.method(method)
-    for file in MODEL_FILES:
-        if not (folder / file).is_file():
-            raise SalonError(f"{folder} holds no trained method: run its train stage first")
+    if not all((folder / file).is_file() for file in MODEL_FILES):
+        raise SalonError(f"{folder} holds no trained method: run its train stage first")
     codec = paths.codec(read_json(folder / "config.json")["config"]["codec"])
     if not (codec / "config.json").is_file():
         raise SalonError(f"{codec} holds no codec: run its codec stage first")
@@ -170,24 +161,19 @@ def model_sha256(paths: Paths, method: str) -> str:
 
 def _licences(paths: Paths) -> list[str]:
     """Every licence of the training pictures with whom to name."""
-    found: set[tuple[str, str]] = set()
-    for shard in shard_paths(paths.interim, "train"):
-        table = pq.read_table(shard, columns=["licence", "attribution"])
-        found |= set(zip(table["licence"].to_pylist(), table["attribution"].to_pylist(), strict=True))
-    return [f"{attribution} ({licence})" for licence, attribution in sorted(found)]
+    rows = read_tables(paths.interim, ["train"], columns=["licence", "attribution"]).to_pylist()
+    found = sorted({(row["licence"], row["attribution"]) for row in rows})
+    return [f"{attribution} ({licence})" for licence, attribution in found]
 
 
 def _examples(paths: Paths) -> list[str]:
     """Captions from all over the alphabet, the languages in turn."""
     found: dict[str, set[str]] = {}
-    for shard in shard_paths(paths.interim, "train"):
-        table = pq.read_table(shard, columns=["caption", "lang"])
-        for caption, lang in zip(table["caption"].to_pylist(), table["lang"].to_pylist(), strict=True):
-            if len(caption) <= MAX_EXAMPLE_LENGTH:
-                found.setdefault(lang, set()).add(caption)
+    for row in read_tables(paths.interim, ["train"], columns=["caption", "lang"]).to_pylist():
+        if len(row["caption"]) <= MAX_EXAMPLE_LENGTH:
+            found.setdefault(row["lang"], set()).add(row["caption"])
     chosen = []
-    for lang in sorted(found):
-        captions = sorted(found[lang])
+    for _, captions in sorted((lang, sorted(captions)) for lang, captions in found.items()):
         count = min(EXAMPLES_PER_LANGUAGE, len(captions))
         chosen.append([captions[(2 * i + 1) * len(captions) // (2 * count)] for i in range(count)])
     return [caption for turn in zip_longest(*chosen) for caption in turn if caption is not None]

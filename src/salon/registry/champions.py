@@ -13,25 +13,21 @@ from salon.params import Params
 from salon.paths import Paths
 from salon.registry.aliases import CHAMPION, version_at
 from salon.registry.candidate import registered_name
-from salon.registry.versions import download_bundle, local_folder
+from salon.registry.versions import download_bundle, has_files, local_folder
 from salon.tracking.runs import Store, open_store, sqlite_file, tracking_uri
 
 
+def serving_order(params: Params) -> list[str]:
+    """The methods as servers name them; the first answers requests that name none."""
+    return sorted(params.methods, key=lambda method: method != params.serve.default_method)
+
+
 @dataclass(frozen=True)
-class Entry:
-    """A champion as the registry names it."""
-
-    method: str
-    name: str
-    version: str
-
-
 class Champions:
-    """The champions of the methods of `params.yaml`, read from the registry."""
+    """The champions of methods, in this order, read from the registry."""
 
-    def __init__(self, store: Store, methods: list[str]) -> None:
-        self.store = store
-        self.methods = methods
+    store: Store
+    methods: list[str]
 
     @classmethod
     def of(cls, params: Params, paths: Paths, methods: list[str]) -> "Champions":
@@ -45,37 +41,35 @@ class Champions:
         file = sqlite_file(tracking_uri(paths))
         if file is not None and not file.is_file():
             raise SalonError(f"{file} does not exist, so that nothing is registered: run `make repro` first")
-        return cls(open_store(params, paths), methods or list(params.methods))
+        chosen = [method for method in serving_order(params) if not methods or method in methods]
+        return cls(open_store(params, paths), chosen)
 
-    def now(self) -> dict[str, Entry]:
-        """The champion of each method that has one.
+    def now(self) -> dict[str, str]:
+        """The version that is champion of each method that has one.
 
         Raises:
             SalonError: the registry does not answer.
         """
-        names = {registered_name(method): method for method in self.methods}
-        found: dict[str, Entry] = {}
         try:
-            for name, method in names.items():
-                version = version_at(self.store.client, name, CHAMPION)
-                if version is not None:
-                    found[method] = Entry(method, name, str(version.version))
+            found = {
+                method: version_at(self.store.client, registered_name(method), CHAMPION)
+                for method in self.methods
+            }
         except MlflowException as error:
             raise SalonError(f"the registry does not answer: {str(error).splitlines()[0][:200]}") from None
-        return found
+        return {method: str(version.version) for method, version in found.items() if version is not None}
 
     @contextmanager
-    def files(self, entry: Entry) -> Iterator[Path]:
-        """The bundle of a version, to be read before the block ends; what was fetched goes with it.
+    def files(self, method: str, number: str) -> Iterator[Path]:
+        """The bundle of a method's version, to be read before the block ends; what was fetched goes with it.
 
         Raises:
             SalonError: its files are gone, damaged, or cannot be fetched.
         """
-        version = self.store.client.get_model_version(entry.name, entry.version)
-        local = local_folder(self.store.client, version)
-        if local is not None and not (local / "MLmodel").is_file():
-            raise SalonError(f"the files of {entry.name} version {entry.version} are gone: run `salon sync`")
-        if local is not None:
+        version = self.store.client.get_model_version(registered_name(method), number)
+        if not has_files(self.store.client, version):
+            raise SalonError(f"the files of {version.name} version {number} are gone: run `salon sync`")
+        if local := local_folder(self.store.client, version):
             yield local / "artifacts" / "bundle"
             return
         with tempfile.TemporaryDirectory(prefix="salon-", ignore_cleanup_errors=True) as folder:

@@ -17,7 +17,8 @@ from salon.inference.bundle import merge_bundles
 from salon.params import Params
 from salon.paths import Paths
 from salon.registry.aliases import CHAMPION, PREVIOUS, create_model, move_aliases, version_at
-from salon.registry.champions import Champions, Entry
+from salon.registry.candidate import registered_name
+from salon.registry.champions import Champions, serving_order
 from salon.registry.lock import registry_lock
 from salon.registry.versions import find_tagged, has_files, log_version
 from salon.tracking.runs import Store, run
@@ -45,18 +46,14 @@ def follow_champions(store: Store, params: Params, paths: Paths) -> CombinedMode
     create_model(store.client, COMBINED)
     with registry_lock(store, paths, name=COMBINED) as exclusive:
         champions = Champions(store, serving_order(params))
-        while entries := champions.now():  # again, where another process moved the alias meanwhile
-            digest = lines_sha256([f"{entry.name} {entry.version}" for entry in entries.values()])
-            members = {method: entry.version for method, entry in entries.items()}
+        while members := champions.now():  # again, where another process moved the alias meanwhile
+            digest = lines_sha256(f"{registered_name(method)} {members[method]}" for method in members)
             serving = version_at(store.client, COMBINED, CHAMPION)
-            if (
-                serving is not None
-                and serving.tags.get(COMPOSITION) == digest
-                and has_files(store.client, serving)
-            ):
+            whole = serving is not None and has_files(store.client, serving)
+            if serving is not None and whole and serving.tags.get(COMPOSITION) == digest:
                 return CombinedModel(str(serving.version), members, is_new=False)
             found = find_tagged(store, COMBINED, COMPOSITION, digest)
-            number = str((found or _create(store, champions, entries, digest)).version)
+            number = str((found or _create(store, champions, members, digest)).version)
             replaced = {} if serving is None else {PREVIOUS: str(serving.version)}
             aliases = {**replaced, CHAMPION: number}
             if move_aliases(store.client, COMBINED, aliases, expected=serving, exclusive=exclusive):
@@ -69,18 +66,12 @@ def exists(store: Store) -> bool:
     return version_at(store.client, COMBINED, CHAMPION) is not None
 
 
-def serving_order(params: Params) -> list[str]:
-    """The methods as servers name them; the first answers requests that name none."""
-    return sorted(params.methods, key=lambda method: method != params.serve.default_method)
-
-
-def _create(store: Store, champions: Champions, entries: Mapping[str, Entry], digest: str) -> ModelVersion:
+def _create(store: Store, champions: Champions, members: Mapping[str, str], digest: str) -> ModelVersion:
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as fetched:
         bundle = Path(temporary) / "bundle"
-        bundles = [fetched.enter_context(champions.files(entry)) for entry in entries.values()]
-        versions = {method: entry.version for method, entry in entries.items()}
-        card = _card(versions)
-        merge_bundles(bundle, bundles, versions=versions, card=card)
+        bundles = [fetched.enter_context(champions.files(*member)) for member in members.items()]
+        card = _card(members)
+        merge_bundles(bundle, bundles, versions=members, card=card)
         with run(store, name=COMBINED, stage="register") as logged_into:
             return log_version(
                 store,
@@ -88,7 +79,7 @@ def _create(store: Store, champions: Champions, entries: Mapping[str, Entry], di
                 name=COMBINED,
                 bundle=bundle,
                 card=card,
-                metadata={"methods": versions},
+                metadata={"methods": dict(members)},
                 tags={COMPOSITION: digest},
             )
 

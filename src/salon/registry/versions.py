@@ -2,8 +2,8 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from salon.tracking.parent_run import log_headlines, pipeline_tags
 from salon.tracking.runs import Store
 
 MAX_DESCRIPTION_LENGTH = 5000  # of a version, in the schema of MLflow's databases
+EVIDENCE_FILE = "evidence-{:.12}.json"  # by the digest of the weights
 EXAMPLE = {"prompt": ["a rocket", "ракета"], "seed": [7, 8]}  # a column each
 SERVED_PACKAGES = (
     "mlflow",
@@ -95,43 +96,31 @@ def log_judgement(store: Store, run_id: str, candidate: Candidate) -> None:
         key = "evaluate_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in path.stem.lower())
         with Image.open(path) as image:
             run.log_grid(key, image.convert("RGB"), step=candidate.steps)
-    with tempfile.TemporaryDirectory() as folder:
-        record = Path(folder) / _evidence_file(candidate.model_sha256)
-        record.write_text(json.dumps(vars(candidate.evidence)), encoding="utf-8")
-        store.client.log_artifact(run_id, str(record))
+    store.client.log_dict(run_id, vars(candidate.evidence), EVIDENCE_FILE.format(candidate.model_sha256))
 
 
 def create_version(store: Store, run_id: str, candidate: Candidate, *, commit: str | None) -> ModelVersion:
     """Log the model into `run_id` and register it, without any alias."""
     from salon.inference.model import add_golden_samples  # imports torch, which `sync` does without
 
+    digests = {"model_sha256": candidate.model_sha256, "data_sha256": candidate.data_sha256}
+    named = {"method": candidate.method, "family": candidate.config["family"]}
     card = model_card(
-        method=candidate.method,
-        family=candidate.config["family"],
+        **named,
+        **digests,
         image_size=candidate.config["shape"]["image_size"],
         judgement=candidate.judgement,
         ledger=candidate.ledger,
         licences=candidate.licences,
-        data_sha256=candidate.data_sha256,
-        model_sha256=candidate.model_sha256,
         commit=commit,
     )
-    digests = {
-        "model_sha256": candidate.model_sha256,
-        "data_sha256": candidate.data_sha256,
-        **({"git_commit": commit} if commit else {}),
-    }
-    description = {"method": candidate.method, "family": candidate.config["family"], **digests}
+    if commit:
+        digests["git_commit"] = commit
+    description = {**named, **digests}
     with tempfile.TemporaryDirectory() as temporary:
         bundle = Path(temporary) / "bundle"
-        write_bundle(
-            bundle,
-            method=candidate.method_folder,
-            clip=candidate.clip_folder,
-            codec=candidate.codec_folder,
-            card=card,
-            description={**description, "examples": candidate.examples},
-        )
+        contents = {**description, "examples": candidate.examples}
+        write_bundle(bundle, **candidate.folders, card=card, description=contents)
         add_golden_samples(bundle)
         return log_version(
             store,
@@ -193,17 +182,13 @@ def pinned_requirements() -> list[str]:
     return [f"{package}=={installed_version(package).partition('+')[0]}" for package in SERVED_PACKAGES]
 
 
-def _evidence_file(model_sha256: str) -> str:
-    return f"evidence-{model_sha256[:12]}.json"
-
-
 def read_evidence(client: MlflowClient, version: ModelVersion) -> PromotionEvidence | None:
     """What `version` was judged by, or None where no record is left."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            name = _evidence_file(version.tags["model_sha256"])
+            name = EVIDENCE_FILE.format(version.tags["model_sha256"])
             path = client.download_artifacts(str(version.run_id), name, folder)
-            return PromotionEvidence(**json.loads(Path(path).read_text(encoding="utf-8")))
+            return PromotionEvidence(**json.loads(Path(path).read_bytes()))
         except (MlflowException, OSError, KeyError, TypeError, ValueError):
             return None  # a deleted run, or a version made by other means
 
@@ -242,13 +227,7 @@ def local_folder(client: MlflowClient, version: ModelVersion) -> Path | None:
     return Path(unquote(parsed.path)) if parsed.scheme in ("", "file") else None
 
 
-@contextmanager
-def _as_default(store: Store) -> Iterator[None]:
+def _as_default(store: Store) -> AbstractContextManager[None]:
     """MLflow's model logging knows no explicit store, only the process's own."""
-    wanted = {
-        "MLFLOW_TRACKING_URI": store.uri,
-        "MLFLOW_EXPERIMENT_ID": store.experiment_id,
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    }
-    with runs.environment(wanted):
-        yield
+    wanted = {"MLFLOW_TRACKING_URI": store.uri, "MLFLOW_EXPERIMENT_ID": store.experiment_id}
+    return runs.environment({**wanted, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"})

@@ -24,6 +24,7 @@ from salon.server.refusal import refuse, refuse_for_now
 logger = logging.getLogger(__name__)
 
 JSON = "application/json"
+OUT_OF_TIME = "time ran out before all was drawn: ask for fewer pictures or steps"
 STILL_LOADING = "the models are still loading"
 LOADING_RETRY_SECONDS = 2
 
@@ -92,9 +93,7 @@ async def _answer(request: Request, queue: BatchQueue, models: ServedModels) -> 
     except QueueFull as error:
         return refuse_for_now(str(error), retry_seconds=error.retry_seconds)
     except OutOfTime:
-        return refuse_for_now(
-            "time ran out before all was drawn: ask for fewer pictures or steps", retry_seconds=5
-        )
+        return refuse_for_now(OUT_OF_TIME, retry_seconds=5)
     except Exception:
         logger.exception("a request failed")
         return refuse(500, "the server failed to draw this; its log says why")
@@ -142,9 +141,7 @@ def describe_models(models: Mapping[str, LoadedModel]) -> dict[str, Any]:
             {
                 "method": model.name,
                 "version": model.version,
-                "family": model.package.description["family"],
-                "model_sha256": model.package.description["model_sha256"],
-                "data_sha256": model.package.description["data_sha256"],
+                **{key: model.package.description[key] for key in ("family", "model_sha256", "data_sha256")},
             }
             for model in models.values()
         ],

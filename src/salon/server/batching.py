@@ -48,7 +48,7 @@ class Job:
 
     deadline: float
     """On the monotonic clock."""
-    missing: int
+    count: int
     future: "Future[list[DrawnImage]]" = field(default_factory=Future)
     pictures: dict[int, DrawnImage] = field(default_factory=dict)
 
@@ -63,9 +63,8 @@ class Job:
 
     def add(self, index: int, picture: DrawnImage) -> None:
         self.pictures[index] = picture
-        self.missing -= 1
-        if self.missing == 0 and self._is_open():
-            self.future.set_result([self.pictures[i] for i in sorted(self.pictures)])
+        if len(self.pictures) == self.count and self._is_open():
+            self.future.set_result([self.pictures[i] for i in range(self.count)])
 
     def fail(self, error: Exception) -> None:
         if self._is_open():
@@ -140,10 +139,7 @@ class BatchQueue:
         self._thread.join(self._settings.time_limit_seconds)
 
     def _work(self) -> None:
-        while True:
-            batch = self._next_batch()
-            if batch is None:
-                return
+        while (batch := self._next_batch()) is not None:
             if batch:
                 self._draw(batch)
 
@@ -162,9 +158,7 @@ class BatchQueue:
             batch: list[_Waiting] = []
             others: list[_Waiting] = []
             kind = None
-            for each in self._queue:
-                if not each.job.is_wanted():
-                    continue
+            for each in (each for each in self._queue if each.job.is_wanted()):
                 kind = kind or each.kind
                 alike = each.kind == kind and len(batch) < each.model.max_batch
                 (batch if alike else others).append(each)

@@ -20,12 +20,10 @@ from salon.server.votes import Ballot, BallotBox
 from salon.templates import page_environment
 
 MAX_BALLOT_BYTES = 16_384
+SCRIPTS = ("gallery.js", "link.js", "server.js", "wall.js")
 STATIC = {
     "gallery.css": "text/css; charset=utf-8",
-    "gallery.js": "text/javascript; charset=utf-8",
-    "link.js": "text/javascript; charset=utf-8",
-    "server.js": "text/javascript; charset=utf-8",
-    "wall.js": "text/javascript; charset=utf-8",
+    **dict.fromkeys(SCRIPTS, "text/javascript; charset=utf-8"),
     "icon.svg": "image/svg+xml",
 }
 # blob: the pictures arrive as base64 in JSON and are shown from memory
@@ -44,13 +42,11 @@ PUBLIC_PATHS = frozenset({"/", *(f"/static/{name}" for name in STATIC)})
 
 
 def build_router(votes: BallotBox, *, served: Callable[[], Mapping[str, str]]) -> APIRouter:
-    """The page, its files and `POST /votes`.
-
-    Args:
-        served: The version of each method that serves now; a ballot on another is refused.
-    """
+    """The page, its files and `POST /votes`, which refuses a ballot on versions that are not `served` now."""
     router = APIRouter(include_in_schema=False)
-    page = _Resource(_render_page().encode(), "text/html; charset=utf-8")
+    template = page_environment("salon.server").get_template("gallery.html")
+    html = template.render(max_prompt_length=MAX_PROMPT_LENGTH, max_seed=MAX_SEED)
+    page = _Resource(html.encode(), "text/html; charset=utf-8")
     folder = files("salon.server") / "static"
     static = {name: _Resource((folder / name).read_bytes(), kind) for name, kind in STATIC.items()}
 
@@ -99,8 +95,3 @@ class _Resource:
         if request.headers.get("if-none-match") == self.etag:
             return Response(status_code=304, headers=headers)
         return Response(self.content, media_type=self.media_type, headers=headers)
-
-
-def _render_page() -> str:
-    template = page_environment("salon.server").get_template("gallery.html")
-    return template.render(max_prompt_length=MAX_PROMPT_LENGTH, max_seed=MAX_SEED)

@@ -10,29 +10,25 @@ class ServerMetrics:
     """The metrics of one server; each has its own registry, so that two in one process do not mix."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self.requests = Counter(
-            "salon_requests", "Scoring requests by HTTP status", ["status"], registry=self.registry
+            "salon_requests", "Scoring requests by HTTP status", ["status"], registry=registry
         )
         self.seconds = Histogram(
-            "salon_request_seconds", "Time to answer a request", buckets=SECONDS, registry=self.registry
+            "salon_request_seconds", "Time to answer a request", buckets=SECONDS, registry=registry
         )
-        self.pictures = Counter("salon_pictures", "Pictures drawn", ["method"], registry=self.registry)
+        self.pictures = Counter("salon_pictures", "Pictures drawn", ["method"], registry=registry)
         self.batch_size = Histogram(
-            "salon_batch_pictures", "Pictures drawn together", buckets=SIZES, registry=self.registry
+            "salon_batch_pictures", "Pictures drawn together", buckets=SIZES, registry=registry
         )
-        self.waiting = Gauge("salon_waiting_pictures", "Pictures in the queue", registry=self.registry)
-        self.turned_away = Counter(
-            "salon_turned_away", "Requests refused by a full queue", registry=self.registry
-        )
-        self.stopped = Counter(
-            "salon_stopped_pictures", "Pictures given up while drawn", registry=self.registry
-        )
+        self.waiting = Gauge("salon_waiting_pictures", "Pictures in the queue", registry=registry)
+        self.turned_away = Counter("salon_turned_away", "Requests refused by a full queue", registry=registry)
+        self.stopped = Counter("salon_stopped_pictures", "Pictures given up while drawn", registry=registry)
         self.changes = Counter(
-            "salon_champion_changes", "Champions taken over from the registry", registry=self.registry
+            "salon_champion_changes", "Champions taken over from the registry", registry=registry
         )
-        self.ready = Gauge("salon_ready", "1 when pictures can be drawn", registry=self.registry)
+        self.ready = Gauge("salon_ready", "1 when pictures can be drawn", registry=registry)
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

@@ -6,12 +6,12 @@ keep the one that they came to. What cannot be loaded does not serve, and says w
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from salon.errors import SalonError
 from salon.inference.bundle import read_models
 from salon.inference.model import LoadedModel, ModelCache
-from salon.registry.champions import Champions, Entry
+from salon.registry.champions import Champions
 from salon.server.metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
@@ -25,24 +25,18 @@ class ServedModels:
         registry: Champions,
         metrics: ServerMetrics,
         *,
-        order: Sequence[str],
         poll_seconds: float,
         on_failure: Callable[[SalonError], None],
     ) -> None:
-        """
-        Args:
-            order: Methods as they are to be named; the first that serves answers those who name none.
-            on_failure: Told when nothing could be loaded at the start.
-        """
+        """Follow the registry; `on_failure` is told where nothing could be loaded at the start."""
         self._registry = registry
         self._metrics = metrics
-        self._order = order
         self._poll_seconds = poll_seconds
         self._on_failure = on_failure
         self._cache = ModelCache()
         self.serving: Mapping[str, LoadedModel] = {}
         self.loading: list[str] = []
-        self.problems: Mapping[str, str] = {}
+        self.problems: dict[str, str] = {}
         """What is wrong with a method, or with the `registry`; the broken version is not tried again."""
         self.has_begun = False
         self._refused: dict[str, str] = {}  # method -> version that cannot be loaded
@@ -85,62 +79,55 @@ class ServedModels:
     def synchronise(self) -> None:
         """Take over what changed in the registry since the last time."""
         try:
-            entries = self._registry.now()
+            champions = self._registry.now()
         except SalonError as error:
             self._note("registry", str(error))
             return
         self._note("registry", None)
-        changed = {
-            method: entry
-            for method, entry in entries.items()
-            if entry.version not in (self._version(method), self._refused.get(method))
-        }
-        for method in entries.keys() - changed.keys():
-            if entries[method].version == self._version(method):
-                self._refused.pop(method, None)
-                self._note(method, None)  # a broken version was taken back
-        for method in self.serving.keys() - entries.keys():
+        for method in self.serving.keys() - champions.keys():
             logger.warning("%s has no champion any more and is not served", method)
             self._replace(method, None)
-        self.loading = [method for method in self._order if method in changed]
+        for method, version in champions.items():
+            if version == self.versions().get(method):
+                self._settle(method)  # a broken version was taken back
+        settled = {*self.versions().items(), *self._refused.items()}
+        self.loading = [
+            method
+            for method in self._registry.methods
+            if method in champions and (method, champions[method]) not in settled
+        ]
         for method in list(self.loading):
-            self._take(changed[method])
-            self.loading = [other for other in self.loading if other != method]
+            self._take(method, champions[method])
+            self.loading = self.loading[1:]
 
-    def _version(self, method: str) -> str | None:
-        model = self.serving.get(method)
-        return model.version if model else None
-
-    def _take(self, entry: Entry) -> None:
+    def _take(self, method: str, version: str) -> None:
+        before = self.versions().get(method)
         try:
-            with self._registry.files(entry) as bundle:
-                model = self._cache.load(read_models(bundle)[entry.method], version=entry.version)
+            with self._registry.files(method, version) as bundle:
+                model = self._cache.load(read_models(bundle)[method], version=version)
         except (SalonError, OSError, KeyError) as error:
-            self._refused[entry.method] = entry.version
-            reason = f"salon-{entry.method} version {entry.version} cannot serve: {error}"
-            if serving := self._version(entry.method):
-                reason += f"; version {serving} goes on"
-            self._note(entry.method, reason)
+            self._refused[method] = version
+            on = f"; version {before} goes on" if before else ""
+            self._note(method, f"salon-{method} version {version} cannot serve: {error}{on}")
             return
-        self._refused.pop(entry.method, None)
-        self._note(entry.method, None)
-        before = self._version(entry.method)
-        self._replace(entry.method, model)
+        self._settle(method)
+        self._replace(method, model)
         if before is not None:
             self._metrics.changes.inc()
-        logger.info(
-            "salon-%s version %s serves%s", entry.method, entry.version, f", after {before}" if before else ""
-        )
+        logger.info("salon-%s version %s serves%s", method, version, f", after {before}" if before else "")
+
+    def _settle(self, method: str) -> None:
+        self._refused.pop(method, None)
+        self._note(method, None)
 
     def _replace(self, method: str, model: LoadedModel | None) -> None:
         models = {**self.serving, method: model}
-        self.serving = {name: found for name in self._order if (found := models.get(name)) is not None}
+        order = self._registry.methods  # the first that serves answers those who name none
+        self.serving = {name: found for name in order if (found := models.get(name)) is not None}
 
     def _note(self, subject: str, problem: str | None) -> None:
-        if problem == self.problems.get(subject):
-            return
         if problem is None:
-            self.problems = {name: text for name, text in self.problems.items() if name != subject}
-        else:
+            self.problems.pop(subject, None)
+        elif problem != self.problems.get(subject):
             logger.error("%s", problem)
-            self.problems = {**self.problems, subject: problem}
+            self.problems[subject] = problem

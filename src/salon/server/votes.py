@@ -8,7 +8,7 @@ sums over all such runs, so that several servers count without asking each other
 import logging
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
@@ -24,7 +24,6 @@ MAX_WAIT_SECONDS = 300.0  # between two tries of a store that does not answer
 CLOSE_SECONDS = 10.0  # what the last try may take when the server stops
 REMEMBERED_BALLOTS = 10_000
 STAGE = "votes"
-
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$")]
 
@@ -65,7 +64,7 @@ class BallotBox:
         self._open_store = open_store
         self._flush_seconds = flush_seconds
         self._own: Counter[str] = Counter()  # metric -> running total of this process
-        self._others: Mapping[str, float] = {}  # the same of all other runs
+        self._others: Counter[str] = Counter()  # the same of all other runs
         self._ballots: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
         self._unsaved = False
@@ -98,10 +97,8 @@ class BallotBox:
             logger.warning("votes that could not be written to MLflow: %s", dict(self._own))
 
     def _score(self, method: str, version: str) -> Score:
-        votes, shown = (
-            self._own[metric] + int(self._others.get(metric, 0))
-            for metric in (_metric("votes", method, version), _metric("shown", method, version))
-        )
+        metrics = (_metric("votes", method, version), _metric("shown", method, version))
+        votes, shown = (self._own[metric] + self._others[metric] for metric in metrics)
         return Score(method, version, votes, shown)
 
     def _write(self) -> None:
@@ -157,8 +154,7 @@ class BallotBox:
             for run in runs:
                 if run.info.run_id != self._run_id:
                     totals.update({key: int(value) for key, value in run.data.metrics.items()})
-            token = runs.token
-            if not token:
+            if not (token := runs.token):
                 return totals
 
 

@@ -39,18 +39,16 @@ def follow_champions(store: runs.Store, params: Params, paths: Paths) -> None:
     except SalonError as error:
         print(f"salon: {combined.COMBINED}@champion stays as it was: {error}", file=sys.stderr)
         return
-    if found is None:
-        return
-    members = ", ".join(f"{method} {version}" for method, version in found.members.items())
-    state = "built" if found.is_new else "in step"
-    print(f"{combined.COMBINED}: {state}, version {found.version} (champion) holds {members}")
+    if found is not None:
+        members = ", ".join(f"{method} {version}" for method, version in found.members.items())
+        state = "built" if found.is_new else "in step"
+        print(f"{combined.COMBINED}: {state}, version {found.version} (champion) holds {members}")
 
 
 def register(params: Params, paths: Paths, name: str, *, promote: bool = False) -> aliases.Registration:
     params.method(name)
     candidate = read_candidate(paths, name)
     store = runs.open_store(params, paths)
-    commit = runs.git_commit(paths.root)
 
     def judge_again(version: ModelVersion) -> dict[str, float]:
         from salon.evaluation.champion import judge_bundle  # the whole jury, which registration does without
@@ -59,9 +57,7 @@ def register(params: Params, paths: Paths, name: str, *, promote: bool = False) 
         with tempfile.TemporaryDirectory() as folder:
             return judge_bundle(params, paths, versions.download_bundle(store, version, Path(folder)))
 
-    return aliases.register(
-        store, params, paths, candidate, commit=commit, judge_again=judge_again, promote=promote
-    )
+    return aliases.register(store, params, paths, candidate, judge_again, promote=promote)
 
 
 def describe(registration: aliases.Registration) -> str:

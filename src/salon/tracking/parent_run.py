@@ -24,10 +24,22 @@ HEADLINES = ("alignment_all", "kid", "copy_rate", "latency_ms_p50", "train_minut
 
 def pipeline_tags(store: Store, params: Params, paths: Paths) -> dict[str, str]:
     """What makes a run a child of this pipeline run; the parent is created where there is none."""
-    lock = paths.scratch / "pipeline.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):  # trainings may start at once
-        return {MLFLOW_PARENT_RUN_ID: _find_parent(store, params, paths)}
+    paths.scratch.mkdir(parents=True, exist_ok=True)
+    settings = params.model_dump(mode="json", by_alias=True)
+    rows = read_json(paths.validation)["data_sha256"] if paths.validation.is_file() else ""
+    key = fingerprint([settings, rows], sources=SOURCES)
+    with FileLock(paths.scratch / "pipeline.lock"):  # trainings may start at once
+        found = store.client.search_runs([store.experiment_id], f"tags.`{PIPELINE}` = '{key}'", max_results=1)
+        if found:
+            return {MLFLOW_PARENT_RUN_ID: str(found[0].info.run_id)}
+        tags = runs.provenance_tags(paths)
+        # it does nothing itself; its end moves with that of its children
+        with runs.run(store, name=f"pipeline {key[:6]}", stage="pipeline", tags=tags) as parent:
+            parent.log_params(settings)
+            if rows:
+                parent.log_dataset(paths)
+        parent.log_tags({PIPELINE: key})  # last: half a parent is never found
+        return {MLFLOW_PARENT_RUN_ID: parent.id}
 
 
 def log_headlines(store: Store, run_id: str, method: str, figures: Mapping[str, float], *, step: int) -> None:
@@ -42,23 +54,3 @@ def log_headlines(store: Store, run_id: str, method: str, figures: Mapping[str, 
     }
     runs.Run(store, parent).log_metrics(telling, step=step)
     runs.finish_run(store, parent)
-
-
-def _find_parent(store: Store, params: Params, paths: Paths) -> str:
-    settings = params.model_dump(mode="json", by_alias=True)
-    rows = read_json(paths.validation)["data_sha256"] if paths.validation.is_file() else ""
-    key = fingerprint([settings, rows], sources=SOURCES)
-    found = store.client.search_runs(
-        [store.experiment_id], filter_string=f"tags.`{PIPELINE}` = '{key}'", max_results=1
-    )
-    if found:
-        return str(found[0].info.run_id)
-    # it does nothing itself; its end moves with that of its children
-    with runs.run(
-        store, name=f"pipeline {key[:6]}", stage="pipeline", tags=runs.provenance_tags(paths)
-    ) as parent:
-        parent.log_params(settings)
-        if paths.validation.is_file():
-            parent.log_dataset(paths)
-    parent.log_tags({PIPELINE: key})  # last: half a parent is never found
-    return parent.id

@@ -12,9 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlparse
@@ -47,7 +47,6 @@ class Store:
 
     uri: str
     experiment_id: str
-    experiment_name: str
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -56,10 +55,8 @@ class Store:
 
 def tracking_uri(paths: Paths) -> str:
     """`MLFLOW_TRACKING_URI`, or the workspace's own sqlite file, independent of the working directory."""
-    return (
-        os.environ.get("MLFLOW_TRACKING_URI")
-        or f"sqlite:///{(paths.root.resolve() / 'mlflow.db').as_posix()}"
-    )
+    own = f"sqlite:///{(paths.root.resolve() / 'mlflow.db').as_posix()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or own
 
 
 def public_uri(uri: str) -> str:
@@ -75,13 +72,15 @@ def open_store(params: Params, paths: Paths) -> Store:
         SalonError: the store cannot be reached or read, or belongs to a workspace at another place.
     """
     uri = tracking_uri(paths)
+    # MLflow's client tries for minutes; to find out that nobody answers, seconds are enough
+    quick = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    quick = {name: os.environ.get(name, value) for name, value in quick.items()}
     try:
-        with _sqlite_lock(uri), _quick_to_give_up():
-            client = _connect(uri)
-            experiment_id = _experiment(client, params.experiment, uri=uri, paths=paths)
-            return Store(uri, experiment_id, params.experiment)
+        with _sqlite_lock(uri), environment(quick):
+            return Store(uri, _experiment(_connect(uri), params.experiment, uri=uri, paths=paths))
     except MlflowException as error:
-        problem = "nobody answers there" if "Max retries exceeded" in str(error) else _first_line(error)
+        said = str(error).strip()
+        problem = "nobody answers there" if "Max retries exceeded" in said else said.splitlines()[0][:300]
         raise SalonError(
             f"the tracking store {_without_password(uri)} cannot be used: {problem}. Start that server, "
             "correct MLFLOW_TRACKING_URI, or unset it to keep the runs in ./mlflow.db"
@@ -145,12 +144,11 @@ class Run:
         """
         known = self.store.client.get_run(self.id).data.params
         new = {key: str(value)[:MAX_PARAM_LENGTH] for key, value in flatten(params).items()}
-        changed = sorted(key for key, value in new.items() if known.get(key, value) != value)
-        if changed:
-            key = changed[0]
-            raise SalonError(
-                f"run {self.id} was started with {key} = {known[key]}, now it is {new[key]}: start a new run"
-            )
+        for key, value in sorted(new.items()):
+            if known.get(key, value) != value:
+                raise SalonError(
+                    f"run {self.id} was started with {key} = {known[key]}, now it is {value}: start a new run"
+                )
         fresh = [Param(key, value) for key, value in new.items() if key not in known]
         for start in range(0, len(fresh), MAX_BATCH):
             self.store.client.log_batch(self.id, params=fresh[start : start + MAX_BATCH])
@@ -194,8 +192,8 @@ class Run:
             schema=json.dumps({"mlflow_colspec": columns}),
             profile=json.dumps({"num_rows": counts["ingested"], **counts["splits"]}),
         )
-        tags = [InputTag(MLFLOW_DATASET_CONTEXT, "training")]
-        self.store.client.log_inputs(self.id, datasets=[DatasetInput(dataset, tags)])
+        used = DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])
+        self.store.client.log_inputs(self.id, datasets=[used])
 
 
 def flatten(mapping: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
@@ -209,12 +207,15 @@ def flatten(mapping: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
 
 def git_commit(root: Path) -> str | None:
     """The commit checked out at `root`, with `-dirty` where tracked files differ; None outside git."""
-    head = _git(root, "rev-parse", "HEAD")
-    if head is None or head.returncode:
-        return None
+    git = partial(subprocess.run, cwd=root, capture_output=True, text=True, check=False)
     # the pipeline itself rewrites these while it runs
-    changed = _git(root, "diff", "--quiet", "HEAD", "--", ".", ":(exclude)dvc.lock", ":(exclude)reports")
-    return head.stdout.strip() + ("-dirty" if changed and changed.returncode else "")
+    own = (":(exclude)dvc.lock", ":(exclude)reports")
+    try:
+        head = git(["git", "rev-parse", "HEAD"])
+        changed = git(["git", "diff", "--quiet", "HEAD", "--", ".", *own])
+    except FileNotFoundError:
+        return None
+    return None if head.returncode else head.stdout.strip() + ("-dirty" if changed.returncode else "")
 
 
 def provenance_tags(paths: Paths) -> dict[str, str]:
@@ -223,23 +224,12 @@ def provenance_tags(paths: Paths) -> dict[str, str]:
     return {MLFLOW_GIT_COMMIT: commit} if commit else {}
 
 
-def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None:
-    try:
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-
-
-@contextmanager
-def _sqlite_lock(uri: str) -> Iterator[None]:
-    file = sqlite_file(uri)
-    if file is None:
-        yield
-        return
+def _sqlite_lock(uri: str) -> AbstractContextManager[Any]:
+    """Several processes that open a fresh sqlite store at once destroy it."""
+    if (file := sqlite_file(uri)) is None:
+        return nullcontext()
     file.parent.mkdir(parents=True, exist_ok=True)
-    # several processes that open a fresh sqlite store at once destroy it
-    with FileLock(f"{file}.lock"):
-        yield
+    return FileLock(f"{file}.lock")
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -250,22 +240,14 @@ def sqlite_file(uri: str) -> Path | None:
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """The process's environment with these variables, for as long as the block lasts."""
-    before = {name: os.environ.get(name) for name in variables}
+    before = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _quick_to_give_up() -> AbstractContextManager[None]:
-    """MLflow's client tries for minutes; to find out that nobody answers, seconds are enough."""
-    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-    return environment({name: value for name, value in wanted.items() if name not in os.environ})
+        for name in variables.keys() - before.keys():
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def _connect(uri: str) -> MlflowClient:
@@ -278,8 +260,7 @@ def _connect(uri: str) -> MlflowClient:
         if sqlite_file(uri) is None or "out-of-date database schema" not in str(error):
             raise
         upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", uri]
-        done = subprocess.run(upgrade, capture_output=True, text=True, check=False)
-        if done.returncode:
+        if subprocess.run(upgrade, capture_output=True, check=False).returncode:
             raise SalonError(
                 f"{uri} is of another MLflow version and cannot be upgraded: move it away"
             ) from error
@@ -297,10 +278,8 @@ def _experiment(client: MlflowClient, name: str, *, uri: str, paths: Paths) -> s
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
             found = client.get_experiment_by_name(name)  # another process was quicker
-            if found is None:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
                 raise
     if found.lifecycle_stage != "active":
         raise SalonError(
@@ -313,10 +292,6 @@ def _experiment(client: MlflowClient, name: str, *, uri: str, paths: Paths) -> s
             "mlflow.db away and run `salon sync`"
         )
     return found.experiment_id
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300]
 
 
 def _without_password(uri: str) -> str:
