@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from salon.errors import SalonError
 from salon.families import family_of
-from salon.methods.base import (
-    DataShape,
-    FrozenNets,
-    Method,
-    MethodConfig,
-)
+from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig
+from salon.nn.flow import Predict, velocity_loss
 from salon.nn.guidance import MAX_GUIDANCE_SCALE
+from salon.nn.trainable import Losses
 from salon.nn.unet import FourierEmbedding, UNet
 
 MAX_STEPS = 200  # more has never helped, and a request must end
@@ -72,6 +70,20 @@ class FlowMethod(Method):
     @property
     def steps_range(self) -> tuple[int, int]:
         return 1, MAX_STEPS
+
+    def flow_losses(
+        self, predict: Predict, images: Float[Tensor, "b 3 h w"], generator: torch.Generator
+    ) -> Losses:
+        """Squared error of the velocity (Esser 2024, eq. 14)."""
+        config = self.config
+        loss = velocity_loss(
+            predict,
+            self.codec.encode(images),
+            logit_mean=config.logit_mean,
+            logit_std=config.logit_std,
+            generator=generator,
+        )
+        return Losses(total=loss, terms={"velocity": loss.detach()})
 
     def build_unet(
         self,
