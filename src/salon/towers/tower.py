@@ -132,17 +132,13 @@ class ClipTower:
     def encode_text(self, captions: Sequence[str], *, batch_size: int = 512) -> TextStates:
         """Encode captions, padded to the longest of them."""
         batch = tokenize(self.tokenizer, captions, max_tokens=self.max_tokens)
-        tokens, pooled, concept = [], [], []
-        for ids, mask in zip(
-            batch["input_ids"].split(batch_size), batch["attention_mask"].split(batch_size), strict=True
-        ):
-            ids, mask = ids.to(self.device), mask.to(self.device)
-            hidden, embedding = self.towers.encode_text(ids, mask)
-            tokens.append(hidden)
-            pooled.append(embedding)
-            concept.append(self.concept(ids, mask))
-        mask = batch["attention_mask"].bool().to(self.device)
-        return TextStates(torch.cat(tokens), mask, torch.cat(pooled), torch.cat(concept))
+        ids, mask = batch["input_ids"].to(self.device), batch["attention_mask"].to(self.device)
+        parts = [
+            (*self.towers.encode_text(*part), self.concept(*part))
+            for part in zip(ids.split(batch_size), mask.split(batch_size), strict=True)
+        ]
+        tokens, pooled, concept = (torch.cat(each) for each in zip(*parts, strict=True))
+        return TextStates(tokens, mask.bool(), pooled, concept)
 
     @torch.inference_mode()
     def encode_images(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
@@ -163,11 +159,8 @@ class ClipTower:
         self.tokenizer.save_pretrained(folder / "text")
         self.towers.image.save_pretrained(folder / "image")
         self.concept.save(folder / CONCEPT)
-        description = {
-            "logit_scale": float(self.towers.logit_scale),
-            "known_words": sorted(self.known_words),
-        }
-        write_json(folder / TOWERS, description)
+        scale, known = float(self.towers.logit_scale), sorted(self.known_words)
+        write_json(folder / TOWERS, {"logit_scale": scale, "known_words": known})
 
     @classmethod
     def load(cls, folder: Path) -> "ClipTower":
