@@ -16,7 +16,8 @@ from salon.files import read_json, write_json
 from salon.fingerprint import fingerprint
 from salon.paths import Paths
 
-CHECKPOINT = "last"
+# sources that can change what a training computes
+SOURCES = ("codecs", "data", "images.py", "judging", "methods", "nn", "seeding.py", "towers", "training")
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,14 @@ class ResumeFolder:
     folder: Path
 
     @property
+    def file(self) -> Path:
+        """Where the newest checkpoint lies, once there is one."""
+        return self.folder / "last.ckpt"
+
+    @property
     def checkpoint(self) -> Path | None:
         """The newest checkpoint, if there is one that can be read."""
-        path = self.folder / f"{CHECKPOINT}.ckpt"
-        return path if path.is_file() else None
+        return self.file if self.file.is_file() else None
 
     def start_step(self) -> int:
         """Steps already done."""
@@ -63,19 +68,5 @@ class ResumeFolder:
 
 def resume_folder(paths: Paths, name: str, *, settings: Any, inputs: Iterable[Path]) -> ResumeFolder:
     """The folder for this training with these settings, inputs and sources of Salon."""
-    key = fingerprint(settings, files=inputs, sources=TRAINING_SOURCES)
+    key = fingerprint(settings, files=inputs, sources=SOURCES)
     return ResumeFolder(paths.scratch / "checkpoints" / f"{name}-{key}")
-
-
-# sources that can change what a training computes
-TRAINING_SOURCES = (
-    "codecs",
-    "data",
-    "images.py",
-    "judging",
-    "methods",
-    "nn",
-    "seeding.py",
-    "towers",
-    "training",
-)
