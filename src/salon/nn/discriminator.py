@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salon.nn.layers import zeroed
+
 SLOPE = 0.2  # of the leaky ReLU (Huang 2024)
 
 
@@ -21,11 +23,9 @@ class PlainResBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.conv_out = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv_out = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
         nn.init.kaiming_normal_(self.conv_in.weight, a=SLOPE)
-        nn.init.zeros_(self.conv_out.weight)  # the block starts as identity
-        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         h = self.conv_in(F.leaky_relu(x, SLOPE))

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salon.nn.layers import group_norm
 from salon.nn.pixel_shuffle import SmoothPixelShuffle
-from salon.nn.unet import GROUP_CHANNELS, ResBlock
+from salon.nn.unet import ResBlock
 
 PAINTED_LEVELS = 2  # coarsest levels whose cells the condition paints one by one
 PAINTED_CHANNELS = 32  # of each cell; more only move more memory
@@ -72,7 +73,7 @@ class Generator(nn.Module):
             self.levels.append(
                 nn.ModuleList(ResBlock(before, after, condition_width) for before, after in pairwise(widths))
             )
-        self.norm = nn.GroupNorm(max(1, channels[0] // GROUP_CHANNELS), channels[0])
+        self.norm = group_norm(channels[0])
         self.head = nn.Conv2d(channels[0], 3 * patch**2, 3, padding=1)
         with torch.no_grad():  # all pixels of a block start equal (Aitken 2017): no grid to begin with
             self.head.weight.copy_(self.head.weight[:: patch**2].repeat_interleave(patch**2, dim=0))

@@ -50,7 +50,7 @@ def batch_invariant(check: Callable[[], None] | None = None, *, half: bool = Fal
         check: Called before every linear map, many times a step; what it raises ends the drawing.
         half: Whether products may be of bf16 where the processor has that.
     """
-    token = _exact.set(_Exact(check or _nothing, {} if half and multiplies_bf16() else None))
+    token = _exact.set(_Exact(check or (lambda: None), {} if half and multiplies_bf16() else None))
     try:
         yield
     finally:
@@ -119,10 +119,6 @@ def padded_count(count: int, device: torch.device) -> int:
     """
     power = 1 << (count - 1).bit_length()
     return power if device.type == "cpu" else max(power, FULL)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _product(tiles: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -13,9 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salon.nn.layers import group_norm, zeroed
 from salon.nn.pixel_shuffle import SmoothPixelShuffle
-
-GROUP_CHANNELS = 16  # channels per group of GroupNorm
 
 
 class FourierEmbedding(nn.Module):
@@ -38,14 +37,12 @@ class ResBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, condition_width: int) -> None:
         super().__init__()
-        self.norm_in = _norm(in_channels)
+        self.norm_in = group_norm(in_channels)
         self.conv_in = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm_out = _norm(out_channels)
+        self.norm_out = group_norm(out_channels)
         self.film = nn.Linear(condition_width, 2 * out_channels)
-        self.conv_out = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv_out = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
-        nn.init.zeros_(self.conv_out.weight)  # the block starts as identity
-        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
 
     def forward(
         self, x: Float[Tensor, "b c h w"], condition: Float[Tensor, "b e"]
@@ -62,12 +59,10 @@ class JointAttention(nn.Module):
     def __init__(self, channels: int, text_width: int, *, head_width: int = 32) -> None:
         super().__init__()
         self.heads = max(1, channels // head_width)
-        self.norm = _norm(channels)
+        self.norm = group_norm(channels)
         self.cells = nn.Linear(channels, 3 * channels)
         self.text = nn.Linear(text_width, 2 * channels)
-        self.out = nn.Linear(channels, channels)
-        nn.init.zeros_(self.out.weight)  # starts as identity
-        nn.init.zeros_(self.out.bias)
+        self.out = zeroed(nn.Linear(channels, channels))
 
     def forward(
         self, x: Float[Tensor, "b c h w"], tokens: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"]
@@ -141,10 +136,8 @@ class UNet(nn.Module):
             below = channels[min(level + 1, len(channels) - 1)]
             entering = width if level == len(channels) - 1 else below + width  # the deepest has no skip
             self.up.append(level_blocks([entering] + [width] * blocks_per_level, level))
-        self.norm = _norm(channels[0])
-        self.head = nn.Conv2d(channels[0], folded, 3, padding=1)
-        nn.init.zeros_(self.head.weight)  # the first prediction is zero everywhere
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.norm = group_norm(channels[0])
+        self.head = zeroed(nn.Conv2d(channels[0], folded, 3, padding=1))  # the first prediction is zero
 
     def forward(
         self,
@@ -172,7 +165,3 @@ def _run(blocks: nn.Module, h: Tensor, condition: Tensor, tokens: Tensor, mask: 
     for block in blocks.children():
         h = block(h, condition) if isinstance(block, ResBlock) else block(h, tokens, mask)
     return h
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(max(1, channels // GROUP_CHANNELS), channels)
