@@ -72,8 +72,6 @@ class HardNegatives:
         captions, descriptions = [], []
         for row in rows.tolist():
             options = [found for found in self._neighbours.get(self._descriptions[row], []) if found]
-            if not options:
-                continue
             for position in torch.randperm(len(options), generator=generator)[:per_row].tolist():
                 description = options[position][_draw(len(options[position]), generator)]
                 pool = self._captions[description]

@@ -21,8 +21,7 @@ from salon.training.budget import count_step_flops
 from salon.training.checkpoints import TimedCheckpoints, WholeCheckpoints
 from salon.training.cost import TrainingCost, peak_memory_gb
 from salon.training.module import Optimization, TrainingModule
-from salon.training.resume import ResumeFolder
-from salon.training.run import is_main_process
+from salon.training.run import ResumeFolder, is_main_process
 
 T = TypeVar("T", bound=Trainable)
 
