@@ -8,11 +8,11 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from salon.errors import SalonError
 from salon.families import family_of
 from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig
 from salon.nn.flow import Predict, velocity_loss
 from salon.nn.guidance import MAX_GUIDANCE_SCALE
+from salon.nn.layers import Pyramid
 from salon.nn.trainable import Losses
 from salon.nn.unet import FourierEmbedding, UNet
 
@@ -50,13 +50,13 @@ class FlowMethod(Method):
 
     def __init__(self, config: FlowConfig, shape: DataShape, frozen: FrozenNets) -> None:
         super().__init__(config, shape, frozen)
-        coarsest = config.patch * 2 ** (len(config.channels) - 1)
-        side = self.latent_shape[1]
-        if side % coarsest:
-            raise SalonError(
-                f"{family_of(type(self))}: latents of side {side} cannot be folded by patch {config.patch} "
-                f"and halved {len(config.channels) - 1} times; make the side a multiple of {coarsest}"
-            )
+        self.pyramid = Pyramid(
+            config.channels,
+            config.blocks_per_level,
+            config.patch,
+            self.latent_shape[1],
+            what=f"{family_of(type(self))}: latents",
+        )
         width = config.condition_width
         self.time = nn.Sequential(
             FourierEmbedding(128), nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width)
@@ -93,16 +93,12 @@ class FlowMethod(Method):
         layout_levels: Sequence[int] | None = None,
     ) -> UNet:
         """The denoiser; its two coarsest levels have a layout unless `layout_levels` says otherwise."""
-        config = self.config
-        levels = range(len(config.channels))
+        levels = range(len(self.config.channels))
         return UNet(
+            self.pyramid,
             in_channels=self.latent_shape[0],
-            channels=config.channels,
-            blocks_per_level=config.blocks_per_level,
+            condition_width=self.config.condition_width,
+            text_width=text_width,
             attention_levels=attention_levels,
             layout_levels=levels[-2:] if layout_levels is None else layout_levels,
-            side=self.latent_shape[1],
-            condition_width=config.condition_width,
-            text_width=text_width,
-            patch=config.patch,
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

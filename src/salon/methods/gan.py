@@ -21,6 +21,7 @@ different captions.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -35,6 +36,7 @@ from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig, Samp
 from salon.nn.discriminator import ProjectionDiscriminator
 from salon.nn.distributed import gather, own_rows, processes
 from salon.nn.generator import Generator
+from salon.nn.layers import Pyramid
 from salon.nn.noise import batch_noise, own_noise
 from salon.nn.trainable import Losses
 from salon.params import Fraction
@@ -95,27 +97,17 @@ class GAN(Method):
         side = shape.image_size
         if self.codec.latent_shape(side) != (3, side, side):
             raise SalonError(f"gan: codec {config.codec!r} is not one of pixels; use codec: pixels")
-        for name in ("generator_channels", "discriminator_channels"):
-            coarsest = config.patch * 2 ** (len(getattr(config, name)) - 1)
-            if side % coarsest:
-                raise SalonError(
-                    f"gan: pictures of side {side} cannot be folded by patch {config.patch} and halved as "
-                    f"often as {name} asks; make the side a multiple of {coarsest}"
-                )
-        shared = {
-            "concept_width": shape.concept_width,
-            "blocks_per_level": config.blocks_per_level,
-            "patch": config.patch,
-            "side": side,
-        }
+        pyramid = partial(Pyramid, blocks_per_level=config.blocks_per_level, patch=config.patch, side=side)
         self.generator = Generator(
+            pyramid(config.generator_channels, what="gan, generator_channels: pictures"),
             latent_width=config.latent_width,
+            concept_width=shape.concept_width,
             condition_width=config.condition_width,
-            channels=config.generator_channels,
-            **shared,
         )
         self.discriminator = ProjectionDiscriminator(
-            feature_width=config.feature_width, channels=config.discriminator_channels, **shared
+            pyramid(config.discriminator_channels, what="gan, discriminator_channels: pictures"),
+            concept_width=shape.concept_width,
+            feature_width=config.feature_width,
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

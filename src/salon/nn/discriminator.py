@@ -5,14 +5,12 @@ blocks that start as identity take its place (Zhang 2019, "Fixup", as in R3GAN, 
 penalties differentiate twice, which fused attention kernels cannot.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from salon.nn.layers import zeroed
+from salon.nn.layers import Pyramid, zeroed
 
 SLOPE = 0.2  # of the leaky ReLU (Huang 2024)
 
@@ -35,35 +33,20 @@ class PlainResBlock(nn.Module):
 class ProjectionDiscriminator(nn.Module):
     """D(x, c) = w . phi(x) + phi(x) . V c (Miyato 2018): only phi costs anything, whatever the captions."""
 
-    def __init__(
-        self,
-        *,
-        concept_width: int,
-        feature_width: int,
-        channels: Sequence[int],
-        blocks_per_level: int,
-        patch: int,
-        side: int,
-    ) -> None:
-        """`channels[i]` is the width of level i, each level half the size of the one before.
-
-        Args:
-            feature_width: Width of phi.
-            patch: Pixels are folded into channels in patch x patch blocks first.
-            side: Width and height of the picture.
-        """
+    def __init__(self, pyramid: Pyramid, *, concept_width: int, feature_width: int) -> None:
+        """`feature_width` is the width of phi."""
         super().__init__()
-        self.patch = patch
-        layers: list[nn.Module] = [nn.Conv2d(3 * patch**2, channels[0], 3, padding=1)]
+        channels, self.patch = pyramid.channels, pyramid.patch
+        layers: list[nn.Module] = [nn.Conv2d(3 * self.patch**2, channels[0], 3, padding=1)]
         before = channels[0]
         for level, width in enumerate(channels):
             if level:
                 layers.append(nn.AvgPool2d(2))
-            for _ in range(blocks_per_level):
+            for _ in range(pyramid.blocks_per_level):
                 layers.append(PlainResBlock(before, width))
                 before = width
         self.trunk = nn.Sequential(*layers)
-        cells = (side // patch // 2 ** (len(channels) - 1)) ** 2
+        cells = pyramid.grid_side(len(channels) - 1) ** 2
         self.flat = nn.Linear(before * cells, feature_width)  # keeps where things lie, unlike pooling
         self.realness = nn.Linear(feature_width, 1)
         self.caption = nn.Linear(concept_width, feature_width, bias=False)

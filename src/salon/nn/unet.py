@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from salon.nn.layers import group_norm, zeroed
+from salon.nn.layers import Pyramid, group_norm, zeroed
 from salon.nn.pixel_shuffle import SmoothPixelShuffle
 
 
@@ -84,26 +84,20 @@ class UNet(nn.Module):
 
     def __init__(
         self,
+        pyramid: Pyramid,
         *,
         in_channels: int,
-        channels: Sequence[int],
-        blocks_per_level: int,
-        attention_levels: Sequence[int],
-        layout_levels: Sequence[int],
         condition_width: int,
         text_width: int,
-        patch: int,
-        side: int,
+        attention_levels: Sequence[int],
+        layout_levels: Sequence[int],
     ) -> None:
-        """`channels[i]` is the width of level i, each level half the size of the one before.
+        """Cells of `attention_levels` attend to each other and to the text tokens.
 
-        Args:
-            patch: Side of the pixel blocks that are folded into channels before the first level.
-            side: Width and height of the picture.
-            layout_levels: Levels on whose grid the condition paints a coarse layout, cell by cell.
-            attention_levels: Levels whose cells attend to each other and to the text tokens.
+        On the grid of `layout_levels` the condition paints a coarse layout, cell by cell.
         """
         super().__init__()
+        channels, patch = pyramid.channels, pyramid.patch
         self.patch = patch
         self.shuffle = SmoothPixelShuffle(patch)
         folded = in_channels * patch**2
@@ -122,20 +116,18 @@ class UNet(nn.Module):
         for level, width in enumerate(channels):
             before = channels[max(0, level - 1)]
             self.shrink.append(nn.Conv2d(before, before, 3, stride=2, padding=1) if level else nn.Identity())
-            self.down.append(level_blocks([before] + [width] * blocks_per_level, level))
+            self.down.append(level_blocks([before] + [width] * pyramid.blocks_per_level, level))
         # Convolutions see no position. A dense map from the condition to the grid, as a GAN generator starts
         # with, tells at once where a described thing lies; they would take thousands of steps to learn it.
-        self.layouts = nn.ModuleDict(
-            {
-                str(level): nn.Linear(condition_width, channels[level] * (side // patch // 2**level) ** 2)
-                for level in layout_levels
-            }
-        )
+        self.layouts = nn.ModuleDict()
+        for level in layout_levels:
+            cells = pyramid.grid_side(level) ** 2
+            self.layouts[str(level)] = nn.Linear(condition_width, channels[level] * cells)
         self.up = nn.ModuleList()
         for level, width in reversed(list(enumerate(channels))):
             below = channels[min(level + 1, len(channels) - 1)]
             entering = width if level == len(channels) - 1 else below + width  # the deepest has no skip
-            self.up.append(level_blocks([entering] + [width] * blocks_per_level, level))
+            self.up.append(level_blocks([entering] + [width] * pyramid.blocks_per_level, level))
         self.norm = group_norm(channels[0])
         self.head = zeroed(nn.Conv2d(channels[0], folded, 3, padding=1))  # the first prediction is zero
 
