@@ -19,7 +19,7 @@ from salon.nn.trainable import Losses, Trainable
 from salon.paths import Paths
 from salon.seeding import seeded_generators
 from salon.towers.states import TextStateCache, TextStates
-from salon.training.budget import count_step_flops, steps_within
+from salon.training.cost import count_step_flops, steps_within
 from salon.training.method import MethodBatches
 from salon.training.module import Optimization, TrainingModule, warmup_hold_decay
 from salon.training.run import resume_folder

@@ -15,7 +15,7 @@ from salon.methods.base import Method
 from salon.seeding import seeded_generators
 from salon.towers.states import Batch, TextStateCache, TextStates
 from salon.tracking.runs import Run
-from salon.training.budget import count_forward_flops
+from salon.training.cost import count_forward_flops
 from salon.training.module import TrainingModule
 from salon.training.trainer import StepCost, count_step
 

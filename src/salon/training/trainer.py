@@ -17,9 +17,8 @@ from salon.nn.trainable import Trainable
 from salon.params import TrainingParams
 from salon.tracking.runs import Run
 from salon.training.batches import CHECKS, HeldOut, Steps
-from salon.training.budget import count_step_flops
 from salon.training.checkpoints import TimedCheckpoints, WholeCheckpoints
-from salon.training.cost import TrainingCost, peak_memory_gb
+from salon.training.cost import TrainingCost, count_step_flops, peak_memory_gb
 from salon.training.module import Optimization, TrainingModule
 from salon.training.run import ResumeFolder, is_main_process
 
