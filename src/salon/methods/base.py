@@ -219,10 +219,7 @@ families, find_method, read_config = METHODS.names, METHODS.find, METHODS.read_c
 
 
 def load_method(folder: Path, frozen: FrozenNets) -> Method:
-    """Read what `save_pretrained` wrote; weights only, never pickled classes.
-
-    Args:
-        frozen: The codec and the towers that it was trained with.
+    """Read what `save_pretrained` wrote, weights only; `frozen` is what it was trained with.
 
     Raises:
         SalonError: the folder holds no method.

@@ -50,13 +50,8 @@ class FlowMethod(Method):
 
     def __init__(self, config: FlowConfig, shape: DataShape, frozen: FrozenNets) -> None:
         super().__init__(config, shape, frozen)
-        self.pyramid = Pyramid(
-            config.channels,
-            config.blocks_per_level,
-            config.patch,
-            self.latent_shape[1],
-            what=f"{family_of(type(self))}: latents",
-        )
+        side, what = self.latent_shape[1], f"{family_of(type(self))}: latents"
+        self.pyramid = Pyramid(config.channels, config.blocks_per_level, config.patch, side, what)
         width = config.condition_width
         self.time = nn.Sequential(
             FourierEmbedding(128), nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width)

@@ -30,8 +30,7 @@ def guided(
 ) -> Denoiser:
     """`predict` under classifier-free guidance (Ho 2022) at the noise levels of `interval`.
 
-    Args:
-        both: `condition`, and after it as many null conditions.
+    `both` is `condition`, and after it as many null conditions.
     """
 
     def denoise(x: Tensor, sigma: float) -> Tensor:

@@ -105,8 +105,7 @@ class ClipTower:
     ) -> "ClipTower":
         """The tower of trained networks, with what it keeps of the training captions.
 
-        Args:
-            embeddings: Of the first captions' pictures, by the image tower; a few thousand will do.
+        `embeddings` are of the first captions' pictures, by the image tower; a few thousand will do.
         """
         paired = captions[: len(embeddings)]
         batch = tokenize(tokenizer, paired, max_tokens=towers.text.config.max_position_embeddings)
@@ -184,30 +183,26 @@ class ClipTower:
 
 def build_towers(params: ClipParams, tokenizer: PreTrainedTokenizerFast) -> TwoTowers:
     """Untrained towers of the sizes in `params`."""
-    text = CLIPTextModelWithProjection(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=params.text_width,
-            intermediate_size=params.text_width * 4,
-            num_attention_heads=max(1, params.text_width // 32),
-            num_hidden_layers=params.text_layers,
-            max_position_embeddings=params.max_tokens,
-            projection_dim=params.projection_dim,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=params.text_width,
+        intermediate_size=params.text_width * 4,
+        num_attention_heads=max(1, params.text_width // 32),
+        num_hidden_layers=params.text_layers,
+        max_position_embeddings=params.max_tokens,
+        projection_dim=params.projection_dim,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
-    image = ResNetForImageClassification(
-        ResNetConfig(
-            embedding_size=params.image_channels[0],
-            hidden_sizes=params.image_channels,
-            depths=[params.image_blocks] * len(params.image_channels),
-            layer_type="basic",
-            num_labels=params.projection_dim,  # type: ignore[call-arg]
-        )
+    image = ResNetConfig(
+        embedding_size=params.image_channels[0],
+        hidden_sizes=params.image_channels,
+        depths=[params.image_blocks] * len(params.image_channels),
+        layer_type="basic",
+        num_labels=params.projection_dim,  # type: ignore[call-arg]
     )
-    return TwoTowers(text, image)
+    return TwoTowers(CLIPTextModelWithProjection(text), ResNetForImageClassification(image))
 
 
 def tokenize(
