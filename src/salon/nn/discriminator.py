@@ -5,6 +5,8 @@ blocks that start as identity take its place (Zhang 2019, "Fixup", as in R3GAN, 
 penalties differentiate twice, which fused attention kernels cannot.
 """
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -38,16 +40,14 @@ class ProjectionDiscriminator(nn.Module):
         super().__init__()
         channels, self.patch = pyramid.channels, pyramid.patch
         layers: list[nn.Module] = [nn.Conv2d(3 * self.patch**2, channels[0], 3, padding=1)]
-        before = channels[0]
         for level, width in enumerate(channels):
             if level:
                 layers.append(nn.AvgPool2d(2))
-            for _ in range(pyramid.blocks_per_level):
-                layers.append(PlainResBlock(before, width))
-                before = width
+            widths = [channels[max(0, level - 1)]] + [width] * pyramid.blocks_per_level
+            layers += [PlainResBlock(before, after) for before, after in pairwise(widths)]
         self.trunk = nn.Sequential(*layers)
         cells = pyramid.grid_side(len(channels) - 1) ** 2
-        self.flat = nn.Linear(before * cells, feature_width)  # keeps where things lie, unlike pooling
+        self.flat = nn.Linear(channels[-1] * cells, feature_width)  # keeps where things lie, unlike pooling
         self.realness = nn.Linear(feature_width, 1)
         self.caption = nn.Linear(concept_width, feature_width, bias=False)
 

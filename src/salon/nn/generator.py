@@ -56,9 +56,8 @@ class Generator(nn.Module):
                 cells = pyramid.grid_side(level) ** 2
                 self.painters.append(Painter(condition_width, entering, cells))
             widths = [entering] + [channels[level]] * pyramid.blocks_per_level
-            self.levels.append(
-                nn.ModuleList(ResBlock(before, after, condition_width) for before, after in pairwise(widths))
-            )
+            blocks = nn.ModuleList(ResBlock(*pair, condition_width) for pair in pairwise(widths))
+            self.levels.append(blocks)
         self.norm = group_norm(channels[0])
         self.head = nn.Conv2d(channels[0], 3 * patch**2, 3, padding=1)
         with torch.no_grad():  # all pixels of a block start equal (Aitken 2017): no grid to begin with

@@ -104,9 +104,7 @@ class UNet(nn.Module):
         self.stem = nn.Conv2d(folded, channels[0], 3, padding=1)
 
         def level_blocks(widths: Sequence[int], level: int) -> nn.ModuleList:
-            blocks = nn.ModuleList(
-                ResBlock(before, after, condition_width) for before, after in pairwise(widths)
-            )
+            blocks = nn.ModuleList(ResBlock(*pair, condition_width) for pair in pairwise(widths))
             if level in attention_levels:
                 blocks.append(JointAttention(widths[-1], text_width))
             return blocks

@@ -98,9 +98,7 @@ def training_run(
     """The run, None in processes that are not the main one, and the folder.
 
     The run ends FINISHED and the folder goes when the block ends well; else the run ends FAILED.
-
-    Args:
-        settings: All that determines the result, beside `inputs` and the rows.
+    `settings` is all that determines the result, beside `inputs` and the rows.
     """
     key = [
         settings,
