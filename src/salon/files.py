@@ -62,10 +62,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any, *, sort_keys: bool = True) -> None:
     """Write `value`, indented."""
-    write_text(
-        path,
-        json.dumps(value, indent=2, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False) + "\n",
-    )
+    text = json.dumps(value, indent=2, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def read_json(path: Path) -> Any:

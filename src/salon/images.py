@@ -26,9 +26,8 @@ def image_grid(
     count, _, height, width = pixels.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    sheet = Image.new(
-        "RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), color=(255, 255, 255)
-    )
+    size = (columns * (width + gap) - gap, rows * (height + gap) - gap)
+    sheet = Image.new("RGB", size, color="white")
     for i, picture in enumerate(pixels):
         place = ((i % columns) * (width + gap), (i // columns) * (height + gap))
         sheet.paste(Image.fromarray(picture.permute(1, 2, 0).numpy()), place)

@@ -10,9 +10,9 @@ def place_seed(seed: int, place: int) -> int:
     return seed * STRIDE + place
 
 
-def step_generator(seed: int, step: int, *, device: torch.device | str = "cpu") -> torch.Generator:
+def step_generator(seed: int, step: int) -> torch.Generator:
     """Of one training step, so that a resumed training draws what an unbroken one would have drawn."""
-    return torch.Generator(device).manual_seed(place_seed(seed, step))
+    return torch.Generator().manual_seed(place_seed(seed, step))
 
 
 def seeded_generators(seed: int, count: int, *, first: int = 0) -> list[torch.Generator]:

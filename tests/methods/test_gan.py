@@ -12,7 +12,7 @@ from salon.errors import SalonError
 from salon.methods.base import DataShape, FrozenNets
 from salon.methods.gan import GAN, GANConfig, diversity, matching_loss, same_captions
 from salon.towers.states import Batch, TextStateCache, TextStates
-from salon.training.budget import count_step_flops
+from salon.training.cost import count_step_flops
 from salon.training.method import MethodBatches
 from salon.training.module import Optimization, TrainingModule
 

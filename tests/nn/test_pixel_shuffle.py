@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from salon.nn.generator import Generator
+from salon.nn.layers import Pyramid
 from salon.nn.pixel_shuffle import SmoothPixelShuffle
 from salon.nn.unet import UNet
 
@@ -33,29 +34,16 @@ def test_nothing_moves_and_nothing_fades(patch: int) -> None:
     torch.testing.assert_close(SmoothPixelShuffle(patch)(flat), torch.full((1, 3, 4 * patch, 4 * patch), 0.7))
 
 
+PYRAMID = Pyramid([16, 16], blocks_per_level=1, patch=2, side=16)
+
+
 def make_generator() -> Generator:
-    return Generator(
-        latent_width=8,
-        concept_width=8,
-        condition_width=16,
-        channels=[16, 16],
-        blocks_per_level=1,
-        patch=2,
-        side=16,
-    )
+    return Generator(PYRAMID, latent_width=8, concept_width=8, condition_width=16)
 
 
 def make_unet() -> UNet:
     return UNet(
-        in_channels=3,
-        channels=[16, 16],
-        blocks_per_level=1,
-        attention_levels=[],
-        layout_levels=[],
-        condition_width=16,
-        text_width=8,
-        patch=2,
-        side=16,
+        PYRAMID, in_channels=3, condition_width=16, text_width=8, attention_levels=[], layout_levels=[]
     )
 
 

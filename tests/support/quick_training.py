@@ -8,7 +8,7 @@ from salon.data.batches import BatchSource
 from salon.nn.trainable import Trainable
 from salon.params import TrainingParams
 from salon.training.module import Optimization
-from salon.training.resume import ResumeFolder
+from salon.training.run import ResumeFolder
 from salon.training.trainer import StepCost, Trained, train
 
 T = TypeVar("T", bound=Trainable)

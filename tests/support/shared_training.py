@@ -22,7 +22,7 @@ from salon.towers.states import TextStateCache
 from salon.training import trainer
 from salon.training.method import MethodBatches
 from salon.training.module import Optimization
-from salon.training.resume import ResumeFolder
+from salon.training.run import ResumeFolder
 
 PICTURES, SIDE, STEPS, STOP_AFTER = 40, 16, 6, 3
 SMALL: dict[str, dict[str, Any]] = {

@@ -18,7 +18,7 @@ from salon.nn.noise import batch_noise
 from salon.params import TrainingParams
 from salon.params.section import parse_section
 from salon.training import trainer
-from salon.training.resume import ResumeFolder
+from salon.training.run import ResumeFolder
 from shared_training import RESUMED, STEPS, Recorder, build, learn_all, train_method
 
 SCRIPT = Path(__file__).parents[1] / "support" / "shared_training.py"

@@ -12,7 +12,7 @@ from salon.params import TrainingParams
 from salon.seeding import seeded_generators
 from salon.training import trainer
 from salon.training.method import MethodBatches
-from salon.training.resume import ResumeFolder
+from salon.training.run import ResumeFolder
 from shared_training import STEPS, STOP_AFTER, Recorder, Stopped, build, make_data, stop_after, train_method
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")

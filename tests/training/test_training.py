@@ -19,10 +19,10 @@ from salon.nn.trainable import Losses, Trainable
 from salon.paths import Paths
 from salon.seeding import seeded_generators
 from salon.towers.states import TextStateCache, TextStates
-from salon.training.budget import count_step_flops, steps_within
+from salon.training.cost import count_step_flops, steps_within
 from salon.training.method import MethodBatches
 from salon.training.module import Optimization, TrainingModule, warmup_hold_decay
-from salon.training.resume import resume_folder
+from salon.training.run import resume_folder
 
 
 def test_flops_of_a_linear_layer_by_hand() -> None:

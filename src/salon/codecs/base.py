@@ -130,11 +130,8 @@ class DiscreteCodec(Codec):
 
     def save_pretrained(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
-        description = {
-            "family": family_of(type(self)),
-            "config": self.config.model_dump(mode="json"),
-        }
-        save_network(folder, self, description)
+        config = self.config.model_dump(mode="json")
+        save_network(folder, self, {"family": family_of(type(self)), "config": config})
 
 
 def need_codes(codec: Codec, family: str) -> DiscreteCodec:

@@ -75,11 +75,8 @@ class AdversarialReconstruction(CodecTask):
         discriminator = (F.relu(1 - real) + F.relu(1 + fake)).mean()
 
         ramp = min(1.0, self.progress / max(config.adversarial_warmup_fraction, 1e-8))
-        codec = (
-            error
-            + config.commitment_weight * quantized.commitment
-            - config.adversarial_weight * ramp * realism
-        )
+        codec = error + config.commitment_weight * quantized.commitment
+        codec = codec - config.adversarial_weight * ramp * realism
         terms = {
             "reconstruction": error.detach(),
             "commitment": quantized.commitment.detach(),

@@ -23,11 +23,10 @@ from torch.nn import functional as F
 from salon.codecs.base import Codec, CodecConfig, CodecTask, DiscreteCodec
 from salon.codecs.pixels import PixelCodec
 from salon.errors import SalonError
+from salon.nn.layers import group_norm, zeroed
 from salon.nn.quantizer import Quantized, VectorQuantizer
 from salon.nn.trainable import Losses
 from salon.params import Fraction
-
-GROUP_CHANNELS = 16  # channels per group of GroupNorm
 
 
 class VqVaeConfig(CodecConfig):
@@ -173,16 +172,17 @@ class Reconstruction(CodecTask):
     def losses(
         self, batch: Float[Tensor, "b 3 h w"], *, objective: str, generator: torch.Generator
     ) -> Losses:
-        images, z = batch, self.codec.embed(batch)
+        codec, z = self.codec, self.codec.embed(batch)
         if not self.codebook_due(self.progress):
-            error = reconstruction_error(self.codec.decoder(z), images, self.codec.config)
+            error = reconstruction_error(codec.decoder(z), batch, codec.config)
             return Losses(error, {"reconstruction": error.detach()})
-        z_q, quantized = self.codec.quantise(z, generator)
-        error = reconstruction_error(self.codec.decoder(z_q), images, self.codec.config)
-        total = error + self.codec.config.commitment_weight * quantized.commitment
-        terms = {"reconstruction": error.detach(), "commitment": quantized.commitment.detach()}
-        self.codes = quantized.codes.view(len(images), -1)
-        return Losses(total, terms)
+        z_q, quantized = codec.quantise(z, generator)
+        error = reconstruction_error(codec.decoder(z_q), batch, codec.config)
+        self.codes = quantized.codes.view(len(batch), -1)
+        return Losses(
+            error + codec.config.commitment_weight * quantized.commitment,
+            {"reconstruction": error.detach(), "commitment": quantized.commitment.detach()},
+        )
 
 
 def reconstruction_error(
@@ -200,12 +200,10 @@ class ResBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm_in = _norm(channels)
+        self.norm_in = group_norm(channels)
         self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm_out = _norm(channels)
-        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)  # the block starts as identity
-        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+        self.norm_out = group_norm(channels)
+        self.conv_out = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         h = self.conv_in(F.silu(self.norm_in(x)))
@@ -213,8 +211,4 @@ class ResBlock(nn.Module):
 
 
 def _head(before: int, after: int, *, kernel: int) -> Sequence[nn.Module]:
-    return _norm(before), nn.SiLU(), nn.Conv2d(before, after, kernel, padding=kernel // 2)
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(max(1, channels // GROUP_CHANNELS), channels)
+    return group_norm(before), nn.SiLU(), nn.Conv2d(before, after, kernel, padding=kernel // 2)

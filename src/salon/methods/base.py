@@ -5,20 +5,19 @@ package, found by its name; adding one is adding a file.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-import salon.methods
 from salon.codecs import Codec, load_codec
 from salon.errors import SalonError
-from salon.families import family_names, family_of, find_family
+from salon.families import Families, family_of
 from salon.nn.guidance import MAX_GUIDANCE_SCALE
 from salon.nn.products import adopt
 from salon.nn.trainable import Losses, Trainable
@@ -31,8 +30,16 @@ Tradeoff = Literal["num_inference_steps", "candidates"]
 Generators = torch.Generator | Sequence[torch.Generator]
 """One generator for the batch, or one for each picture (then a picture does not depend on its batch)."""
 
-
 MAX_CANDIDATES = 16  # each one costs a picture
+
+
+class SampleOptions(NamedTuple):
+    """What `sample` was asked for, checked and with the config's values for what was not said."""
+
+    generators: Sequence[torch.Generator]
+    """One per picture."""
+    guidance_scale: float
+    num_inference_steps: int
 
 
 class MethodConfig(Section):
@@ -142,15 +149,8 @@ class Method(Trainable, ABC):
         """The loss of `objective` on one batch."""
 
     @abstractmethod
-    def _sample(
-        self,
-        text: TextStates,
-        *,
-        generators: Sequence[torch.Generator],
-        guidance_scale: float,
-        num_inference_steps: int,
-    ) -> Float[Tensor, "b 3 h w"]:
-        """One picture per caption, each from its own generator; the values are in range."""
+    def _sample(self, text: TextStates, options: SampleOptions) -> Float[Tensor, "b 3 h w"]:
+        """One picture per caption, each from its own generator."""
 
     @torch.no_grad()
     def sample(
@@ -176,38 +176,25 @@ class Method(Trainable, ABC):
         if len(each) != len(text):
             raise ValueError(f"{len(each)} generators for {len(text)} captions")
         rows = torch.arange(len(text), device=text.pooled.device).repeat_interleave(count)
-        images = self._sample(
-            text if count == 1 else text[rows],
-            generators=each if count == 1 else [each[row] for row in rows.tolist()],
-            guidance_scale=self._guidance_scale(guidance_scale),
-            num_inference_steps=self._num_inference_steps(num_inference_steps),
-        )
+        generators = [each[row] for row in rows.tolist()]
+        own: float | None = getattr(self.config, "guidance_scale", None)  # a method without guidance has none
+        scale = (own or 1.0) if guidance_scale is None else guidance_scale
+        check_range("guidance_scale", scale, 1, MAX_GUIDANCE_SCALE if own else 1)
+        low, high = self.steps_range
+        usual = min(getattr(self.config, "num_inference_steps", high), high)
+        steps = usual if num_inference_steps is None else num_inference_steps
+        check_range("num_inference_steps", steps, low, high)
+        images = self._sample(text if count == 1 else text[rows], SampleOptions(generators, scale, steps))
         if count == 1:
             return images
         similarity = (self.towers.encode_images(images) * text.pooled[rows]).sum(dim=1)  # (b * count)
         best = similarity.unflatten(0, (-1, count)).argmax(dim=1)
         return images.unflatten(0, (-1, count))[torch.arange(len(text)), best]
 
-    def _guidance_scale(self, asked: float | None) -> float:
-        own: float | None = getattr(self.config, "guidance_scale", None)  # a method without guidance has none
-        scale = (1.0 if own is None else own) if asked is None else asked
-        check_range("guidance_scale", scale, 1, 1 if own is None else MAX_GUIDANCE_SCALE)
-        return scale
-
-    def _num_inference_steps(self, asked: int | None) -> int:
-        low, high = self.steps_range
-        steps = min(getattr(self.config, "num_inference_steps", high), high) if asked is None else asked
-        check_range("num_inference_steps", steps, low, high)
-        return steps
-
     def save_pretrained(self, folder: Path) -> None:
         """Write `model.safetensors` and `config.json`."""
-        description = {
-            "family": family_of(type(self)),
-            "config": self.config.model_dump(mode="json"),
-            "shape": asdict(self.shape),
-        }
-        save_network(folder, self, description)
+        config, shape = self.config.model_dump(mode="json"), asdict(self.shape)
+        save_network(folder, self, {"family": family_of(type(self)), "config": config, "shape": shape})
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
@@ -221,46 +208,18 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise SalonError(f"{name} {value} is out of range: {allowed}")
 
 
-RENAMED = {"vqvae": "masked_prior"}  # families as models and params.yaml of the release before name them
-NO_FAMILIES = ("base", "flow_base", "token_base")
-
-
-def families() -> list[str]:
-    """Names of the modules of this package that hold a method."""
-    return family_names(salon.methods, apart=NO_FAMILIES)
-
-
-def find_method(family: str) -> type[Method]:
-    """The one `Method` class of module `salon.methods.<family>`.
-
-    Raises:
-        SalonError: there is no such module.
-    """
-    # an abstract class is asked for, and what is found is none
-    return find_family(
-        salon.methods,
-        RENAMED.get(family, family),
-        Method,  # type: ignore[type-abstract]
-        what="method",
-        apart=NO_FAMILIES,
-    )
-
-
-def read_config(name: str, raw: Mapping[str, Any]) -> tuple[type[Method], MethodConfig]:
-    """The class and the checked settings of method `name` of `params.yaml`.
-
-    Raises:
-        SalonError: unknown family, unknown key, or a value out of range.
-    """
-    method = find_method(raw.get("family") or name)
-    return method, parse_section(method.config_class, dict(raw), where=f"params.yaml: methods.{name}")
+METHODS = Families(
+    "salon.methods",
+    Method,  # type: ignore[type-abstract]  # one is asked for that is not
+    what="method",
+    apart=("base", "flow_base", "token_base"),
+    renamed={"vqvae": "masked_prior"},  # so do models and params.yaml of the release before
+)
+families, find_method, read_config = METHODS.names, METHODS.find, METHODS.read_config
 
 
 def load_method(folder: Path, frozen: FrozenNets) -> Method:
-    """Read what `save_pretrained` wrote; weights only, never pickled classes.
-
-    Args:
-        frozen: The codec and the towers that it was trained with.
+    """Read what `save_pretrained` wrote, weights only; `frozen` is what it was trained with.
 
     Raises:
         SalonError: the folder holds no method.

@@ -16,7 +16,6 @@ the gradient does not run through the decoder, has a fixed length, and leaves th
 it would draw a pattern that pleases the tower and nobody else.
 """
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -25,10 +24,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from salon.methods.base import DataShape, FrozenNets, MethodConfig
+from salon.methods.base import DataShape, FrozenNets, MethodConfig, SampleOptions
 from salon.methods.flow_base import FlowConfig, FlowMethod
-from salon.nn.flow import velocity_loss
-from salon.nn.noise import batch_noise, own_noise
+from salon.nn.noise import drop_mask, own_noise
 from salon.nn.solvers import euler, even_sigmas, guided
 from salon.nn.trainable import Losses
 from salon.params import Fraction
@@ -72,19 +70,11 @@ class Clip(FlowMethod):
 
     def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """Squared error of the velocity, given the embedding of the picture; no caption is read."""
-        images, seen = batch.images, batch.precomputed
+        seen = batch.precomputed
         assert seen is not None
-        drawn = batch_noise(len(images), generator=generator, device=images.device, draw=torch.rand)
-        dropped = drawn < self.config.embedding_dropout
+        dropped = drop_mask(seen, self.config.embedding_dropout, generator=generator)
         embedding = torch.where(dropped[:, None], self.null_embedding, seen)
-        loss = velocity_loss(
-            lambda x, sigma: self.predict(x, sigma, embedding),
-            self.codec.encode(images),
-            logit_mean=self.config.logit_mean,
-            logit_std=self.config.logit_std,
-            generator=generator,
-        )
-        return Losses(total=loss, terms={"velocity": loss.detach()})
+        return self.flow_losses(lambda x, sigma: self.predict(x, sigma, embedding), batch.images, generator)
 
     def towards(
         self, x: Float[Tensor, "b c h w"], target: Float[Tensor, "b e"], *, rms: float
@@ -97,19 +87,12 @@ class Clip(FlowMethod):
         length = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
         return x.detach() + rms * gradient / length.clamp(min=torch.finfo(length.dtype).tiny)
 
-    def _sample(
-        self,
-        text: TextStates,
-        *,
-        generators: Sequence[torch.Generator],
-        guidance_scale: float,
-        num_inference_steps: int,
-    ) -> Float[Tensor, "b 3 h w"]:
+    def _sample(self, text: TextStates, options: SampleOptions) -> Float[Tensor, "b 3 h w"]:
         """Decode the caption's words as if they were seen in a picture."""
         embedding = text.concept
         target = text.pooled.clone()  # a tensor from inference mode cannot take part in a gradient
         both = torch.cat([embedding, self.null_embedding.expand_as(embedding)])
-        predict = guided(self.predict, embedding, both, scale=guidance_scale)
+        predict = guided(self.predict, embedding, both, scale=options.guidance_scale)
         low, high = self.config.refinement_interval
 
         def refined(x: Tensor, sigma: float) -> Tensor:
@@ -118,6 +101,6 @@ class Clip(FlowMethod):
                 return predicted
             return self.towards(predicted, target, rms=self.config.refinement)
 
-        noise = own_noise(self.latent_shape, generators, device=embedding.device)
-        x = euler(refined, noise, even_sigmas(num_inference_steps))
+        noise = own_noise(self.latent_shape, options.generators, device=embedding.device)
+        x = euler(refined, noise, even_sigmas(options.num_inference_steps))
         return self.codec.decode(x).clamp(-1, 1)

@@ -10,7 +10,6 @@ from it. Position t reads code t - 1 and predicts code t. Codes enter and leave 
 (`salon.nn.code_prediction`), which halves the steps to a given likelihood.
 """
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -18,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from salon.methods.base import MethodConfig, Tradeoff
+from salon.methods.base import MethodConfig, SampleOptions, Tradeoff
 from salon.methods.token_base import TokenConfig, TokenMethod
 from salon.nn.code_prediction import guide, gumbel
 from salon.nn.products import linear
@@ -60,24 +59,18 @@ class Dalle(TokenMethod):
         loss = F.cross_entropy(self.logits(codes, concept).flatten(0, 1).float(), codes.flatten())
         return Losses(total=loss, terms={"nll": loss.detach()})
 
-    def _sample(
-        self,
-        text: TextStates,
-        *,
-        generators: Sequence[torch.Generator],
-        guidance_scale: float,
-        num_inference_steps: int,
-    ) -> Float[Tensor, "b 3 h w"]:
+    def _sample(self, text: TextStates, options: SampleOptions) -> Float[Tensor, "b 3 h w"]:
         """Write the codes one after the other, each drawn from the guided softmax."""
-        caption = self.caption.with_null(text.concept, guidance_scale)  # (b or 2b, n, d)
-        noise = gumbel((self.cells, self.codebook_size), generators, device=caption.device)
+        scale = options.guidance_scale
+        caption = self.caption.with_null(text.concept, scale)  # (b or 2b, n, d)
+        noise = gumbel((self.cells, self.codebook_size), options.generators, device=caption.device)
         cache = self.transformer.new_cache(len(caption), self.cells, like=caption)
         codes = torch.empty(len(text), self.cells, dtype=torch.long, device=caption.device)
         vectors_in, vectors_out = self.code.vectors_in(self.codebook), self.code.vectors_out(self.codebook)
         x = caption[:, :1]
         for t in range(self.cells):
             h = self.transformer(x, self.rotation[t : t + 1], cache=cache, start=t)  # (b or 2b, 1, d)
-            logits = guide(linear(h[:, 0], vectors_out, self.code.bias_out), guidance_scale)
+            logits = guide(linear(h[:, 0], vectors_out, self.code.bias_out), scale)
             codes[:, t] = (logits / self.config.temperature + noise[:, t]).argmax(dim=1)
             if t + 1 < self.cells:
                 written = F.embedding(codes[:, t : t + 1], vectors_in)  # (b, 1, d)

@@ -10,7 +10,6 @@ an interval of noise levels (Kynkäänniemi 2024), which saves the second networ
 At inference the solver is Euler's unless another one of diffusers is chosen (`salon.nn.solvers`).
 """
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -19,10 +18,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from salon.errors import SalonError
-from salon.methods.base import DataShape, FrozenNets, MethodConfig
+from salon.methods.base import DataShape, FrozenNets, MethodConfig, SampleOptions
 from salon.methods.flow_base import FlowConfig, FlowMethod
-from salon.nn.flow import MIN_SIGMA, velocity_loss
-from salon.nn.noise import batch_noise, own_noise
+from salon.nn.flow import MIN_SIGMA
+from salon.nn.noise import drop_mask, own_noise
 from salon.nn.solvers import SolverName, diffusers_solver, euler, guided, late_sigmas
 from salon.nn.trainable import Losses
 from salon.params import Fraction
@@ -90,38 +89,23 @@ class Diffusion(FlowMethod):
 
     def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """Squared error of the velocity (Esser 2024, eq. 14), some captions dropped."""
-        images = batch.images
-        drawn = batch_noise(len(images), generator=generator, device=images.device, draw=torch.rand)
-        text = self.with_null_captions(batch.text, drawn < self.config.caption_dropout)
-        loss = velocity_loss(
-            lambda x, sigma: self.predict(x, sigma, text),
-            self.codec.encode(images),
-            logit_mean=self.config.logit_mean,
-            logit_std=self.config.logit_std,
-            generator=generator,
-        )
-        return Losses(total=loss, terms={"velocity": loss.detach()})
+        dropped = drop_mask(batch.images, self.config.caption_dropout, generator=generator)
+        text = self.with_null_captions(batch.text, dropped)
+        return self.flow_losses(lambda x, sigma: self.predict(x, sigma, text), batch.images, generator)
 
-    def _sample(
-        self,
-        text: TextStates,
-        *,
-        generators: Sequence[torch.Generator],
-        guidance_scale: float,
-        num_inference_steps: int,
-    ) -> Float[Tensor, "b 3 h w"]:
+    def _sample(self, text: TextStates, options: SampleOptions) -> Float[Tensor, "b 3 h w"]:
         """Integrate the flow from noise (sigma = 1) to a picture (sigma = 0)."""
         both = text.concat(self.with_null_captions(text, torch.ones_like(text.mask[:, 0])))
-        predict = guided(
-            self.predict, text, both, scale=guidance_scale, interval=self.config.guidance_interval
-        )
+        interval = self.config.guidance_interval
+        predict = guided(self.predict, text, both, scale=options.guidance_scale, interval=interval)
 
         def held_back(x: Tensor, sigma: float) -> Tensor:
             return x.lerp(predict(x, sigma), min(1.0, sigma / MIN_SIGMA))  # as the loss holds sigma back
 
-        x = own_noise(self.latent_shape, generators, device=text.tokens.device)
+        x = own_noise(self.latent_shape, options.generators, device=text.tokens.device)
+        steps = options.num_inference_steps
         if self.config.solver == "euler":
-            x = euler(held_back, x, late_sigmas(num_inference_steps))
+            x = euler(held_back, x, late_sigmas(steps))
         else:
-            x = diffusers_solver(self.config.solver, held_back, x, num_steps=num_inference_steps)
+            x = diffusers_solver(self.config.solver, held_back, x, num_steps=steps)
         return self.codec.decode(x).clamp(-1, 1)

@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from salon.errors import SalonError
 from salon.families import family_of
-from salon.methods.base import (
-    DataShape,
-    FrozenNets,
-    Method,
-    MethodConfig,
-)
+from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig
+from salon.nn.flow import Predict, velocity_loss
 from salon.nn.guidance import MAX_GUIDANCE_SCALE
+from salon.nn.layers import Pyramid
+from salon.nn.trainable import Losses
 from salon.nn.unet import FourierEmbedding, UNet
 
 MAX_STEPS = 200  # more has never helped, and a request must end
@@ -52,13 +50,8 @@ class FlowMethod(Method):
 
     def __init__(self, config: FlowConfig, shape: DataShape, frozen: FrozenNets) -> None:
         super().__init__(config, shape, frozen)
-        coarsest = config.patch * 2 ** (len(config.channels) - 1)
-        side = self.latent_shape[1]
-        if side % coarsest:
-            raise SalonError(
-                f"{family_of(type(self))}: latents of side {side} cannot be folded by patch {config.patch} "
-                f"and halved {len(config.channels) - 1} times; make the side a multiple of {coarsest}"
-            )
+        side, what = self.latent_shape[1], f"{family_of(type(self))}: latents"
+        self.pyramid = Pyramid(config.channels, config.blocks_per_level, config.patch, side, what)
         width = config.condition_width
         self.time = nn.Sequential(
             FourierEmbedding(128), nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width)
@@ -73,6 +66,20 @@ class FlowMethod(Method):
     def steps_range(self) -> tuple[int, int]:
         return 1, MAX_STEPS
 
+    def flow_losses(
+        self, predict: Predict, images: Float[Tensor, "b 3 h w"], generator: torch.Generator
+    ) -> Losses:
+        """Squared error of the velocity (Esser 2024, eq. 14)."""
+        config = self.config
+        loss = velocity_loss(
+            predict,
+            self.codec.encode(images),
+            logit_mean=config.logit_mean,
+            logit_std=config.logit_std,
+            generator=generator,
+        )
+        return Losses(total=loss, terms={"velocity": loss.detach()})
+
     def build_unet(
         self,
         *,
@@ -81,16 +88,12 @@ class FlowMethod(Method):
         layout_levels: Sequence[int] | None = None,
     ) -> UNet:
         """The denoiser; its two coarsest levels have a layout unless `layout_levels` says otherwise."""
-        config = self.config
-        levels = range(len(config.channels))
+        levels = range(len(self.config.channels))
         return UNet(
+            self.pyramid,
             in_channels=self.latent_shape[0],
-            channels=config.channels,
-            blocks_per_level=config.blocks_per_level,
+            condition_width=self.config.condition_width,
+            text_width=text_width,
             attention_levels=attention_levels,
             layout_levels=levels[-2:] if layout_levels is None else layout_levels,
-            side=self.latent_shape[1],
-            condition_width=config.condition_width,
-            text_width=text_width,
-            patch=config.patch,
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -20,7 +20,8 @@ Known limit: pictures of one caption differ less than real ones do, two thirds a
 different captions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -31,10 +32,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from salon.errors import SalonError
-from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig, Tradeoff
+from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig, SampleOptions, Tradeoff
 from salon.nn.discriminator import ProjectionDiscriminator
 from salon.nn.distributed import gather, own_rows, processes
 from salon.nn.generator import Generator
+from salon.nn.layers import Pyramid
 from salon.nn.noise import batch_noise, own_noise
 from salon.nn.trainable import Losses
 from salon.params import Fraction
@@ -95,30 +97,19 @@ class GAN(Method):
         side = shape.image_size
         if self.codec.latent_shape(side) != (3, side, side):
             raise SalonError(f"gan: codec {config.codec!r} is not one of pixels; use codec: pixels")
-        for name in ("generator_channels", "discriminator_channels"):
-            coarsest = config.patch * 2 ** (len(getattr(config, name)) - 1)
-            if side % coarsest:
-                raise SalonError(
-                    f"gan: pictures of side {side} cannot be folded by patch {config.patch} and halved as "
-                    f"often as {name} asks; make the side a multiple of {coarsest}"
-                )
+        pyramid = partial(Pyramid, blocks_per_level=config.blocks_per_level, patch=config.patch, side=side)
         self.generator = Generator(
+            pyramid(config.generator_channels, what="gan, generator_channels: pictures"),
             latent_width=config.latent_width,
             concept_width=shape.concept_width,
             condition_width=config.condition_width,
-            channels=config.generator_channels,
-            blocks_per_level=config.blocks_per_level,
-            patch=config.patch,
-            side=side,
-        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        )
         self.discriminator = ProjectionDiscriminator(
+            pyramid(config.discriminator_channels, what="gan, discriminator_channels: pictures"),
             concept_width=shape.concept_width,
             feature_width=config.feature_width,
-            channels=config.discriminator_channels,
-            blocks_per_level=config.blocks_per_level,
-            patch=config.patch,
-            side=side,
-        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def parameters_of(self, objective: str) -> list[torch.nn.Parameter]:
         return list(self.get_submodule(objective).parameters())
@@ -152,8 +143,12 @@ class GAN(Method):
         real, fake = logits[:n].diagonal(), logits[n:].diagonal()
         adversarial = F.softplus(fake - real).mean()
         matching = matching_loss(logits[:n], same)
+        # R1 + R2 on the first pairs of the whole batch, in one pass: this process's part of their mean
         penalised = max(1, round(config.penalised_fraction * n))
-        penalty = self.mean_penalty(reals, fakes, concept, penalised)
+        penalty, own = reals.new_zeros(()), own_rows(penalised)
+        if own:
+            pairs, captions = torch.cat([reals[:own], fakes[:own]]), concept[:own].repeat(2, 1)
+            penalty = self.gradient_penalty(pairs, captions) * (2 * own * processes()[1] / penalised)
         return Losses(
             total=adversarial + config.matching_weight * matching + config.gamma / 2 * penalty,
             terms={
@@ -193,20 +188,6 @@ class GAN(Method):
             found.append("the discriminator knows every fake, so that it teaches nothing; raise gamma")
         return found
 
-    def mean_penalty(
-        self,
-        reals: Float[Tensor, "b 3 h w"],
-        fakes: Float[Tensor, "b 3 h w"],
-        concept: Float[Tensor, "b w"],
-        count: int,
-    ) -> Float[Tensor, ""]:
-        """This process's part of R1 + R2 on the first `count` pairs of the whole batch, in one pass."""
-        own = own_rows(count)
-        if not own:
-            return reals.new_zeros(())
-        pairs = torch.cat([reals[:own], fakes[:own]])
-        return self.gradient_penalty(pairs, concept[:own].repeat(2, 1)) * (2 * own * processes()[1] / count)
-
     def gradient_penalty(
         self, images: Float[Tensor, "n 3 h w"], concept: Float[Tensor, "n w"]
     ) -> Float[Tensor, ""]:
@@ -217,16 +198,9 @@ class GAN(Method):
         (gradient,) = torch.autograd.grad(score, images, create_graph=True)
         return gradient.square().sum(dim=(1, 2, 3)).mean()
 
-    def _sample(
-        self,
-        text: TextStates,
-        *,
-        generators: Sequence[torch.Generator],
-        guidance_scale: float,
-        num_inference_steps: int,
-    ) -> Float[Tensor, "b 3 h w"]:
+    def _sample(self, text: TextStates, options: SampleOptions) -> Float[Tensor, "b 3 h w"]:
         """One pass of the generator."""
-        z = own_noise([self.config.latent_width], generators, device=text.concept.device)
+        z = own_noise([self.config.latent_width], options.generators, device=text.concept.device)
         return self.generator(z, text.concept)
 
 

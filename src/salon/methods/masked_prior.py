@@ -13,7 +13,6 @@ painted from it, in place of cross-attention. Codes enter and leave through thei
 """
 
 import math
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -22,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from salon.methods.base import DataShape, FrozenNets, MethodConfig
+from salon.methods.base import DataShape, FrozenNets, MethodConfig, SampleOptions
 from salon.methods.token_base import TokenConfig, TokenMethod
 from salon.nn.code_prediction import draw, guide, gumbel
 from salon.nn.distributed import weight
@@ -94,17 +93,10 @@ class MaskedPrior(TokenMethod):
         loss = nll * weight(masked.sum())
         return Losses(total=loss, terms={"nll": loss.detach()})
 
-    def _sample(
-        self,
-        text: TextStates,
-        *,
-        generators: Sequence[torch.Generator],
-        guidance_scale: float,
-        num_inference_steps: int,
-    ) -> Float[Tensor, "b 3 h w"]:
+    def _sample(self, text: TextStates, options: SampleOptions) -> Float[Tensor, "b 3 h w"]:
         """Draw all masked codes and mask the least certain again, until none is."""
-        config, scale, steps = self.config, guidance_scale, num_inference_steps
-        b = len(text)
+        config, b = self.config, len(text)
+        generators, scale, steps = options
         captions = self.caption.with_null(text.concept, scale)  # (b or 2b, n, d)
         vectors_in, vectors_out = self.code.vectors_in(self.codebook), self.code.vectors_out(self.codebook)
         codes = torch.full((b, self.cells), self.mask_code, device=captions.device)

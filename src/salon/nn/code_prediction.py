@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from salon.nn.noise import batch_noise, own_noise
+from salon.nn.noise import drop_mask, own_noise
 
 
 class CodeMaps(nn.Module):
@@ -68,8 +68,8 @@ class CaptionGrid(nn.Module):
         self, concept: Float[Tensor, "b w"], share: float, generator: torch.Generator
     ) -> Float[Tensor, "b w"]:
         """`concept` with a random share replaced by the learned null caption."""
-        draws = batch_noise(len(concept), generator=generator, device=concept.device, draw=torch.rand)
-        return torch.where((draws < share)[:, None], self.null_words, concept)
+        dropped = drop_mask(concept, share, generator=generator)
+        return torch.where(dropped[:, None], self.null_words, concept)
 
     def with_null(self, concept: Float[Tensor, "b w"], scale: float) -> Float[Tensor, "b2 n d"]:
         """The inputs of the captions and, where guidance needs them, after them those of the null caption."""

@@ -5,12 +5,14 @@ blocks that start as identity take its place (Zhang 2019, "Fixup", as in R3GAN, 
 penalties differentiate twice, which fused attention kernels cannot.
 """
 
-from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from salon.nn.layers import Pyramid, zeroed
 
 SLOPE = 0.2  # of the leaky ReLU (Huang 2024)
 
@@ -21,11 +23,9 @@ class PlainResBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.conv_out = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv_out = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
         nn.init.kaiming_normal_(self.conv_in.weight, a=SLOPE)
-        nn.init.zeros_(self.conv_out.weight)  # the block starts as identity
-        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         h = self.conv_in(F.leaky_relu(x, SLOPE))
@@ -35,36 +35,19 @@ class PlainResBlock(nn.Module):
 class ProjectionDiscriminator(nn.Module):
     """D(x, c) = w . phi(x) + phi(x) . V c (Miyato 2018): only phi costs anything, whatever the captions."""
 
-    def __init__(
-        self,
-        *,
-        concept_width: int,
-        feature_width: int,
-        channels: Sequence[int],
-        blocks_per_level: int,
-        patch: int,
-        side: int,
-    ) -> None:
-        """`channels[i]` is the width of level i, each level half the size of the one before.
-
-        Args:
-            feature_width: Width of phi.
-            patch: Pixels are folded into channels in patch x patch blocks first.
-            side: Width and height of the picture.
-        """
+    def __init__(self, pyramid: Pyramid, *, concept_width: int, feature_width: int) -> None:
+        """`feature_width` is the width of phi."""
         super().__init__()
-        self.patch = patch
-        layers: list[nn.Module] = [nn.Conv2d(3 * patch**2, channels[0], 3, padding=1)]
-        before = channels[0]
+        channels, self.patch = pyramid.channels, pyramid.patch
+        layers: list[nn.Module] = [nn.Conv2d(3 * self.patch**2, channels[0], 3, padding=1)]
         for level, width in enumerate(channels):
             if level:
                 layers.append(nn.AvgPool2d(2))
-            for _ in range(blocks_per_level):
-                layers.append(PlainResBlock(before, width))
-                before = width
+            widths = [channels[max(0, level - 1)]] + [width] * pyramid.blocks_per_level
+            layers += [PlainResBlock(before, after) for before, after in pairwise(widths)]
         self.trunk = nn.Sequential(*layers)
-        cells = (side // patch // 2 ** (len(channels) - 1)) ** 2
-        self.flat = nn.Linear(before * cells, feature_width)  # keeps where things lie, unlike pooling
+        cells = pyramid.grid_side(len(channels) - 1) ** 2
+        self.flat = nn.Linear(channels[-1] * cells, feature_width)  # keeps where things lie, unlike pooling
         self.realness = nn.Linear(feature_width, 1)
         self.caption = nn.Linear(concept_width, feature_width, bias=False)
 

@@ -4,7 +4,6 @@ Dense layers paint the coarsest grids in a few channels, residual blocks modulat
 the last convolution writes a block of pixels per cell, so that no layer with weights works on the full grid.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -12,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salon.nn.layers import Pyramid, group_norm
 from salon.nn.pixel_shuffle import SmoothPixelShuffle
-from salon.nn.unet import GROUP_CHANNELS, ResBlock
+from salon.nn.unet import ResBlock
 
 PAINTED_LEVELS = 2  # coarsest levels whose cells the condition paints one by one
 PAINTED_CHANNELS = 32  # of each cell; more only move more memory
@@ -39,40 +39,26 @@ class Generator(nn.Module):
     """(noise, caption) -> picture in [-1, 1]."""
 
     def __init__(
-        self,
-        *,
-        latent_width: int,
-        concept_width: int,
-        condition_width: int,
-        channels: Sequence[int],
-        blocks_per_level: int,
-        patch: int,
-        side: int,
+        self, pyramid: Pyramid, *, latent_width: int, concept_width: int, condition_width: int
     ) -> None:
-        """`channels[i]` is the width of level i, each level half the size of the one before.
-
-        Args:
-            patch: Side of the pixel blocks that the last convolution writes.
-            side: Width and height of the picture.
-        """
         super().__init__()
+        channels, patch = pyramid.channels, pyramid.patch
         self.latent = nn.Linear(latent_width, condition_width)
         # linear: what the caption's parts add up to, so that unseen combinations stay near their parts
         self.caption = nn.Linear(concept_width, condition_width)
         self.levels = nn.ModuleList()
         self.painters = nn.ModuleList()
         deepest = len(channels) - 1
-        self.coarsest = (channels[deepest], side // patch // 2**deepest, side // patch // 2**deepest)
+        self.coarsest = (channels[deepest], pyramid.grid_side(deepest), pyramid.grid_side(deepest))
         for level in range(deepest, -1, -1):
             entering = channels[min(level + 1, deepest)]
             if deepest - level < PAINTED_LEVELS:
-                cells = (side // patch // 2**level) ** 2
+                cells = pyramid.grid_side(level) ** 2
                 self.painters.append(Painter(condition_width, entering, cells))
-            widths = [entering] + [channels[level]] * blocks_per_level
-            self.levels.append(
-                nn.ModuleList(ResBlock(before, after, condition_width) for before, after in pairwise(widths))
-            )
-        self.norm = nn.GroupNorm(max(1, channels[0] // GROUP_CHANNELS), channels[0])
+            widths = [entering] + [channels[level]] * pyramid.blocks_per_level
+            blocks = nn.ModuleList(ResBlock(*pair, condition_width) for pair in pairwise(widths))
+            self.levels.append(blocks)
+        self.norm = group_norm(channels[0])
         self.head = nn.Conv2d(channels[0], 3 * patch**2, 3, padding=1)
         with torch.no_grad():  # all pixels of a block start equal (Aitken 2017): no grid to begin with
             self.head.weight.copy_(self.head.weight[:: patch**2].repeat_interleave(patch**2, dim=0))

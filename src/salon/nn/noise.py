@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from salon.nn.distributed import processes
@@ -21,6 +22,11 @@ def batch_noise(
     """
     rank, size = processes()
     return draw(rows * size, *shape, generator=generator, device=generator.device)[rank::size].to(device)
+
+
+def drop_mask(batch: Tensor, share: float, *, generator: torch.Generator) -> Bool[Tensor, "b"]:
+    """A random share of the rows of a training batch, for what is dropped for guidance (Ho 2022)."""
+    return batch_noise(len(batch), generator=generator, device=batch.device, draw=torch.rand) < share
 
 
 def own_noise(

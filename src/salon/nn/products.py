@@ -50,7 +50,7 @@ def batch_invariant(check: Callable[[], None] | None = None, *, half: bool = Fal
         check: Called before every linear map, many times a step; what it raises ends the drawing.
         half: Whether products may be of bf16 where the processor has that.
     """
-    token = _exact.set(_Exact(check or _nothing, {} if half and multiplies_bf16() else None))
+    token = _exact.set(_Exact(check or (lambda: None), {} if half and multiplies_bf16() else None))
     try:
         yield
     finally:
@@ -63,13 +63,20 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if exact is None:
         return F.linear(x, weight, bias)
     exact.check()
-    if x.dim() == 3 and x.shape[1] >= ROWS:
-        if exact.halves is not None and x.device.type == "cpu":
-            return _half_product(x, weight, bias, exact.halves)
+    if x.dim() != 3 or x.shape[1] < ROWS:
+        rows = x.reshape(-1, x.shape[-1])
+        tiles = F.pad(rows, (0, 0, 0, -len(rows) % ROWS)).view(-1, ROWS, x.shape[-1])
+        return _product(tiles, weight, bias).flatten(0, 1)[: len(rows)].view(*x.shape[:-1], -1)
+    if exact.halves is None or x.device.type != "cpu":
         return _product(x, weight, bias)
-    rows = x.reshape(-1, x.shape[-1])
-    tiles = F.pad(rows, (0, 0, 0, -len(rows) % ROWS)).view(-1, ROWS, x.shape[-1])
-    return _product(tiles, weight, bias).flatten(0, 1)[: len(rows)].view(*x.shape[:-1], -1)
+    # A part of a weight is another tensor each time it is asked for, but lies in the same place; and what is
+    # kept keeps its place, so that nothing else can come to lie there before the drawing ends.
+    key = weight.data_ptr(), weight.shape, weight.stride()
+    if key not in exact.halves:
+        exact.halves[key] = weight, weight.bfloat16()
+    # one product for the batch: bf16 kernels add in one order, however many rows there are
+    product = F.linear(x.bfloat16(), exact.halves[key][1]).float()
+    return product if bias is None else product.add_(bias)
 
 
 def conv2d(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -121,23 +128,6 @@ def padded_count(count: int, device: torch.device) -> int:
     return power if device.type == "cpu" else max(power, FULL)
 
 
-def _nothing() -> None:
-    pass
-
-
 def _product(tiles: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     weights = weight.t().expand(len(tiles), -1, -1)
     return torch.bmm(tiles, weights) if bias is None else torch.baddbmm(bias, tiles, weights)
-
-
-def _half_product(
-    tokens: Tensor, weight: Tensor, bias: Tensor | None, halves: dict[Any, tuple[Tensor, Tensor]]
-) -> Tensor:
-    # A part of a weight is another tensor each time it is asked for, but lies in the same place; and what is
-    # kept keeps its place, so that nothing else can come to lie there before the drawing ends.
-    key = weight.data_ptr(), weight.shape, weight.stride()
-    if key not in halves:
-        halves[key] = weight, weight.bfloat16()
-    # one product for the batch: bf16 kernels add in one order, however many rows there are
-    product = F.linear(tokens.bfloat16(), halves[key][1]).float()
-    return product if bias is None else product.add_(bias)

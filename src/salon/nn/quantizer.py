@@ -69,11 +69,8 @@ class VectorQuantizer(nn.Module):
         self.codebook.copy_(self._pick(z, generator))
         for _ in range(iterations):
             sums, counts = self._gather(z, self.assign(z))
-            self.codebook.copy_(
-                torch.where(
-                    counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], self._pick(z, generator)
-                )
-            )
+            means = sums / counts.clamp(min=1)[:, None]
+            self.codebook.copy_(torch.where(counts[:, None] > 0, means, self._pick(z, generator)))
         self.counts.fill_(1.0)
 
     @torch.no_grad()
@@ -83,9 +80,8 @@ class VectorQuantizer(nn.Module):
         counts = self.counts.lerp(n, 1 - self.decay)
         even = len(z) / len(self.codebook)  # load of an entry if all were used alike
         dead = counts < DEAD_SHARE * even
-        self.codebook.copy_(
-            torch.where(dead[:, None], self._pick(z, generator), moments / counts.clamp(min=1e-8)[:, None])
-        )
+        means = moments / counts.clamp(min=1e-8)[:, None]
+        self.codebook.copy_(torch.where(dead[:, None], self._pick(z, generator), means))
         self.counts.copy_(torch.where(dead, REBORN_SHARE * even, counts))
 
     def _gather(self, z: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:

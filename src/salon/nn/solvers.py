@@ -5,6 +5,7 @@ import it takes longer than to draw a picture.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
@@ -29,8 +30,7 @@ def guided(
 ) -> Denoiser:
     """`predict` under classifier-free guidance (Ho 2022) at the noise levels of `interval`.
 
-    Args:
-        both: `condition`, and after it as many null conditions.
+    `both` is `condition`, and after it as many null conditions.
     """
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
@@ -67,20 +67,16 @@ def late_sigmas(num_steps: int, *, last: float = 0.001) -> list[float]:
 def diffusers_solver(
     name: SolverName, denoise: Denoiser, x: Float[Tensor, "b c h w"], *, num_steps: int
 ) -> Float[Tensor, "b c h w"]:
-    """The scheduler of diffusers behind a solver's name."""
+    """By the scheduler of diffusers behind a solver's name."""
     import diffusers
 
-    scheduler: Any
     flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
-    match name:
-        case "heun":
-            scheduler = diffusers.FlowMatchHeunDiscreteScheduler()
-        case "unipc":
-            scheduler = diffusers.UniPCMultistepScheduler(**flow)
-        case "dpm++":
-            scheduler = diffusers.DPMSolverMultistepScheduler(**flow)
-        case _:
-            scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    schedulers: dict[str, Any] = {
+        "heun": diffusers.FlowMatchHeunDiscreteScheduler,
+        "unipc": partial(diffusers.UniPCMultistepScheduler, **flow),
+        "dpm++": partial(diffusers.DPMSolverMultistepScheduler, **flow),
+    }
+    scheduler = schedulers[name]()
     scheduler.set_timesteps(num_steps, device=x.device)
     for t in scheduler.timesteps:
         sigma = float(t) / scheduler.config.num_train_timesteps

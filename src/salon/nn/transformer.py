@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salon.errors import SalonError
+from salon.nn.layers import zeroed
 from salon.nn.products import linear
 
 ROPE_BASE = 100.0  # longest wavelength over the grid, in cells / (2 pi); Heo 2024, sec. 3.3
@@ -43,12 +44,10 @@ class Block(nn.Module):
         self.norm_attention = nn.LayerNorm(width, bias=False)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.qk_scale = nn.Parameter(torch.ones(2, 1, head_width // 2))
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = zeroed(nn.Linear(width, width, bias=False))  # the block starts as identity
         self.norm_mlp = nn.LayerNorm(width, bias=False)
         self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
-        for last in (self.out, self.down):
-            nn.init.zeros_(last.weight)  # the block starts as identity
+        self.down = zeroed(nn.Linear(hidden, width, bias=False))
 
     def forward(
         self,

@@ -13,9 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salon.nn.layers import Pyramid, group_norm, zeroed
 from salon.nn.pixel_shuffle import SmoothPixelShuffle
-
-GROUP_CHANNELS = 16  # channels per group of GroupNorm
 
 
 class FourierEmbedding(nn.Module):
@@ -38,14 +37,12 @@ class ResBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, condition_width: int) -> None:
         super().__init__()
-        self.norm_in = _norm(in_channels)
+        self.norm_in = group_norm(in_channels)
         self.conv_in = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm_out = _norm(out_channels)
+        self.norm_out = group_norm(out_channels)
         self.film = nn.Linear(condition_width, 2 * out_channels)
-        self.conv_out = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv_out = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
-        nn.init.zeros_(self.conv_out.weight)  # the block starts as identity
-        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
 
     def forward(
         self, x: Float[Tensor, "b c h w"], condition: Float[Tensor, "b e"]
@@ -62,12 +59,10 @@ class JointAttention(nn.Module):
     def __init__(self, channels: int, text_width: int, *, head_width: int = 32) -> None:
         super().__init__()
         self.heads = max(1, channels // head_width)
-        self.norm = _norm(channels)
+        self.norm = group_norm(channels)
         self.cells = nn.Linear(channels, 3 * channels)
         self.text = nn.Linear(text_width, 2 * channels)
-        self.out = nn.Linear(channels, channels)
-        nn.init.zeros_(self.out.weight)  # starts as identity
-        nn.init.zeros_(self.out.bias)
+        self.out = zeroed(nn.Linear(channels, channels))
 
     def forward(
         self, x: Float[Tensor, "b c h w"], tokens: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"]
@@ -89,35 +84,27 @@ class UNet(nn.Module):
 
     def __init__(
         self,
+        pyramid: Pyramid,
         *,
         in_channels: int,
-        channels: Sequence[int],
-        blocks_per_level: int,
-        attention_levels: Sequence[int],
-        layout_levels: Sequence[int],
         condition_width: int,
         text_width: int,
-        patch: int,
-        side: int,
+        attention_levels: Sequence[int],
+        layout_levels: Sequence[int],
     ) -> None:
-        """`channels[i]` is the width of level i, each level half the size of the one before.
+        """Cells of `attention_levels` attend to each other and to the text tokens.
 
-        Args:
-            patch: Side of the pixel blocks that are folded into channels before the first level.
-            side: Width and height of the picture.
-            layout_levels: Levels on whose grid the condition paints a coarse layout, cell by cell.
-            attention_levels: Levels whose cells attend to each other and to the text tokens.
+        On the grid of `layout_levels` the condition paints a coarse layout, cell by cell.
         """
         super().__init__()
+        channels, patch = pyramid.channels, pyramid.patch
         self.patch = patch
         self.shuffle = SmoothPixelShuffle(patch)
         folded = in_channels * patch**2
         self.stem = nn.Conv2d(folded, channels[0], 3, padding=1)
 
         def level_blocks(widths: Sequence[int], level: int) -> nn.ModuleList:
-            blocks = nn.ModuleList(
-                ResBlock(before, after, condition_width) for before, after in pairwise(widths)
-            )
+            blocks = nn.ModuleList(ResBlock(*pair, condition_width) for pair in pairwise(widths))
             if level in attention_levels:
                 blocks.append(JointAttention(widths[-1], text_width))
             return blocks
@@ -127,24 +114,20 @@ class UNet(nn.Module):
         for level, width in enumerate(channels):
             before = channels[max(0, level - 1)]
             self.shrink.append(nn.Conv2d(before, before, 3, stride=2, padding=1) if level else nn.Identity())
-            self.down.append(level_blocks([before] + [width] * blocks_per_level, level))
+            self.down.append(level_blocks([before] + [width] * pyramid.blocks_per_level, level))
         # Convolutions see no position. A dense map from the condition to the grid, as a GAN generator starts
         # with, tells at once where a described thing lies; they would take thousands of steps to learn it.
-        self.layouts = nn.ModuleDict(
-            {
-                str(level): nn.Linear(condition_width, channels[level] * (side // patch // 2**level) ** 2)
-                for level in layout_levels
-            }
-        )
+        self.layouts = nn.ModuleDict()
+        for level in layout_levels:
+            cells = pyramid.grid_side(level) ** 2
+            self.layouts[str(level)] = nn.Linear(condition_width, channels[level] * cells)
         self.up = nn.ModuleList()
         for level, width in reversed(list(enumerate(channels))):
             below = channels[min(level + 1, len(channels) - 1)]
             entering = width if level == len(channels) - 1 else below + width  # the deepest has no skip
-            self.up.append(level_blocks([entering] + [width] * blocks_per_level, level))
-        self.norm = _norm(channels[0])
-        self.head = nn.Conv2d(channels[0], folded, 3, padding=1)
-        nn.init.zeros_(self.head.weight)  # the first prediction is zero everywhere
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+            self.up.append(level_blocks([entering] + [width] * pyramid.blocks_per_level, level))
+        self.norm = group_norm(channels[0])
+        self.head = zeroed(nn.Conv2d(channels[0], folded, 3, padding=1))  # the first prediction is zero
 
     def forward(
         self,
@@ -172,7 +155,3 @@ def _run(blocks: nn.Module, h: Tensor, condition: Tensor, tokens: Tensor, mask: 
     for block in blocks.children():
         h = block(h, condition) if isinstance(block, ResBlock) else block(h, tokens, mask)
     return h
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(max(1, channels // GROUP_CHANNELS), channels)

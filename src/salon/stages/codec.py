@@ -43,14 +43,9 @@ def run(params: Params, paths: Paths, name: str) -> None:
     batches = partial(ImageBatches, batch_size=config.batch_size, seed=seed)
     source, held_out = batches(splits["train"].images), batches(splits["val"].images)
     settings = {"seed": seed, "codec": config.model_dump(mode="json")}
+    inputs, tags = [paths.codec(config.start)], {"salon.codec": name}
     with training_run(
-        params,
-        paths,
-        name=f"codec-{name}",
-        stage="codec",
-        settings=settings,
-        inputs=[paths.codec(config.start)],
-        tags={"salon.codec": name},
+        params, paths, name=f"codec-{name}", stage="codec", settings=settings, inputs=inputs, tags=tags
     ) as (run, resume):
         trained = train(
             task,

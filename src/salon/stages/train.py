@@ -10,8 +10,7 @@ from salon.methods.base import DataShape, FrozenNets, read_config
 from salon.params import Params
 from salon.paths import Paths
 from salon.towers.states import TextStateCache
-from salon.training.budget import steps_within
-from salon.training.cost import LEDGER, shared_costs
+from salon.training.cost import LEDGER, shared_costs, steps_within
 from salon.training.method import GRID_IMAGES, MethodBatches, SampleGrids, count_cost
 from salon.training.module import Optimization
 from salon.training.run import training_run

@@ -13,7 +13,7 @@ from salon.towers.probes import probe_attributes, zero_shot_accuracy
 from salon.towers.states import TextStateCache
 from salon.towers.tokenizer import train_tokenizer
 from salon.towers.tower import ClipTower, build_towers
-from salon.training.budget import count_forward_flops
+from salon.training.cost import count_forward_flops
 from salon.training.module import Optimization
 from salon.training.run import training_run
 from salon.training.trainer import StepCost, count_step, small_network, train

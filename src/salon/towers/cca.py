@@ -11,6 +11,7 @@ same correlation reads these directions off a picture's embedding.
 It knows no word order; what needs that reads `TextStates.tokens`.
 """
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,25 +25,19 @@ FEWEST = 8  # directions that are kept at least
 STRETCH = 1.5  # a caption's vector may be so much longer than the longest of the training captions
 
 
+@dataclass(frozen=True)
 class CanonicalProjection:
     """Mean of the word embeddings, turned to the directions that pictures show."""
 
-    def __init__(
-        self,
-        *,
-        table: Float[Tensor, "v d"],
-        mean: Float[Tensor, "d"],
-        directions: Float[Tensor, "d w"],
-        longest: float,
-        image_mean: Float[Tensor, "e"],
-        image_directions: Float[Tensor, "e w"],
-    ) -> None:
-        """`table` embeds each token; no caption's vector is made longer than `longest`.
-
-        The image side turns a picture's embedding to the same directions.
-        """
-        self.table, self.mean, self.directions, self.longest = table, mean, directions, longest
-        self.image_mean, self.image_directions = image_mean, image_directions
+    table: Float[Tensor, "v d"]
+    """Embedding of each token."""
+    mean: Float[Tensor, "d"]
+    directions: Float[Tensor, "d w"]
+    longest: float
+    """No caption's vector is made longer."""
+    image_mean: Float[Tensor, "e"]
+    image_directions: Float[Tensor, "e w"]
+    """They turn a picture's embedding to the same directions."""
 
     @classmethod
     def fit(
@@ -60,14 +55,7 @@ class CanonicalProjection:
         image_mean = images.mean(dim=0)
         directions, image_directions = canonical_directions(means - mean, images - image_mean)
         longest = STRETCH * ((means - mean) @ directions).norm(dim=1).max().item()
-        return cls(
-            table=table,
-            mean=mean,
-            directions=directions,
-            longest=longest,
-            image_mean=image_mean,
-            image_directions=image_directions,
-        )
+        return cls(table, mean, directions, longest, image_mean, image_directions)
 
     def __call__(
         self, input_ids: Int[Tensor, "b n"], attention_mask: Int[Tensor, "b n"]
@@ -86,38 +74,20 @@ class CanonicalProjection:
         return linear.requires_grad_(False)
 
     def to(self, device: torch.device | str) -> "CanonicalProjection":
-        return CanonicalProjection(
-            table=self.table.to(device),
-            mean=self.mean.to(device),
-            directions=self.directions.to(device),
-            longest=self.longest,
-            image_mean=self.image_mean.to(device),
-            image_directions=self.image_directions.to(device),
-        )
+        tensors = {name: value.to(device) for name, value in vars(self).items() if name != "longest"}
+        return replace(self, **tensors)
 
     def save(self, path: Path) -> None:
         """Write means, directions and length; the table is the text tower's own."""
-        tensors = {
-            "mean": self.mean,
-            "directions": self.directions,
-            "longest": torch.tensor(self.longest),
-            "image_mean": self.image_mean,
-            "image_directions": self.image_directions,
-        }
-        save_tensors(path, tensors)
+        kept = {name: torch.as_tensor(value) for name, value in vars(self).items() if name != "table"}
+        save_tensors(path, kept)
 
     @classmethod
     def load(cls, path: Path, *, table: Float[Tensor, "v d"]) -> "CanonicalProjection":
         """Read what `save` wrote."""
         tensors = load_tensors(path)
-        return cls(
-            table=table.detach(),
-            mean=tensors["mean"],
-            directions=tensors["directions"],
-            longest=tensors["longest"].item(),
-            image_mean=tensors["image_mean"],
-            image_directions=tensors["image_directions"],
-        )
+        longest = tensors.pop("longest").item()
+        return cls(table=table.detach(), longest=longest, **tensors)
 
 
 def canonical_directions(

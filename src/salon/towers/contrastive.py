@@ -58,13 +58,10 @@ class HardNegatives:
                 self._captions[description].append(caption)
         neighbours: dict[tuple[int, Description], set[Description]] = defaultdict(set)
         for description in self._captions:
-            for position in range(len(description)):
-                neighbours[position, without(description, position)].add(description)
+            for rest in rests(description):
+                neighbours[rest].add(description)
         self._neighbours = {
-            description: [
-                sorted(neighbours[position, without(description, position)] - {description})
-                for position in range(len(description))
-            ]
+            description: [sorted(neighbours[rest] - {description}) for rest in rests(description)]
             for description in self._captions
         }
 
@@ -75,8 +72,6 @@ class HardNegatives:
         captions, descriptions = [], []
         for row in rows.tolist():
             options = [found for found in self._neighbours.get(self._descriptions[row], []) if found]
-            if not options:
-                continue
             for position in torch.randperm(len(options), generator=generator)[:per_row].tolist():
                 description = options[position][_draw(len(options[position]), generator)]
                 pool = self._captions[description]
@@ -124,8 +119,7 @@ class PairBatches(BatchSource):
         captions = torch.cat([self.caption_of_row[rows], torch.tensor(extra, dtype=torch.long)])
         return Pairs(
             images=to_float(self.images[rows]).to(self.device),
-            input_ids=self.tokens["input_ids"][captions].to(self.device),
-            attention_mask=self.tokens["attention_mask"][captions].to(self.device),
+            **{name: values[captions].to(self.device) for name, values in self.tokens.items()},
             same=(own_numbers[:, None] == torch.cat([own_numbers, extra_numbers])).to(self.device),
         )
 
@@ -143,8 +137,9 @@ class ContrastiveTask(Trainable):
         return Losses(info_nce(images, texts, logit_scale=self.towers.logit_scale, same=batch.same))
 
 
-def without(description: Description, position: int) -> Description:
-    return description[:position] + description[position + 1 :]
+def rests(description: Description) -> list[tuple[int, Description]]:
+    """For each attribute its place, and the description without it."""
+    return [(i, description[:i] + description[i + 1 :]) for i in range(len(description))]
 
 
 def _draw(n: int, generator: torch.Generator) -> int:

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from salon.data.dataset import CaptionedImages
-from salon.images import to_float
-from salon.towers.contrastive import Description, without
+from salon.towers.contrastive import Description, rests
+from salon.towers.search import embed_pictures
 from salon.towers.tokenizer import words
 from salon.towers.tower import ClipTower
 
@@ -28,9 +28,7 @@ class ProbeResult(NamedTuple):
     trials: int
 
 
-def probe_attributes(
-    tower: ClipTower, pictures: CaptionedImages, vocabulary: CaptionedImages, *, batch_size: int = 256
-) -> ProbeResult:
+def probe_attributes(tower: ClipTower, pictures: CaptionedImages, vocabulary: CaptionedImages) -> ProbeResult:
     """Can the towers tell a picture's caption from captions with one attribute changed?
 
     For each attribute the alternatives are captions of `vocabulary` in the same language that describe the
@@ -40,22 +38,19 @@ def probe_attributes(
     for caption, lang, row in zip(vocabulary.captions, vocabulary.langs, vocabulary.attributes, strict=True):
         options[lang, tuple(sorted(row.items()))].append(caption)
     options = {key: sorted(set(found)) for key, found in options.items()}
-    neighbours: dict[tuple[str, int, Description], list[Description]] = defaultdict(list)
+    neighbours: dict[tuple[str, tuple[int, Description]], list[Description]] = defaultdict(list)
     for lang, description in sorted(options):
-        for position in range(len(description)):
-            neighbours[lang, position, without(description, position)].append(description)
+        for rest in rests(description):
+            neighbours[lang, rest].append(description)
 
     trials: dict[str, list[tuple[int, list[str]]]] = defaultdict(list)
     for i, (caption, lang, row) in enumerate(
         zip(pictures.captions, pictures.langs, pictures.attributes, strict=True)
     ):
         own = tuple(sorted(row.items()))
-        for position, (name, _) in enumerate(own):
-            others = [
-                _closest(caption, options[lang, other])
-                for other in neighbours[lang, position, without(own, position)]
-                if other != own
-            ]
+        for (name, _), rest in zip(own, rests(own), strict=True):
+            near = [other for other in neighbours[lang, rest] if other != own]
+            others = [_closest(caption, options[lang, other]) for other in near]
             if others:
                 trials[name].append((i, [caption, *others]))
 
@@ -64,18 +59,16 @@ def probe_attributes(
         return ProbeResult({}, 0)
     number = {caption: i for i, caption in enumerate(captions)}
     texts = tower.encode_text(captions).pooled.cpu()
-    images = torch.cat(
-        [tower.encode_images(to_float(part)).cpu() for part in pictures.images.split(batch_size)]
-    )
-    accuracy = {
-        name: sum(
-            bool((texts[[number[text] for text in candidates]] @ images[i]).argmax() == 0)
+    images = embed_pictures(tower, pictures.images)
+    right = {
+        name: [
+            int((texts[[number[text] for text in candidates]] @ images[i]).argmax()) == 0
             for i, candidates in found
-        )
-        / len(found)
+        ]
         for name, found in trials.items()
     }
-    return ProbeResult(accuracy, sum(len(found) for found in trials.values()))
+    accuracy = {name: sum(found) / len(found) for name, found in right.items()}
+    return ProbeResult(accuracy, sum(map(len, right.values())))
 
 
 def _closest(caption: str, candidates: Sequence[str]) -> str:
@@ -94,7 +87,7 @@ def value_prompts(
 
 
 def zero_shot_accuracy(
-    tower: ClipTower, pictures: CaptionedImages, vocabulary: CaptionedImages, *, batch_size: int = 256
+    tower: ClipTower, pictures: CaptionedImages, vocabulary: CaptionedImages
 ) -> dict[str, float]:
     """Share of `pictures` whose nearest prompt is the right one, per attribute.
 
@@ -108,17 +101,14 @@ def zero_shot_accuracy(
     number = {caption: i for i, caption in enumerate(captions)}
     rows = [number[caption] for caption in vocabulary.captions]
     texts = tower.encode_text(captions).pooled.cpu()[rows]  # a row each, so that frequent captions weigh more
-    images = torch.cat(
-        [tower.encode_images(to_float(part)).cpu() for part in pictures.images.split(batch_size)]
-    )
+    images = embed_pictures(tower, pictures.images)
     accuracy = {}
     for name, chosen in asked.items():
         if not chosen:
             continue
         values, prompts = value_prompts(texts, vocabulary.attributes, name)
         nearest = (images[chosen] @ prompts.T).argmax(dim=1).tolist()
-        right = [
-            values[best] == pictures.attributes[i][name] for best, i in zip(nearest, chosen, strict=True)
-        ]
+        found = [values[best] for best in nearest]
+        right = [value == pictures.attributes[i][name] for value, i in zip(found, chosen, strict=True)]
         accuracy[name] = sum(right) / len(right)
     return accuracy

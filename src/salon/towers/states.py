@@ -33,21 +33,15 @@ class TextStates:
         return self.tokens.shape[0]
 
     def __getitem__(self, index: slice | Tensor) -> "TextStates":
-        return TextStates(self.tokens[index], self.mask[index], self.pooled[index], self.concept[index])
+        return TextStates(*(value[index] for value in vars(self).values()))
 
     def to(self, device: torch.device | str) -> "TextStates":
-        return TextStates(
-            self.tokens.to(device), self.mask.to(device), self.pooled.to(device), self.concept.to(device)
-        )
+        return TextStates(*(value.to(device) for value in vars(self).values()))
 
     def concat(self, other: "TextStates") -> "TextStates":
         """Both batches, one after the other. Both must be padded to the same number of tokens."""
-        return TextStates(
-            torch.cat([self.tokens, other.tokens]),
-            torch.cat([self.mask, other.mask]),
-            torch.cat([self.pooled, other.pooled]),
-            torch.cat([self.concept, other.concept]),
-        )
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return TextStates(*(torch.cat(pair) for pair in pairs))
 
 
 @dataclass(frozen=True)

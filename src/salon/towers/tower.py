@@ -105,8 +105,7 @@ class ClipTower:
     ) -> "ClipTower":
         """The tower of trained networks, with what it keeps of the training captions.
 
-        Args:
-            embeddings: Of the first captions' pictures, by the image tower; a few thousand will do.
+        `embeddings` are of the first captions' pictures, by the image tower; a few thousand will do.
         """
         paired = captions[: len(embeddings)]
         batch = tokenize(tokenizer, paired, max_tokens=towers.text.config.max_position_embeddings)
@@ -132,17 +131,13 @@ class ClipTower:
     def encode_text(self, captions: Sequence[str], *, batch_size: int = 512) -> TextStates:
         """Encode captions, padded to the longest of them."""
         batch = tokenize(self.tokenizer, captions, max_tokens=self.max_tokens)
-        tokens, pooled, concept = [], [], []
-        for ids, mask in zip(
-            batch["input_ids"].split(batch_size), batch["attention_mask"].split(batch_size), strict=True
-        ):
-            ids, mask = ids.to(self.device), mask.to(self.device)
-            hidden, embedding = self.towers.encode_text(ids, mask)
-            tokens.append(hidden)
-            pooled.append(embedding)
-            concept.append(self.concept(ids, mask))
-        mask = batch["attention_mask"].bool().to(self.device)
-        return TextStates(torch.cat(tokens), mask, torch.cat(pooled), torch.cat(concept))
+        ids, mask = batch["input_ids"].to(self.device), batch["attention_mask"].to(self.device)
+        parts = [
+            (*self.towers.encode_text(*part), self.concept(*part))
+            for part in zip(ids.split(batch_size), mask.split(batch_size), strict=True)
+        ]
+        tokens, pooled, concept = (torch.cat(each) for each in zip(*parts, strict=True))
+        return TextStates(tokens, mask.bool(), pooled, concept)
 
     @torch.inference_mode()
     def encode_images(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
@@ -163,11 +158,8 @@ class ClipTower:
         self.tokenizer.save_pretrained(folder / "text")
         self.towers.image.save_pretrained(folder / "image")
         self.concept.save(folder / CONCEPT)
-        description = {
-            "logit_scale": float(self.towers.logit_scale),
-            "known_words": sorted(self.known_words),
-        }
-        write_json(folder / TOWERS, description)
+        scale, known = float(self.towers.logit_scale), sorted(self.known_words)
+        write_json(folder / TOWERS, {"logit_scale": scale, "known_words": known})
 
     @classmethod
     def load(cls, folder: Path) -> "ClipTower":
@@ -191,30 +183,26 @@ class ClipTower:
 
 def build_towers(params: ClipParams, tokenizer: PreTrainedTokenizerFast) -> TwoTowers:
     """Untrained towers of the sizes in `params`."""
-    text = CLIPTextModelWithProjection(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=params.text_width,
-            intermediate_size=params.text_width * 4,
-            num_attention_heads=max(1, params.text_width // 32),
-            num_hidden_layers=params.text_layers,
-            max_position_embeddings=params.max_tokens,
-            projection_dim=params.projection_dim,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=params.text_width,
+        intermediate_size=params.text_width * 4,
+        num_attention_heads=max(1, params.text_width // 32),
+        num_hidden_layers=params.text_layers,
+        max_position_embeddings=params.max_tokens,
+        projection_dim=params.projection_dim,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
-    image = ResNetForImageClassification(
-        ResNetConfig(
-            embedding_size=params.image_channels[0],
-            hidden_sizes=params.image_channels,
-            depths=[params.image_blocks] * len(params.image_channels),
-            layer_type="basic",
-            num_labels=params.projection_dim,  # type: ignore[call-arg]
-        )
+    image = ResNetConfig(
+        embedding_size=params.image_channels[0],
+        hidden_sizes=params.image_channels,
+        depths=[params.image_blocks] * len(params.image_channels),
+        layer_type="basic",
+        num_labels=params.projection_dim,  # type: ignore[call-arg]
     )
-    return TwoTowers(text, image)
+    return TwoTowers(CLIPTextModelWithProjection(text), ResNetForImageClassification(image))
 
 
 def tokenize(

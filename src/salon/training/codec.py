@@ -12,7 +12,7 @@ from salon.data.batches import ImageBatches
 from salon.images import to_float
 from salon.nn.quantizer import perplexity
 from salon.tracking.runs import Run
-from salon.training.budget import count_forward_flops
+from salon.training.cost import count_forward_flops
 from salon.training.module import TrainingModule
 from salon.training.trainer import StepCost, count_step
 

@@ -15,7 +15,7 @@ from salon.methods.base import Method
 from salon.seeding import seeded_generators
 from salon.towers.states import Batch, TextStateCache, TextStates
 from salon.tracking.runs import Run
-from salon.training.budget import count_forward_flops
+from salon.training.cost import count_forward_flops
 from salon.training.module import TrainingModule
 from salon.training.trainer import StepCost, count_step
 
@@ -38,11 +38,13 @@ class MethodBatches(BatchSource):
         """Frozen networks follow to the device, and precompute there."""
         super().to(device)
         self.method.frozen.to(device)
-        precomputed = precompute_all(self.method, self.data.images, device=device)
+        precomputed = self._precompute(device)
         captions, states = self.cache.indices(self.data.captions), self.cache.states
         extra = [] if precomputed is None else [precomputed]
         tensors = [self.data.images, captions, *vars(states).values(), *extra]
-        self.is_resident = sum(each.nbytes for each in tensors) <= RESIDENT_SHARE * _free_bytes(device)
+        # a CPU's memory holds the training set already
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
+        self.is_resident = sum(each.nbytes for each in tensors) <= RESIDENT_SHARE * free
         self._home = device if self.is_resident else torch.device("cpu")
         self._images, self._captions = self.data.images.to(self._home), captions.to(self._home)
         self._states = states.to(self._home)
@@ -56,24 +58,16 @@ class MethodBatches(BatchSource):
             precomputed=None if self._precomputed is None else self._precomputed[rows].to(self.device),
         )
 
-
-@torch.no_grad()
-def precompute_all(
-    method: Method, images: Tensor, *, device: torch.device | str, batch_size: int = PRECOMPUTE_BATCH
-) -> Tensor | None:
-    """`Method.precompute` of every image of a set, uint8 (n, 3, h, w), kept on the CPU."""
-    parts = []
-    for batch in images.split(batch_size):
-        precomputed = method.precompute(to_float(batch.to(device)))
-        if precomputed is None:
-            return None
-        parts.append(precomputed.cpu())
-    return torch.cat(parts)
-
-
-def _free_bytes(device: torch.device) -> float:
-    """Of the GPU; a CPU's memory holds the training set already."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
+    @torch.no_grad()
+    def _precompute(self, device: torch.device) -> Tensor | None:
+        """`Method.precompute` of every image, kept on the CPU."""
+        parts = []
+        for images in self.data.images.split(PRECOMPUTE_BATCH):
+            precomputed = self.method.precompute(to_float(images.to(device)))
+            if precomputed is None:
+                return None
+            parts.append(precomputed.cpu())
+        return torch.cat(parts)
 
 
 def count_cost(method: Method, data: CaptionedImages, cache: TextStateCache, *, seed: int) -> StepCost:

@@ -76,13 +76,10 @@ class TrainingModule(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False  # several objectives may alternate within one step
         self.task = task
-        self.ema = (
-            None
-            if optimization.ema_decay is None
-            else AveragedModel(
-                task, multi_avg_fn=get_ema_multi_avg_fn(optimization.ema_decay)
-            ).requires_grad_(False)
-        )
+        self.ema: AveragedModel | None = None
+        if optimization.ema_decay is not None:
+            average = get_ema_multi_avg_fn(optimization.ema_decay)
+            self.ema = AveragedModel(task, multi_avg_fn=average).requires_grad_(False)
         self.optimization = optimization
         self.total_steps = total_steps
         self.seed = seed
@@ -124,9 +121,8 @@ class TrainingModule(L.LightningModule):
 
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         wanted = self.optimization
-        optimizers, schedules = [], []
-        for objective in self.task.objectives:
-            optimizer = torch.optim.AdamW(
+        optimizers = [
+            torch.optim.AdamW(
                 self.task.parameters_of(objective),
                 lr=wanted.lr,
                 betas=wanted.betas,
@@ -134,21 +130,19 @@ class TrainingModule(L.LightningModule):
                 # scaled gradients of fp16 it takes as they are, and they have to be clipped unscaled
                 fused=not self._scales_gradients,
             )
-            optimizers.append(optimizer)
-            schedules.append(torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor))
-        return optimizers, schedules
+            for objective in self.task.objectives
+        ]
+        factor = partial(
+            warmup_hold_decay,
+            total_steps=self.total_steps,
+            warmup_fraction=wanted.warmup_fraction,
+            decay_fraction=wanted.decay_fraction,
+        )
+        return optimizers, [torch.optim.lr_scheduler.LambdaLR(each, factor) for each in optimizers]
 
     @property
     def _scales_gradients(self) -> bool:
         return self.trainer.precision == "16-mixed"
-
-    def _lr_factor(self, step: int) -> float:
-        return warmup_hold_decay(
-            step,
-            total_steps=self.total_steps,
-            warmup_fraction=self.optimization.warmup_fraction,
-            decay_fraction=self.optimization.decay_fraction,
-        )
 
     def training_step(self, batch: tuple[int, Tensor], batch_idx: int) -> None:
         step, rows = batch
@@ -171,9 +165,8 @@ class TrainingModule(L.LightningModule):
             if is_logged:
                 self.log(f"train/{objective}", losses.total.detach(), prog_bar=True, sync_dist=True)
                 if len(losses.terms) > 1:
-                    self.log_dict(
-                        {f"train/{name}": term for name, term in losses.terms.items()}, sync_dist=True
-                    )
+                    terms = {f"train/{name}": term for name, term in losses.terms.items()}
+                    self.log_dict(terms, sync_dist=True)
             for name, term in losses.terms.items():
                 self._averages[name] = torch.lerp(term, self._averages.get(name, term), TERMS_DECAY)
         self._average()
@@ -280,10 +273,9 @@ class TrainingModule(L.LightningModule):
     def check_health(self) -> None:
         """Tell once of each thing that the task finds wrong with the averages of its loss terms."""
         found = self.task.warnings({name: float(term) for name, term in self._averages.items()})
-        for warning in found:
-            if warning not in self.warnings:
-                self.warnings.append(warning)
-                rank_zero_warn(f"step {self.step}: {warning}")
+        for warning in sorted(set(found) - set(self.warnings), key=found.index):
+            self.warnings.append(warning)
+            rank_zero_warn(f"step {self.step}: {warning}")
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -17,12 +17,10 @@ from salon.nn.trainable import Trainable
 from salon.params import TrainingParams
 from salon.tracking.runs import Run
 from salon.training.batches import CHECKS, HeldOut, Steps
-from salon.training.budget import count_step_flops
 from salon.training.checkpoints import TimedCheckpoints, WholeCheckpoints
-from salon.training.cost import TrainingCost, peak_memory_gb
+from salon.training.cost import TrainingCost, count_step_flops, peak_memory_gb
 from salon.training.module import Optimization, TrainingModule
-from salon.training.resume import CHECKPOINT, ResumeFolder
-from salon.training.run import is_main_process
+from salon.training.run import ResumeFolder, is_main_process
 
 T = TypeVar("T", bound=Trainable)
 
@@ -118,9 +116,7 @@ def train(
         callbacks=[
             clock,
             *callbacks,
-            TimedCheckpoints(
-                resume.folder / f"{CHECKPOINT}.ckpt", every_seconds=settings.checkpoint_every_seconds
-            ),
+            TimedCheckpoints(resume.file, every_seconds=settings.checkpoint_every_seconds),
             TQDMProgressBar(refresh_rate=settings.log_every_steps),
         ],
     )
