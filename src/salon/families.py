@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -54,7 +55,11 @@ class Families(Generic[T]):
         Raises:
             SalonError: unknown family, unknown key, or a value out of range.
         """
-        found: Any = self.find(raw.get("family") or name)
+        asked = raw.get("family")
+        if asked in self.renamed:
+            told = f"params.yaml: {self.what}s.{name}.family {asked} is called {self.renamed[asked]} now"
+            print(f"salon: {told}; both are read for one release", file=sys.stderr)
+        found: Any = self.find(asked or name)
         return found, parse_section(found.config_class, dict(raw), where=f"params.yaml: {self.what}s.{name}")
 
 

@@ -14,6 +14,7 @@ from own_metric import ROUGHNESS
 from salon.data.dataset import CaptionedImages, Dataset
 from salon.errors import GateError, SalonError
 from salon.evaluation.prompts import select_first
+from salon.files import write_json
 from salon.judging import jury as jury_module
 from salon.judging.classifier import AttributeScorer
 from salon.judging.jury import JudgedImages, Jury

@@ -9,11 +9,12 @@ import torch
 from colour_codes import WIDTH, colour_frozen, make_text, randomise
 from frozen_nets import pixel_frozen
 from salon.errors import SalonError
-from salon.methods.base import DataShape
+from salon.methods.base import DataShape, families, read_config
 from salon.methods.masked_prior import MaskedPrior, MaskedPriorConfig, num_masked, random_mask
 from salon.nn.code_prediction import draw, gumbel
 from salon.seeding import seeded_generators
 from salon.towers.states import Batch, TextStates
+from tiny import REPOSITORY
 
 SHAPE = DataShape(image_size=16, text_width=WIDTH, pooled_width=WIDTH, concept_width=WIDTH)
 FROZEN = colour_frozen()
@@ -212,3 +213,12 @@ def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
 def test_a_codec_without_codes_is_refused() -> None:
     with pytest.raises(SalonError, match="masked_prior predicts codes, and this codec has none"):
         MaskedPrior(MaskedPriorConfig(family="vqvae"), SHAPE, pixel_frozen(WIDTH))
+
+
+def test_its_name_of_the_release_before_is_read_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    method, _ = read_config("vqvae", {"family": "vqvae", "codec": "vqvae"})
+    assert method is MaskedPrior
+    told = "methods.vqvae.family vqvae is called masked_prior now; both are read for one release"
+    assert told in capsys.readouterr().err
+    assert "vqvae" not in families()
+    assert (REPOSITORY / "src/salon/methods/vqvae.py").is_file(), "dvc.yaml names the file of a family"

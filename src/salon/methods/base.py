@@ -212,7 +212,7 @@ METHODS = Families(
     "salon.methods",
     Method,  # type: ignore[type-abstract]  # one is asked for that is not
     what="method",
-    apart=("base", "flow_base", "token_base"),
+    apart=("base", "flow_base", "token_base", "vqvae"),
     renamed={"vqvae": "masked_prior"},  # so do models and params.yaml of the release before
 )
 families, find_method, read_config = METHODS.names, METHODS.find, METHODS.read_config

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import MLFlowLogger
 
 from salon.data.batches import BatchSource
@@ -117,7 +118,7 @@ def train(
             clock,
             *callbacks,
             TimedCheckpoints(resume.file, every_seconds=settings.checkpoint_every_seconds),
-            TQDMProgressBar(refresh_rate=settings.log_every_steps),
+            _StepsBar(refresh_rate=settings.log_every_steps),
         ],
     )
     share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
@@ -174,3 +175,12 @@ class _Clock(Callback):
         self._wait(trainer)
         if trainer.is_global_zero:
             self._resume.remember_seconds(self.seconds)
+
+
+class _StepsBar(TQDMProgressBar):
+    """One bar, for the steps: a look at held-out images is over before it could be read."""
+
+    def init_validation_tqdm(self) -> Tqdm:
+        bar = super().init_validation_tqdm()
+        bar.disable = True
+        return bar
