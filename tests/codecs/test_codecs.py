@@ -132,6 +132,35 @@ def test_training_sets_the_codebook_and_lowers_the_error() -> None:
     assert torch.equal(learn().task.codec.codebook, trained.task.codec.codebook)
 
 
+@pytest.mark.parametrize("stopped_at", [5, 25])  # before the codebook is set, and after
+def test_a_killed_training_ends_in_the_same_codec(stopped_at: int, tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (16, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
+    source = ImageBatches(images, batch_size=8, seed=0)
+
+    def learn(folder: Path, *, stop: bool) -> dict[str, torch.Tensor]:
+        task = small_codec().task()
+        if stop:
+            told = task.before_step
+
+            def stopping(progress: float) -> None:
+                assert round(progress * 40) < stopped_at, "killed"
+                told(progress)
+
+            task.before_step = stopping  # type: ignore[method-assign]
+        book = Codebook(source, None, seed=0)
+        return learn_quickly(
+            task, source, steps=40, lr=2e-3, folder=folder, callbacks=[book]
+        ).task.state_dict()
+
+    through = learn(tmp_path / "through", stop=False)
+    with pytest.raises(AssertionError, match="killed"):
+        learn(tmp_path / "killed", stop=True)
+    for name, value in learn(tmp_path / "killed", stop=False).items():
+        assert torch.equal(value, through[name]), name
+
+
 def test_the_adversary_trains_the_codec_and_the_codec_never_trains_it() -> None:
     codec = small_codec("vqgan")
     assert isinstance(codec, VqGan)

@@ -15,15 +15,23 @@ T = TypeVar("T", bound=Trainable)
 
 
 def learn_quickly(
-    task: T, source: BatchSource, *, steps: int, lr: float, seed: int = 0, **arguments: Any
+    task: T,
+    source: BatchSource,
+    *,
+    steps: int,
+    lr: float,
+    seed: int = 0,
+    folder: Path | None = None,
+    **arguments: Any,
 ) -> Trained[T]:
-    with tempfile.TemporaryDirectory() as folder:
+    """Train, with checkpoints after every step in `folder` if it is given."""
+    with tempfile.TemporaryDirectory() as scratch:
         return train(
             task,
             source,
             **{"cost": StepCost(0), "optimization": Optimization(lr=lr)} | arguments,
             total_steps=steps,
             seed=seed,
-            settings=TrainingParams(accelerator="cpu"),
-            resume=ResumeFolder(Path(folder)),
+            settings=TrainingParams(accelerator="cpu", checkpoint_every_seconds=1e-9 if folder else 60),
+            resume=ResumeFolder(folder or Path(scratch)),
         )
