@@ -109,15 +109,6 @@ def read_candidate(paths: Paths, method: str) -> Candidate:
         raise SalonError(f"{paths.scorer} does not exist: run the scorer stage first")
     judge = file_digests(paths.scorer) or file_digests(paths.retriever)  # of attributes, or of captions
     try:
-        evidence = PromotionEvidence(
-            scores=scores,
-            latency_ms_p50=float(judgement.cost.latency_ms_p50),
-            copy_rate=float(judgement.memorisation.copy_rate.value),
-            parameters=judgement.cost.parameters,
-            data_valid=validation["verdict"] == "passed",
-            sentinels_passed=gate.passed is True,
-            evaluation_set=lines_sha256([*sorted(scores), *judge.values()]),
-        )
         return Candidate(
             method=method,
             folders={METHOD: folder, CLIP: paths.clip, CODEC: paths.codec(config["config"]["codec"])},
@@ -125,7 +116,15 @@ def read_candidate(paths: Paths, method: str) -> Candidate:
             config=config,
             ledger=ledger,
             judgement=judgement,
-            evidence=evidence,
+            evidence=PromotionEvidence(
+                scores=scores,
+                latency_ms_p50=float(judgement.cost.latency_ms_p50),
+                copy_rate=float(judgement.memorisation.copy_rate.value),
+                parameters=judgement.cost.parameters,
+                data_valid=validation["verdict"] == "passed",
+                sentinels_passed=gate.passed is True,
+                evaluation_set=lines_sha256([*sorted(scores), *judge.values()]),
+            ),
             licences=_licences(paths),
             examples=_examples(paths),
             model_sha256=model_sha256(paths, method),

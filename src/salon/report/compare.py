@@ -57,7 +57,6 @@ def render_comparison(data: ReportData, params: Params) -> str:
     return environment.get_template("compare.html").render(
         ALL=ALL,
         SENTINELS=SENTINELS,
-        attributes=data.attributes,
         tradeoff_notes=[note for method in ranked if (note := wording.cheapest_good_setting(method))],
         argument_title=wording.argument_title,
         data=data,
@@ -73,7 +72,6 @@ def render_comparison(data: ReportData, params: Params) -> str:
             **{f"pairs-{method.name}": method.closest_pairs for method in data.methods},
             **{f"codec-{codec.name}": codec.reconstructions for codec in data.codecs},
         },
-        phrasings=list(ranked[0].test.phrasings),
         plot_tradeoff=plot_tradeoff(ranked),
         plot_guidance=plot_guidance(ranked),
         plot_rates=plot_rates(data.codecs),
@@ -82,7 +80,6 @@ def render_comparison(data: ReportData, params: Params) -> str:
         seed_leads=told_apart(data.seeds, bootstrap_samples=samples) if data.seeds else [],
         shared_stages=list(dict.fromkeys(stage for m in ranked for stage in m.ledger["shared"])),
         sheets=collect_sheets(data, ranked),
-        tags=list(ranked[0].test.languages),
         side_by_side={split: side_by_side(split, data, ranked) for split in data.splits},
         open_prompts=OPEN_PROMPTS,
         worst={method.name: show_worst(method) for method in ranked},

@@ -85,14 +85,9 @@ def stand(methods: Sequence[MethodFigures], split: str, *, bootstrap_samples: in
 
 def unbeaten(methods: Sequence[MethodFigures]) -> list[MethodFigures]:
     """Those that no other equals in speed and right pictures on `test` and beats in one; fastest first."""
-
-    def beats(other: MethodFigures, method: MethodFigures) -> bool:
-        (time, right), (least, most) = (
-            (each.latency_ms, each.test.all_right.value) for each in (other, method)
-        )
-        return time <= least and right >= most and (time, right) != (least, most)
-
-    kept = [method for method in methods if not any(beats(other, method) for other in methods)]
+    losses = np.array([(method.latency_ms, -method.test.all_right.value) for method in methods])
+    beaten = [((losses <= own).all(axis=1) & (losses < own).any(axis=1)).any() for own in losses]
+    kept = [method for method, lost in zip(methods, beaten, strict=True) if not lost]
     return sorted(kept, key=lambda method: method.latency_ms)
 
 
@@ -151,10 +146,9 @@ def _unseen(standing: Standing) -> str:
     else:
         found = f"{best.name} is best with {share.format('')}"
     sentence = f"Where training never showed this {novel_pair(standing.split)} together, {found}"
-    weakest = min(
-        (name for name in figures.alignment if name != ALL), key=lambda name: figures.alignment[name].value
-    )
-    if (right := figures.alignment[weakest].value) < 1:
+    shares = {name: share.value for name, share in figures.alignment.items() if name != ALL}
+    weakest, right = min(shares.items(), key=lambda share: share[1])
+    if right < 1:
         who = best.name if standing.tied else "it"
         sentence += f"; what {who} misses most is the {weakest}, right in {percent(right)}"
     return sentence + "."
