@@ -100,12 +100,8 @@ class CaptionIndex:
         return torch.from_numpy(self._rows[np.concatenate(best)])
 
     def _count(self, captions: Sequence[str]) -> sparse.csr_array:
-        cells = [
-            (row, self._column[word])
-            for row, caption in enumerate(captions)
-            for word in words(caption)
-            if word in self._column
-        ]
+        found = [(row, word) for row, caption in enumerate(captions) for word in words(caption)]
+        cells = [(row, self._column[word]) for row, word in found if word in self._column]
         rows, columns = np.array(cells, dtype=np.int64).reshape(-1, 2).T
         shape = (len(captions), len(self._column))
         return sparse.coo_array((np.ones(len(cells)), (rows, columns)), shape=shape).tocsr()

@@ -71,11 +71,8 @@ class Candidate:
                 flat[name] = figure.value
         measured = self.judgement.to_json()
         for group in ("memorisation", "cost"):
-            flat |= {
-                f"{group}/{term}": float(value)
-                for term, value in measured[group].items()
-                if isinstance(value, int | float)
-            }
+            numbers = {t: value for t, value in measured[group].items() if isinstance(value, int | float)}
+            flat |= {f"{group}/{term}": float(value) for term, value in numbers.items()}
         return flat
 
 
@@ -172,7 +169,7 @@ def _examples(paths: Paths) -> list[str]:
         if len(row["caption"]) <= MAX_EXAMPLE_LENGTH:
             found.setdefault(row["lang"], set()).add(row["caption"])
     chosen = []
-    for _, captions in sorted((lang, sorted(captions)) for lang, captions in found.items()):
+    for captions in (sorted(found[lang]) for lang in sorted(found)):
         count = min(EXAMPLES_PER_LANGUAGE, len(captions))
         chosen.append([captions[(2 * i + 1) * len(captions) // (2 * count)] for i in range(count)])
     return [caption for turn in zip_longest(*chosen) for caption in turn if caption is not None]

@@ -31,8 +31,7 @@ def model_card(
     """Markdown, free of times, so that the same model has the same card."""
     assert judgement.cost is not None
     lines = [
-        f"# salon-{method}",
-        "",
+        f"# salon-{method}\n",
         f"Text to image, family `{family}`, {image_size}×{image_size} pixels. A prompt in, a PNG out that "
         "says in its metadata that it is AI-generated. It draws what its training captions spoke of and "
         "nothing else: words that it never saw come back as warnings.",
@@ -46,8 +45,7 @@ def model_card(
         f"`mlflow models serve -m models:/salon-{method}@champion --env-manager local`, then POST to "
         '`/invocations`: `{"dataframe_records": [{"prompt": "…", "seed": 7}]}`. Optional per row or as '
         "`params`: `seed`, `num_inference_steps`, `guidance_scale`, `num_images`.",
-        "",
-        f"It needs the package salon {salon.__version__} in the environment, which is on no index: "
+        f"\nIt needs the package salon {salon.__version__} in the environment, which is on no index: "
         f"`pip install .` in a clone of its repository{f' at {commit[:12]}' if commit else ''}.",
         "\n## Provenance",
         f"- weights {model_sha256}",

@@ -96,5 +96,5 @@ def _explain(metrics: Sequence[Metric]) -> list[tuple[str, Metric]]:
     alike: dict[str, list[Metric]] = {}
     for metric in metrics:
         alike.setdefault(metric.means, []).append(metric)
-    titles = [", ".join(metric.title for metric in same) for same in alike.values()]
-    return [(f"{t[0].upper()}{t[1:]}", same[0]) for t, same in zip(titles, alike.values(), strict=True)]
+    titled = [(", ".join(metric.title for metric in same), same[0]) for same in alike.values()]
+    return [(f"{titles[0].upper()}{titles[1:]}", metric) for titles, metric in titled]

@@ -90,13 +90,13 @@ def _shown() -> list[str]:
 
 
 def _read_tradeoff(path: Path, stage: str) -> list[TradeoffRow]:
-    def parse(raw: Any) -> list[TradeoffRow]:
-        return [
-            TradeoffRow(row.pop("argument"), row.pop("setting"), row.pop("latency_ms_p50"), Estimate(**row))
-            for row in raw
-        ]
+    def parse(row: Any) -> TradeoffRow:
+        return TradeoffRow(
+            row.pop("argument"), row.pop("setting"), row.pop("latency_ms_p50"), Estimate(**row)
+        )
 
-    return sorted(read_output(path, parse, stage=stage), key=lambda row: row.setting)
+    rows = read_output(path, lambda raw: [parse(row) for row in raw], stage=stage)
+    return sorted(rows, key=lambda row: row.setting)
 
 
 def _read_codec(name: str, paths: Paths) -> CodecFigures:

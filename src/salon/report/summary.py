@@ -98,10 +98,8 @@ def _known(standing: Standing, data: ReportData) -> list[str]:
     if not data.captions_alone:
         asked = "combinations known from training"
         drawn = f"draws {enumerate_words(data.attributes)} all as the caption says"
-    share = (
-        f"{standing.right(best)} of {pictures} pictures (95\N{NO-BREAK SPACE}% interval "
-        f"{standing.around(best)})"
-    )
+    around = f"95\N{NO-BREAK SPACE}% interval {standing.around(best)}"
+    share = f"{standing.right(best)} of {pictures} pictures ({around})"
     if len(standing.ranked) == 1:
         return [f"Asked for {asked}, {best.name} {drawn} in {share}."]
     lead = [f"{m.name} by {points(standing.behind[m.name].difference)}" for m in standing.worse]
@@ -113,24 +111,17 @@ def _known(standing: Standing, data: ReportData) -> list[str]:
             f"It {leads}",
         ]
     figures = [f"{method.name} {standing.right(method)} ({standing.around(method)})" for method in level]
-    equally = (
-        f"asked for {asked}, each {drawn} about equally often (of {pictures} pictures "
-        f"{enumerate_words(figures)}, with 95\N{NO-BREAK SPACE}% intervals)."
-    )
+    shares = f"of {pictures} pictures {enumerate_words(figures)}, with 95\N{NO-BREAK SPACE}% intervals"
+    equally = f"asked for {asked}, each {drawn} about equally often ({shares})."
     sentences = [f"At equal budgets no method follows captions measurably better than another: {equally}"]
     if standing.worse:
         names = enumerate_words([method.name for method in level])
-        sentences = [
-            f"At equal budgets {names} follow captions best, and these {pictures} prompts cannot tell them "
-            f"apart: {equally}",
-            f"{best.name} {leads}",
-        ]
+        apart = f"these {pictures} prompts cannot tell them apart: {equally}"
+        sentences = [f"At equal budgets {names} follow captions best, and {apart}", f"{best.name} {leads}"]
     missing = {method.name: standing.behind[method.name].more_prompts for method in standing.tied}
     if more := [f"{name} by about {count:,} more prompts" for name, count in missing.items() if count]:
-        sentences.append(
-            f"{best.name} could be told from {enumerate_words(more)}, if the differences are as large as "
-            "they look."
-        )
+        told = f"{best.name} could be told from {enumerate_words(more)}"
+        sentences.append(f"{told}, if the differences are as large as they look.")
     return sentences
 
 
@@ -174,10 +165,8 @@ def _speed(standing: Standing, called: str) -> list[str]:
     names = [method.name for method in unbeaten(standing.ranked)]
     gained = "No method gains time over another, or right pictures, without losing the other."
     if len(names) < len(standing.ranked):
-        gained = (
-            f"On {called} neither time nor right pictures are gained by taking any other than "
-            f"{enumerate_words(names)}."
-        )
+        other = f"any other than {enumerate_words(names)}"
+        gained = f"On {called} neither time nor right pictures are gained by taking {other}."
     return [sentence + ".", gained]
 
 
