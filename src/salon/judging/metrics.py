@@ -6,6 +6,7 @@ leakage check, comparison page, model card and MLflow's runs go through this tab
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 from salon.judging.sentinel_rules import COPYCAT, NOISE, REAL, RETRIEVAL, SHUFFLED, Bound, Rule
@@ -13,6 +14,7 @@ from salon.judging.statistics import Estimate
 
 SCORER, RETRIEVER, FEATURES = "scorer", "retrieval", "efficientnet-lite0"
 EVERY_SPLIT = ("val", "test", "novel")
+FIDELITY, REACH = "do they lie where real pictures lie?", "are the real ones reached?"
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ def _apart(
     return tuple(Rule(metric, good, bad, direction) for good in better for bad in worse)
 
 
-def _manifold(name: str, means: str, measure: Callable[[Any], Estimate], **reads: Any) -> Metric:
-    rules = (Rule(f"test/{name}", REAL, NOISE),)
+def _manifold(name: str, means: str, **reads: Any) -> Metric:
+    measure, rules = attrgetter(f"fidelity.{name}"), (Rule(f"test/{name}", REAL, NOISE),)
     return Metric(name, name, means, measure, rules=rules, may_be_withheld=True, **reads)
 
 
@@ -103,20 +105,15 @@ _ROWS = (
     ),
     _manifold(
         "precision",
-        "do they lie where real pictures lie?",
-        lambda seen: seen.fidelity.precision,
+        FIDELITY,
         share=True,
         card="precision, the share of its pictures that lie where real ones do",
     ),
     _manifold(
-        "recall",
-        "are the real ones reached?",
-        lambda seen: seen.fidelity.recall,
-        share=True,
-        card="recall, the share of real pictures that lie where its own do",
+        "recall", REACH, share=True, card="recall, the share of real pictures that lie where its own do"
     ),
-    _manifold("density", "do they lie where real pictures lie?", lambda seen: seen.fidelity.density),
-    _manifold("coverage", "are the real ones reached?", lambda seen: seen.fidelity.coverage, share=True),
+    _manifold("density", FIDELITY),
+    _manifold("coverage", REACH, share=True),
     Metric(
         "diversity",
         "diversity",

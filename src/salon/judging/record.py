@@ -34,11 +34,6 @@ class SplitFigures:
         """Share of images that show all that was asked."""
         return self.alignment[ALL]
 
-    @property
-    def r_precision(self) -> Estimate | None:
-        """Share of images that find their own caption among others; `None` where nobody looked."""
-        return self.metrics.get("r_precision")
-
     def estimates(self) -> dict[tuple[str, ...], Estimate]:
         """Every figure by its keys in the file."""
         groups: dict[tuple[str, ...], Alignment] = {
@@ -52,13 +47,15 @@ class SplitFigures:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "SplitFigures":
         metrics = dict(raw)
-        alignment, phrasings = metrics.pop("alignment"), metrics.pop("phrasing", {})
-        languages = {key: metrics.pop(key) for key in raw if key.startswith("alignment_")}
+        alignment, phrasings = _alignment(metrics.pop("alignment")), metrics.pop("phrasing", {})
+        languages = {
+            key.removeprefix("alignment_"): _alignment(metrics.pop(key))
+            for key in raw
+            if key.startswith("alignment_")
+        }
+        phrased = {name: _alignment(found) for name, found in phrasings.items()}
         return cls(
-            _alignment(alignment),
-            {key.removeprefix("alignment_"): _alignment(found) for key, found in languages.items()},
-            {name: _alignment(found) for name, found in phrasings.items()},
-            {name: Estimate(**value) for name, value in metrics.items()},
+            alignment, languages, phrased, {name: Estimate(**value) for name, value in metrics.items()}
         )
 
 
@@ -138,9 +135,7 @@ class Judgement:
         """All but the metrics `<split>/<name>` of `withheld`."""
         splits = {}
         for split, figures in self.splits.items():
-            kept = {
-                name: value for name, value in figures.metrics.items() if f"{split}/{name}" not in withheld
-            }
+            kept = {key: value for key, value in figures.metrics.items() if f"{split}/{key}" not in withheld}
             splits[split] = replace(figures, metrics=kept)
         return replace(self, splits=splits)
 
@@ -175,10 +170,7 @@ class Judgement:
 
     @classmethod
     def load(cls, path: Path, *, needs: Sequence[str] = ()) -> "Judgement":
-        """Read what `save` wrote.
-
-        Args:
-            needs: What must be there, as `test/kid`, or `cost`.
+        """Read what `save` wrote; `needs` is what must be there, as `test/kid`, or `cost`.
 
         Raises:
             SalonError: the file is missing, damaged, or something else.
@@ -218,7 +210,6 @@ class Gate:
         Raises:
             SalonError: the file is missing, damaged, or something else.
         """
-
         return read_output(
             path,
             lambda raw: cls(raw["passed"], raw["broken"], raw["rules"], raw.get("withheld", {})),

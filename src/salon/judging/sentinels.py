@@ -13,7 +13,7 @@ must stand to one another is written in `salon.judging.metrics`.
 - `noise`: each pixel drawn alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -59,24 +59,24 @@ class Sentinels:
         return sources[name]()
 
     def _copy(self, prompts: CaptionedImages, rng: np.random.Generator) -> UInt8[Tensor, "n 3 h w"]:
-        nearest = self._captions.nearest(prompts.captions)
-        rows = nearest.clone()
+        rows = self._captions.nearest(prompts.captions)
         for i, attributes in enumerate(prompts.attributes):
             # without ground truth, or where training has nothing of the kind, the nearest caption's like
-            wanted = frozenset(attributes.items())
-            if wanted not in self._alike or not wanted:
-                wanted = frozenset(self._training.attributes[int(nearest[i])].items())
-            if wanted:
-                rows[i] = int(rng.choice(self._alike[wanted]))
+            if like := self._like(attributes) or self._like(self._training.attributes[int(rows[i])]):
+                rows[i] = int(rng.choice(like))
         return self._training.images[rows]
 
     def _further(self, prompts: CaptionedImages, repeat: int) -> UInt8[Tensor, "n 3 h w"]:
         """The `repeat`-th further real picture of what each prompt asks for; its own where there is none."""
         pictures = prompts.images.clone()
         for i, attributes in enumerate(prompts.attributes):
-            if attributes and (rows := self._alike.get(frozenset(attributes.items()))):
+            if rows := self._like(attributes):
                 pictures[i] = self._training.images[rows[(i + repeat) % len(rows)]]
         return pictures
+
+    def _like(self, attributes: Mapping[str, str]) -> list[int]:
+        """Training rows with these very attributes; none without ground truth."""
+        return self._alike.get(frozenset(attributes.items()), []) if attributes else []
 
 
 class CaptionIndex:
@@ -100,12 +100,8 @@ class CaptionIndex:
         return torch.from_numpy(self._rows[np.concatenate(best)])
 
     def _count(self, captions: Sequence[str]) -> sparse.csr_array:
-        cells = [
-            (row, self._column[word])
-            for row, caption in enumerate(captions)
-            for word in words(caption)
-            if word in self._column
-        ]
+        found = [(row, word) for row, caption in enumerate(captions) for word in words(caption)]
+        cells = [(row, self._column[word]) for row, word in found if word in self._column]
         rows, columns = np.array(cells, dtype=np.int64).reshape(-1, 2).T
         shape = (len(captions), len(self._column))
         return sparse.coo_array((np.ones(len(cells)), (rows, columns)), shape=shape).tocsr()

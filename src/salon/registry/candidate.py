@@ -71,11 +71,8 @@ class Candidate:
                 flat[name] = figure.value
         measured = self.judgement.to_json()
         for group in ("memorisation", "cost"):
-            flat |= {
-                f"{group}/{term}": float(value)
-                for term, value in measured[group].items()
-                if isinstance(value, int | float)
-            }
+            numbers = {t: value for t, value in measured[group].items() if isinstance(value, int | float)}
+            flat |= {f"{group}/{term}": float(value) for term, value in numbers.items()}
         return flat
 
 
@@ -109,15 +106,6 @@ def read_candidate(paths: Paths, method: str) -> Candidate:
         raise SalonError(f"{paths.scorer} does not exist: run the scorer stage first")
     judge = file_digests(paths.scorer) or file_digests(paths.retriever)  # of attributes, or of captions
     try:
-        evidence = PromotionEvidence(
-            scores=scores,
-            latency_ms_p50=float(judgement.cost.latency_ms_p50),
-            copy_rate=float(judgement.memorisation.copy_rate.value),
-            parameters=judgement.cost.parameters,
-            data_valid=validation["verdict"] == "passed",
-            sentinels_passed=gate.passed is True,
-            evaluation_set=lines_sha256([*sorted(scores), *judge.values()]),
-        )
         return Candidate(
             method=method,
             folders={METHOD: folder, CLIP: paths.clip, CODEC: paths.codec(config["config"]["codec"])},
@@ -125,7 +113,15 @@ def read_candidate(paths: Paths, method: str) -> Candidate:
             config=config,
             ledger=ledger,
             judgement=judgement,
-            evidence=evidence,
+            evidence=PromotionEvidence(
+                scores=scores,
+                latency_ms_p50=float(judgement.cost.latency_ms_p50),
+                copy_rate=float(judgement.memorisation.copy_rate.value),
+                parameters=judgement.cost.parameters,
+                data_valid=validation["verdict"] == "passed",
+                sentinels_passed=gate.passed is True,
+                evaluation_set=lines_sha256([*sorted(scores), *judge.values()]),
+            ),
             licences=_licences(paths),
             examples=_examples(paths),
             model_sha256=model_sha256(paths, method),
@@ -173,7 +169,7 @@ def _examples(paths: Paths) -> list[str]:
         if len(row["caption"]) <= MAX_EXAMPLE_LENGTH:
             found.setdefault(row["lang"], set()).add(row["caption"])
     chosen = []
-    for _, captions in sorted((lang, sorted(captions)) for lang, captions in found.items()):
+    for captions in (sorted(found[lang]) for lang in sorted(found)):
         count = min(EXAMPLES_PER_LANGUAGE, len(captions))
         chosen.append([captions[(2 * i + 1) * len(captions) // (2 * count)] for i in range(count)])
     return [caption for turn in zip_longest(*chosen) for caption in turn if caption is not None]

@@ -31,34 +31,27 @@ def model_card(
     """Markdown, free of times, so that the same model has the same card."""
     assert judgement.cost is not None
     lines = [
-        f"# salon-{method}",
-        "",
+        f"# salon-{method}\n",
         f"Text to image, family `{family}`, {image_size}×{image_size} pixels. A prompt in, a PNG out that "
         "says in its metadata that it is AI-generated. It draws what its training captions spoke of and "
         "nothing else: words that it never saw come back as warnings.",
-        "",
-        "## Quality",
+        "\n## Quality",
         *_quality(judgement),
-        "",
-        "## Cost",
+        "\n## Cost",
         f"- {judgement.cost.latency_ms_p50:.0f} ms per picture (p50, batch 1, on the machine that judged it)",
         f"- {ledger['train_flops']:.3g} training FLOPs, {ledger['train_minutes']:.1f} minutes, "
         f"{ledger['parameters']:,} parameters",
-        "",
-        "## Use",
+        "\n## Use",
         f"`mlflow models serve -m models:/salon-{method}@champion --env-manager local`, then POST to "
         '`/invocations`: `{"dataframe_records": [{"prompt": "…", "seed": 7}]}`. Optional per row or as '
         "`params`: `seed`, `num_inference_steps`, `guidance_scale`, `num_images`.",
-        "",
-        f"It needs the package salon {salon.__version__} in the environment, which is on no index: "
+        f"\nIt needs the package salon {salon.__version__} in the environment, which is on no index: "
         f"`pip install .` in a clone of its repository{f' at {commit[:12]}' if commit else ''}.",
-        "",
-        "## Provenance",
+        "\n## Provenance",
         f"- weights {model_sha256}",
         f"- data {data_sha256}",
         "- pictures by " + "; ".join(licences),
-        "",
-        "## Limits",
+        "\n## Limits",
         "Small pictures of a closed world. Not for people, text, or anything that must be true.",
         *_limits(judgement),
     ]
@@ -73,9 +66,7 @@ def _quality(judgement: Judgement) -> Iterator[str]:
         else "an independent classifier finds what the prompt asked for"
     )
     yield f"Share of pictures in which {judge}, with its 95 % interval."
-    yield ""
-    yield "| prompts | right | share |"
-    yield "|---|---|---|"
+    yield "\n| prompts | right | share |\n|---|---|---|"
     for title, figures in _splits(judgement):
         yield from (
             f"| {title} | {name} | {_per_cent(figure)} |"

@@ -57,7 +57,6 @@ def render_comparison(data: ReportData, params: Params) -> str:
     return environment.get_template("compare.html").render(
         ALL=ALL,
         SENTINELS=SENTINELS,
-        attributes=data.attributes,
         tradeoff_notes=[note for method in ranked if (note := wording.cheapest_good_setting(method))],
         argument_title=wording.argument_title,
         data=data,
@@ -73,7 +72,6 @@ def render_comparison(data: ReportData, params: Params) -> str:
             **{f"pairs-{method.name}": method.closest_pairs for method in data.methods},
             **{f"codec-{codec.name}": codec.reconstructions for codec in data.codecs},
         },
-        phrasings=list(ranked[0].test.phrasings),
         plot_tradeoff=plot_tradeoff(ranked),
         plot_guidance=plot_guidance(ranked),
         plot_rates=plot_rates(data.codecs),
@@ -82,7 +80,6 @@ def render_comparison(data: ReportData, params: Params) -> str:
         seed_leads=told_apart(data.seeds, bootstrap_samples=samples) if data.seeds else [],
         shared_stages=list(dict.fromkeys(stage for m in ranked for stage in m.ledger["shared"])),
         sheets=collect_sheets(data, ranked),
-        tags=list(ranked[0].test.languages),
         side_by_side={split: side_by_side(split, data, ranked) for split in data.splits},
         open_prompts=OPEN_PROMPTS,
         worst={method.name: show_worst(method) for method in ranked},
@@ -99,5 +96,5 @@ def _explain(metrics: Sequence[Metric]) -> list[tuple[str, Metric]]:
     alike: dict[str, list[Metric]] = {}
     for metric in metrics:
         alike.setdefault(metric.means, []).append(metric)
-    titles = [", ".join(metric.title for metric in same) for same in alike.values()]
-    return [(f"{t[0].upper()}{t[1:]}", same[0]) for t, same in zip(titles, alike.values(), strict=True)]
+    titled = [(", ".join(metric.title for metric in same), same[0]) for same in alike.values()]
+    return [(f"{titles[0].upper()}{titles[1:]}", metric) for titles, metric in titled]

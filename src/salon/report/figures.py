@@ -46,11 +46,8 @@ class JudgedSamples:
     def mistakes(self, attribute: str, *, most: int) -> list[tuple[str, str, int, int]]:
         """The most frequent (wanted, seen, times seen instead, times wanted), commonest first."""
         asked = Counter(row["wanted"][attribute] for row in self.rows)
-        pairs = Counter(
-            (row["wanted"][attribute], row["seen"][attribute])
-            for row in self.rows
-            if not row["right"][attribute]
-        )
+        wrong = (row for row in self.rows if not row["right"][attribute])
+        pairs = Counter((row["wanted"][attribute], row["seen"][attribute]) for row in wrong)
         ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
         return [(wanted, seen, times, asked[wanted]) for (wanted, seen), times in ordered[:most]]
 
@@ -199,4 +196,4 @@ class ReportData:
     def captions_judged(self) -> bool:
         """Whether every picture source was asked which caption fits its pictures."""
         judged = [source.splits for source in (*self.methods, *self.sentinels)]
-        return all(figures.r_precision for splits in judged for figures in splits.values())
+        return all("r_precision" in figures.metrics for splits in judged for figures in splits.values())

@@ -90,13 +90,13 @@ def _shown() -> list[str]:
 
 
 def _read_tradeoff(path: Path, stage: str) -> list[TradeoffRow]:
-    def parse(raw: Any) -> list[TradeoffRow]:
-        return [
-            TradeoffRow(row.pop("argument"), row.pop("setting"), row.pop("latency_ms_p50"), Estimate(**row))
-            for row in raw
-        ]
+    def parse(row: Any) -> TradeoffRow:
+        return TradeoffRow(
+            row.pop("argument"), row.pop("setting"), row.pop("latency_ms_p50"), Estimate(**row)
+        )
 
-    return sorted(read_output(path, parse, stage=stage), key=lambda row: row.setting)
+    rows = read_output(path, lambda raw: [parse(row) for row in raw], stage=stage)
+    return sorted(rows, key=lambda row: row.setting)
 
 
 def _read_codec(name: str, paths: Paths) -> CodecFigures:
@@ -123,19 +123,18 @@ def _draw_real(paths: Paths, split: str, samples: JudgedSamples) -> InlineImage:
     """The real pictures of a split's first prompts, laid out as a method's sheet but not enlarged."""
     wanted = samples.ids[: samples.sheet.rows * SHEET_COLUMNS]
     table = read_tables(paths.interim, [split.partition("/")[0]], columns=["id", "image"])
-    encoded = dict(zip(table["id"].to_pylist(), table["image"].to_pylist(), strict=True))
+    encoded = {row["id"]: row["image"]["bytes"] for row in table.to_pylist()}
     if absent := [row for row in wanted if row not in encoded]:
         raise SalonError(
             f"{paths.interim} holds no row {absent[0]} of {split}, which the methods were judged on: run "
             "`dvc repro --force` on their evaluate stages"
         )
-    pictures = [Image.open(io.BytesIO(encoded[row]["bytes"])).convert("RGB") for row in wanted]
+    pictures = [Image.open(io.BytesIO(encoded[row])).convert("RGB") for row in wanted]
     step = pictures[0].width + SHEET_GAP
     rows = -(-len(pictures) // SHEET_COLUMNS)
     sheet = Image.new("RGB", (SHEET_COLUMNS * step - SHEET_GAP, rows * step - SHEET_GAP), (255, 255, 255))
     for place, picture in enumerate(pictures):
-        row, column = divmod(place, SHEET_COLUMNS)
-        sheet.paste(picture, (column * step, row * step))
+        sheet.paste(picture, (place % SHEET_COLUMNS * step, place // SHEET_COLUMNS * step))
     stream = io.BytesIO()
     sheet.save(stream, format="png")
     return InlineImage(base64.b64encode(stream.getvalue()).decode("ascii"), *sheet.size)
@@ -157,9 +156,6 @@ def _in_order_of_splits(by_split: Mapping[str, T]) -> dict[str, T]:
 
 
 def _read(path: Path, stage: str, *, needs: Sequence[str] = ()) -> Any:
-    def parse(raw: Any) -> Any:
-        for key in needs:
-            raw[key]
-        return raw
-
-    return read_output(path, parse, stage=stage)
+    return read_output(
+        path, lambda raw: raw | {key: raw[key] for key in needs} if needs else raw, stage=stage
+    )

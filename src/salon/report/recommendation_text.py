@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from salon.judging.statistics import Comparison, Estimate
+from salon.judging.statistics import Comparison
 from salon.report.recommend import Constraints, Contender, Place, Recommendation, nearest_to_real
 from salon.report.wording import decimal, describe_machine, enumerate_words, interval, percent, span
 
@@ -11,18 +11,13 @@ def describe_recommendation(found: Recommendation) -> list[str]:
     """Sentences: who does not qualify, what seconds were measured on, the ranking, ties, and whom to take."""
     ranking = found.ranking
     highest = next(place.contender.name for place in ranking if place.behind is None)
-    others = [(place, place.contender.name, place.behind) for place in ranking if place.behind is not None]
+    tied_first = sorted(ranking, key=lambda place: not place.tied)
     tied = [place.contender for place in ranking if place.tied]
     return [
         *(f"{name} does not qualify: {'; '.join(why)}." for name, why in found.rejected.items()),
         _where_measured([place.contender for place in ranking], found.constraints),
         *(_describe(place) for place in ranking),
-        *(_tie(name, highest, behind) for place, name, behind in others if place.tied),
-        *(
-            f"{name} is behind {highest} ({_points(behind.difference)})."
-            for place, name, behind in others
-            if not place.tied
-        ),
+        *(_behind(place, highest, place.behind) for place in tied_first if place.behind),
         *_conclude(tied[0], tied, nearest_to_real(tied)),
     ]
 
@@ -51,24 +46,18 @@ def _describe(place: Place) -> str:
     )
 
 
-def _tie(name: str, highest: str, behind: Comparison) -> str:
-    more = behind.more_prompts
-    remedy = (
-        f"about {more:,} more prompts would, if the difference is as large as it looks"
-        if more
-        else "they are equally often right, so that no number of prompts is known to"
-    )
-    return (
-        f"{name} and {highest} cannot be told apart by {behind.difference.n} prompts "
-        f"({_points(behind.difference)}): {remedy}."
-    )
-
-
-def _points(difference: Estimate) -> str:
-    return (
+def _behind(place: Place, highest: str, behind: Comparison) -> str:
+    name, difference = place.contender.name, behind.difference
+    figures = (
         f"difference {100 * difference.value:.1f} points, 95\N{NO-BREAK SPACE}% interval "
         f"{100 * difference.low:.1f} to {100 * difference.high:.1f}"
     )
+    if not place.tied:
+        return f"{name} is behind {highest} ({figures})."
+    remedy = "they are equally often right, so that no number of prompts is known to"
+    if more := behind.more_prompts:
+        remedy = f"about {more:,} more prompts would, if the difference is as large as it looks"
+    return f"{name} and {highest} cannot be told apart by {difference.n} prompts ({figures}): {remedy}."
 
 
 def _conclude(choice: Contender, tied: Sequence[Contender], nearest: Sequence[Contender]) -> list[str]:

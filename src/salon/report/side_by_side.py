@@ -46,15 +46,15 @@ def collect_sheets(data: ReportData, methods: Sequence[MethodFigures]) -> dict[s
 
 def side_by_side(split: str, data: ReportData, methods: Sequence[MethodFigures]) -> list[Card]:
     """The prompts whose pictures every method's sheet shows, in their order, the real ones last."""
-    judged = [method.samples[split] for method in methods]
-    shared = min(samples.sheet.rows for samples in judged) * SHEET_COLUMNS
+    judged = {method.name: method.samples[split] for method in methods}
+    shared = min(samples.sheet.rows for samples in judged.values()) * SHEET_COLUMNS
     cards = []
-    for place, row in enumerate(judged[0].rows[:shared]):
+    for place, row in enumerate(judged[methods[0].name].rows[:shared]):
+        drawn = [(name, found.sheet, found.rows[place]) for name, found in judged.items()]
+        shown = [*drawn, (REAL, data.real[split], {"right": {}})]
         tiles = [
-            _cut(found.sheet, sheet_class(method.name, split, data), method.name, place, found.rows[place])
-            for method, found in zip(methods, judged, strict=True)
+            _cut(sheet, sheet_class(name, split, data), name, place, seen) for name, sheet, seen in shown
         ]
-        tiles.append(_cut(data.real[split], sheet_class(REAL, split, data), REAL, place, {"right": {}}))
         cards.append(Card(row["caption"], row["lang"], tiles))
     return cards
 

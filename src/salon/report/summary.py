@@ -85,14 +85,9 @@ def stand(methods: Sequence[MethodFigures], split: str, *, bootstrap_samples: in
 
 def unbeaten(methods: Sequence[MethodFigures]) -> list[MethodFigures]:
     """Those that no other equals in speed and right pictures on `test` and beats in one; fastest first."""
-
-    def beats(other: MethodFigures, method: MethodFigures) -> bool:
-        (time, right), (least, most) = (
-            (each.latency_ms, each.test.all_right.value) for each in (other, method)
-        )
-        return time <= least and right >= most and (time, right) != (least, most)
-
-    kept = [method for method in methods if not any(beats(other, method) for other in methods)]
+    losses = np.array([(method.latency_ms, -method.test.all_right.value) for method in methods])
+    beaten = [((losses <= own).all(axis=1) & (losses < own).any(axis=1)).any() for own in losses]
+    kept = [method for method, lost in zip(methods, beaten, strict=True) if not lost]
     return sorted(kept, key=lambda method: method.latency_ms)
 
 
@@ -103,10 +98,8 @@ def _known(standing: Standing, data: ReportData) -> list[str]:
     if not data.captions_alone:
         asked = "combinations known from training"
         drawn = f"draws {enumerate_words(data.attributes)} all as the caption says"
-    share = (
-        f"{standing.right(best)} of {pictures} pictures (95\N{NO-BREAK SPACE}% interval "
-        f"{standing.around(best)})"
-    )
+    around = f"95\N{NO-BREAK SPACE}% interval {standing.around(best)}"
+    share = f"{standing.right(best)} of {pictures} pictures ({around})"
     if len(standing.ranked) == 1:
         return [f"Asked for {asked}, {best.name} {drawn} in {share}."]
     lead = [f"{m.name} by {points(standing.behind[m.name].difference)}" for m in standing.worse]
@@ -118,24 +111,17 @@ def _known(standing: Standing, data: ReportData) -> list[str]:
             f"It {leads}",
         ]
     figures = [f"{method.name} {standing.right(method)} ({standing.around(method)})" for method in level]
-    equally = (
-        f"asked for {asked}, each {drawn} about equally often (of {pictures} pictures "
-        f"{enumerate_words(figures)}, with 95\N{NO-BREAK SPACE}% intervals)."
-    )
+    shares = f"of {pictures} pictures {enumerate_words(figures)}, with 95\N{NO-BREAK SPACE}% intervals"
+    equally = f"asked for {asked}, each {drawn} about equally often ({shares})."
     sentences = [f"At equal budgets no method follows captions measurably better than another: {equally}"]
     if standing.worse:
         names = enumerate_words([method.name for method in level])
-        sentences = [
-            f"At equal budgets {names} follow captions best, and these {pictures} prompts cannot tell them "
-            f"apart: {equally}",
-            f"{best.name} {leads}",
-        ]
+        apart = f"these {pictures} prompts cannot tell them apart: {equally}"
+        sentences = [f"At equal budgets {names} follow captions best, and {apart}", f"{best.name} {leads}"]
     missing = {method.name: standing.behind[method.name].more_prompts for method in standing.tied}
     if more := [f"{name} by about {count:,} more prompts" for name, count in missing.items() if count]:
-        sentences.append(
-            f"{best.name} could be told from {enumerate_words(more)}, if the differences are as large as "
-            "they look."
-        )
+        told = f"{best.name} could be told from {enumerate_words(more)}"
+        sentences.append(f"{told}, if the differences are as large as they look.")
     return sentences
 
 
@@ -151,10 +137,9 @@ def _unseen(standing: Standing) -> str:
     else:
         found = f"{best.name} is best with {share.format('')}"
     sentence = f"Where training never showed this {novel_pair(standing.split)} together, {found}"
-    weakest = min(
-        (name for name in figures.alignment if name != ALL), key=lambda name: figures.alignment[name].value
-    )
-    if (right := figures.alignment[weakest].value) < 1:
+    shares = {name: share.value for name, share in figures.alignment.items() if name != ALL}
+    weakest, right = min(shares.items(), key=lambda share: share[1])
+    if right < 1:
         who = best.name if standing.tied else "it"
         sentence += f"; what {who} misses most is the {weakest}, right in {percent(right)}"
     return sentence + "."
@@ -180,10 +165,8 @@ def _speed(standing: Standing, called: str) -> list[str]:
     names = [method.name for method in unbeaten(standing.ranked)]
     gained = "No method gains time over another, or right pictures, without losing the other."
     if len(names) < len(standing.ranked):
-        gained = (
-            f"On {called} neither time nor right pictures are gained by taking any other than "
-            f"{enumerate_words(names)}."
-        )
+        other = f"any other than {enumerate_words(names)}"
+        gained = f"On {called} neither time nor right pictures are gained by taking {other}."
     return [sentence + ".", gained]
 
 

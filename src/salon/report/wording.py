@@ -38,10 +38,8 @@ def decimal(number: float) -> str:
 
 def points(difference: Estimate) -> str:
     """`3.2 points (1.0 to 5.4)`, of a difference between two shares."""
-    low, high = (
-        f"{100 * bound:.1f}".replace("-", "\N{MINUS SIGN}") for bound in (difference.low, difference.high)
-    )
-    return f"{100 * difference.value:.1f} points ({low} to {high})"
+    ends = f"{100 * difference.low:.1f} to {100 * difference.high:.1f}".replace("-", "\N{MINUS SIGN}")
+    return f"{100 * difference.value:.1f} points ({ends})"
 
 
 def language(tag: str) -> str:
@@ -103,7 +101,5 @@ def cheapest_good_setting(method: MethodFigures) -> str | None:
     if fewest.setting >= best.setting:
         worse = "nothing cheaper was tried" if best is method.tradeoff[0] else "fewer are measurably worse"
         return f"{sentence}; {worse}."
-    return (
-        f"{sentence}; {fewest.setting:g} ({percent(fewest.all_right.value)}) is the smallest number whose "
-        "interval reaches the best one's."
-    )
+    smallest = f"{fewest.setting:g} ({percent(fewest.all_right.value)}) is the smallest number"
+    return f"{sentence}; {smallest} whose interval reaches the best one's."
