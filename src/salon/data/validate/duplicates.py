@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 from jaxtyping import UInt64
 
 from salon.data.ingest.near_pairs import near_pairs
@@ -53,8 +54,7 @@ def _near_among_few(
     phashes: UInt64[np.ndarray, " n"], splits: Sequence[str], *, distance: int
 ) -> dict[int, tuple[int, int]]:
     """The same, without comparing each with each."""
-    order = {split: number for number, split in enumerate(dict.fromkeys(splits))}
-    rank = np.array([order[split] for split in splits], dtype=np.int64)
+    rank = pd.factorize(np.asarray(splits, dtype=object))[0]
     left, right = near_pairs(phashes, distance=distance)
     crossing = rank[left] != rank[right]
     left, right = left[crossing], right[crossing]
