@@ -17,21 +17,18 @@ def write_summary(verdict: Verdict, drift: Sequence[Drift] | None, *, source: st
     Args:
         drift: Against the accepted data; `None` when none were accepted.
     """
-    drifted = [figure for figure in drift or () if figure.drifted]
-    lines = [f"# Data: {_headline(verdict, drifted)}", ""]
-    lines += _overview(verdict, source=source)
+    if not verdict.passed:
+        headline = f"{len(verdict.failures)} of {len(verdict.results)} checks failed"
+    else:
+        drifted = any(figure.drifted for figure in drift or ())
+        headline = "passed, but not like the accepted data" if drifted else "passed"
+    lines = [f"# Data: {headline}", "", *_overview(verdict, source=source)]
     for result in verdict.failures:
         lines += _failure(result)
     if verdict.passed:
         lines += _drift(drift)
     lines += _checks(verdict)
     return "\n".join(lines) + "\n"
-
-
-def _headline(verdict: Verdict, drifted: Sequence[Drift]) -> str:
-    if not verdict.passed:
-        return f"{len(verdict.failures)} of {len(verdict.results)} checks failed"
-    return "passed, but not like the accepted data" if drifted else "passed"
 
 
 def _overview(verdict: Verdict, *, source: str) -> list[str]:

@@ -5,9 +5,11 @@ is in one split. Drawn splits follow from the hash of the picture: a folder that
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt64
+import pandas as pd
+from jaxtyping import Float, Int, UInt64
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -33,8 +35,7 @@ class RowKeys:
     """Number of the split in `SPLITS` that the source says, or `UNSAID`."""
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A row that is refused for the sake of another one."""
 
     reason: Reason
@@ -74,14 +75,8 @@ def assign_splits(facts: RowKeys, settings: CaptionedParams) -> Assignment:
 
 def _first_equal(keys: UInt64[np.ndarray, "n k"]) -> Int[np.ndarray, " n"]:
     """For each row the first row with the same keys."""
-    if not len(keys):
-        return np.zeros(0, dtype=np.int64)
-    order = np.lexsort(keys.T)  # stable: equal rows stay in their order
-    ordered = keys[order]
-    starts = np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)])
-    first = np.empty(len(keys), dtype=np.int64)
-    first[order] = order[np.flatnonzero(starts)][np.cumsum(starts) - 1]
-    return first
+    rows = pd.Series(np.arange(len(keys)))
+    return rows.groupby(list(keys.T), sort=False).transform("first").to_numpy()
 
 
 def _groups(facts: RowKeys, *, distance: int) -> Int[np.ndarray, " n"]:
@@ -103,27 +98,26 @@ def _groups(facts: RowKeys, *, distance: int) -> Int[np.ndarray, " n"]:
 
 def _uniform(group: Int[np.ndarray, " n"], pixels: UInt64[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """A number in [0, 1) for each row, the same for all of a group, from its pictures alone."""
-    smallest = np.full(group.max(initial=-1) + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
-    np.minimum.at(smallest, group, pixels)
-    mixed = smallest.copy()  # the smallest of many is small: mixed anew (splitmix64, Steele 2014)
+    mixed = _smallest(pixels, group)  # the smallest of many is small: mixed anew (splitmix64, Steele 2014)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     mixed ^= mixed >> np.uint64(31)
-    return (mixed[group] >> np.uint64(11)).astype(np.float64) / 2.0**53
+    return (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
 def _agree(
     said: Int[np.ndarray, " n"], group: Int[np.ndarray, " n"]
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """For each row the earliest split that the source says of its group, and the first row that is in it."""
-    groups = group.max(initial=-1) + 1
     nothing = len(SPLITS)
-    earliest = np.full(groups, nothing, dtype=np.int64)
-    np.minimum.at(earliest, group, np.where(said == UNSAID, nothing, said))
-    keeper = np.full(groups, len(said), dtype=np.int64)
-    keeps: Bool[np.ndarray, " n"] = said == earliest[group]
-    np.minimum.at(keeper, group[keeps], np.flatnonzero(keeps))
-    return np.where(earliest == nothing, UNSAID, earliest)[group], keeper[group]
+    earliest = _smallest(np.where(said == UNSAID, nothing, said), group)
+    keeper = _smallest(np.where(said == earliest, np.arange(len(said)), len(said)), group)
+    return np.where(earliest == nothing, UNSAID, earliest), keeper
+
+
+def _smallest(values: np.ndarray, group: Int[np.ndarray, " n"]) -> np.ndarray:
+    """For each row the smallest value in its group."""
+    return pd.Series(values).groupby(group).transform("min").to_numpy()
 
 
 def _assign(

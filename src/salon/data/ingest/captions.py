@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 
 from salon.data.ingest.quarantine import Reason, Rejection
 
@@ -78,12 +79,7 @@ def clean_caption(raw: object, *, length: tuple[int, int]) -> str | Rejection:
 
 def language_of(text: str, scripts: Mapping[str, str]) -> str:
     """Language tag by the script of most letters; `scripts` overrides `LANGUAGE_OF_SCRIPT`."""
-    # each letter is looked up once: most captions have few different ones
-    letters = Counter(text)
-    counts: Counter[str] = Counter()
-    for sign, count in letters.items():
-        if sign.isalpha():
-            counts[_script(sign)] += count
+    counts = Counter(_script(sign) for sign in text if sign.isalpha())
     if not counts:
         return UNDETERMINED
     # Japanese is written mostly in Han, with kana between that no other language has
@@ -99,6 +95,7 @@ def check_tag(tag: object) -> str | Rejection:
     return text
 
 
+@cache  # most captions have the same few letters
 def _script(letter: str) -> str:
     if letter.isascii():
         return "latin"

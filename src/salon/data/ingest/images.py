@@ -84,30 +84,23 @@ def read_bytes(place: Path | ByteRange | bytes, *, max_bytes: int) -> bytes | Re
 def _read_file(place: Path | ByteRange, max_bytes: int) -> bytes | Rejection:
     path = place.path if isinstance(place, ByteRange) else place
     # opening a pipe would wait for ever; and a link made since the path was checked is not followed
-    flags = (
-        os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    )
+    flags = sum(getattr(os, name, 0) for name in ("O_RDONLY", "O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"))
     try:
-        descriptor = os.open(path, flags)
+        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                return Rejection(Reason.NOT_A_FILE)
+            size = place.size if isinstance(place, ByteRange) else facts.st_size
+            if size > max_bytes:
+                return Rejection(Reason.TOO_MANY_BYTES, f"{size} bytes, more than {max_bytes}")
+            file.seek(place.offset if isinstance(place, ByteRange) else 0)
+            return file.read(size)
     except FileNotFoundError:
         return Rejection(Reason.NO_PICTURE, "the file does not exist")
+    except IsADirectoryError:
+        return Rejection(Reason.NOT_A_FILE)
     except (OSError, ValueError) as error:
         return Rejection(Reason.UNREADABLE, getattr(error, "strerror", None) or str(error))
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            return Rejection(Reason.NOT_A_FILE)
-        size = place.size if isinstance(place, ByteRange) else facts.st_size
-        if size > max_bytes:
-            return Rejection(Reason.TOO_MANY_BYTES, f"{size} bytes, more than {max_bytes}")
-        with open(descriptor, "rb", closefd=False) as file:
-            if isinstance(place, ByteRange):
-                file.seek(place.offset)
-            return file.read(size)
-    except OSError as error:
-        return Rejection(Reason.UNREADABLE, error.strerror or str(error))
-    finally:
-        os.close(descriptor)
 
 
 def prepare_picture(data: bytes, *, extension: str, settings: CaptionedParams) -> EncodedImage | Rejection:
@@ -147,7 +140,11 @@ def _prepare(data: bytes, extension: str, settings: CaptionedParams) -> EncodedI
             image.draft("RGB", (2 * side, 2 * side))
         image.load()
         as_it_is = _is_stored_as_asked(image, name, data, side)
-        flat = _flatten(_upright(image), settings.background)
+        if name == "TIFF" or ORIENTED & image.info.keys():
+            # turned as its EXIF orientation says; a broken EXIF block says nothing
+            with suppress(ValueError, TypeError, KeyError, SyntaxError, OverflowError, OSError, struct.error):
+                ImageOps.exif_transpose(image, in_place=True)
+        flat = _flatten(image, settings.background)
         if isinstance(flat, Rejection):
             return flat
     fitted = flat if flat.size == (side, side) else _fit(flat, settings)
@@ -173,14 +170,6 @@ def _is_stored_as_asked(image: Image.Image, name: str, data: bytes, side: int) -
     )
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; a broken EXIF block says nothing."""
-    if image.format == "TIFF" or ORIENTED & image.info.keys():
-        with suppress(ValueError, TypeError, KeyError, SyntaxError, OverflowError, OSError, struct.error):
-            ImageOps.exif_transpose(image, in_place=True)
-    return image
-
-
 def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image | Rejection:
     """RGB; transparent pixels show the background, 16 bits become 8."""
     if image.mode == "RGB" and "transparency" not in image.info:
@@ -189,10 +178,8 @@ def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Imag
         values = np.asarray(image)
         if values.min(initial=0) < 0 or values.max(initial=0) > 0xFFFF:
             return Rejection(Reason.UNKNOWN_RANGE, f"values from {values.min()} to {values.max()}")
-        # Pillow's own conversion cuts off at 255
-        return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)).convert(
-            "RGB"
-        )
+        grey = (values.astype(np.uint32) * 255 + 32767) // 65535  # Pillow's own conversion cuts off at 255
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         return Rejection(Reason.UNKNOWN_RANGE, "floating point")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -210,9 +197,8 @@ def _fit(image: Image.Image, settings: CaptionedParams) -> Image.Image:
     if settings.fit == "crop":
         return ImageOps.fit(image, side, method)
     scale = settings.image_size / max(image.size)
-    small = image.resize(
-        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), method, reducing_gap=3.0
-    )
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    small = image.resize((width, height), method, reducing_gap=3.0)
     canvas = Image.new("RGB", side, settings.background)
     canvas.paste(small, ((side[0] - small.width) // 2, (side[1] - small.height) // 2))
     return canvas
@@ -226,16 +212,11 @@ def perceptual_hashes(pictures: list[UInt8[np.ndarray, "s s 3"]]) -> list[str]:
     # as Pillow converts to "L": ITU-R 601-2 in fixed point
     weights = np.array([19595, 38470, 7471], dtype=np.uint32)
     luma = ((np.stack(pictures) @ weights + 0x8000) >> 16).astype(np.uint8)  # (n, s, s)
-    if luma.shape[1] == PHASH_SIDE:
-        grey = luma.astype(np.float64)
-    else:
-        grey = np.stack([_shrink(picture) for picture in luma])  # (n, 32, 32)
-    low: Float[np.ndarray, "n 8 8"] = _DCT @ grey @ _DCT.T
+    if luma.shape[1] != PHASH_SIDE:
+        size = (PHASH_SIDE, PHASH_SIDE)
+        small = [Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS) for picture in luma]
+        luma = np.stack([np.asarray(picture) for picture in small])  # (n, 32, 32)
+    low: Float[np.ndarray, "n 8 8"] = _DCT @ luma.astype(np.float64) @ _DCT.T
     low = np.round(low, 6)  # a flat picture has frequencies of 1e-13, whose sign means nothing
     bits = low > np.median(low, axis=(1, 2), keepdims=True)
     return [row.tobytes().hex() for row in np.packbits(bits.reshape(len(bits), -1), axis=1)]
-
-
-def _shrink(luma: UInt8[np.ndarray, "s s"]) -> Float[np.ndarray, "32 32"]:
-    small = Image.fromarray(luma).resize((PHASH_SIDE, PHASH_SIDE), Image.Resampling.LANCZOS)
-    return np.asarray(small, dtype=np.float64)

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from jaxtyping import UInt8
 
 from salon.data.ingest.captions import clean_caption, language_of
 from salon.data.ingest.images import EncodedImage, perceptual_hashes, prepare_picture, read_bytes
@@ -48,7 +46,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a worker process knows of the source; sent once."""
+    """What a worker process knows of the source."""
 
     source: str
     settings: CaptionedParams
@@ -56,23 +54,15 @@ class Preparation:
 
     def prepare(self, chunk: Chunk) -> int:
         """Write the chunk's file; the number of its rows."""
+        pictures = [self.decode(found) for found in chunk.found]
+        usable = [picture.pixels for picture in pictures if isinstance(picture, EncodedImage)]
+        phashes = iter(perceptual_hashes(usable) if usable else ())
         records: list[dict[str, Any]] = []
-        pictures: list[UInt8[np.ndarray, "s s 3"]] = []
-        hashed: list[int] = []  # record -> its picture
-        for found in chunk.found:
-            picture = self.decode(found)
+        for found, picture in zip(chunk.found, pictures, strict=True):
             if isinstance(picture, EncodedImage):
-                rows = self._caption(found, picture)
-                pictures.append(picture.pixels)
+                records += self._caption(found, picture, next(phashes))
             else:
-                rows = [self._reject(found, caption.raw, picture) for caption in found.captions]
-            hashed += [len(pictures) - 1] * len(rows)
-            records += rows
-        if pictures:
-            phashes = perceptual_hashes(pictures)
-            for record, number in zip(records, hashed, strict=True):
-                if record["reason"] is None:
-                    record["phash"] = phashes[number]
+                records += [self._reject(found, caption.raw, picture) for caption in found.captions]
         self._write(chunk, records)
         return len(records)
 
@@ -87,7 +77,7 @@ class Preparation:
             return data
         return prepare_picture(data, extension=found.extension, settings=self.settings)
 
-    def _caption(self, found: Found, picture: EncodedImage) -> list[dict[str, Any]]:
+    def _caption(self, found: Found, picture: EncodedImage, phash: str) -> list[dict[str, Any]]:
         settings = self.settings
         digest, sha256 = picture.digest, hashlib.sha256(picture.data).hexdigest()
         records: list[dict[str, Any]] = []
@@ -110,6 +100,7 @@ class Preparation:
                     "width": settings.image_size,
                     "height": settings.image_size,
                     "image_sha256": sha256,
+                    "phash": phash,
                     "attributes": [{"key": key, "value": value} for key, value in found.attributes.items()],
                     "split": SPLIT_NAMES[found.split.lower()] if found.split else None,
                     "source": self.source,

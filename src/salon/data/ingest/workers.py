@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import parent_process
 from pathlib import Path
@@ -81,25 +81,25 @@ def cut_into_chunks(found: Iterator[Found], settings: CaptionedParams) -> Iterat
         yield Chunk(number, held)
 
 
+@dataclass(frozen=True)
 class WorkerPool:
     """Worker processes. A picture on which one dies (a fault in a decoder, too little memory) is refused."""
 
-    def __init__(self, preparation: Preparation, workers: int) -> None:
-        self._preparation = preparation
-        self._workers = workers
+    preparation: Preparation
+    workers: int
 
     def prepare(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         """Yield every chunk when it is done."""
         waiting: list[Chunk] = []
         while True:
             try:
-                with self._pool(self._workers) as pool:
+                with self._pool(self.workers) as pool:
                     # a bounded window: memory does not grow with the number of pictures
                     window: list[tuple[Chunk, Future[int]]] = []
                     while True:
-                        for chunk in islice(chunks, 2 * self._workers - len(window)):
+                        for chunk in islice(chunks, 2 * self.workers - len(window)):
                             waiting.append(chunk)
-                            window.append((chunk, pool.submit(_prepare, chunk)))
+                            window.append((chunk, pool.submit(self.preparation.prepare, chunk)))
                         if not window:
                             return
                         chunk, future = window.pop(0)
@@ -113,7 +113,7 @@ class WorkerPool:
 
     def _prepare_carefully(self, chunk: Chunk) -> None:
         """One picture at a time, each of which may take its process with it."""
-        if chunk.path(self._preparation.folder).exists():
+        if chunk.path(self.preparation.folder).exists():
             return
         mended: list[Found] = []
         pictures = iter(chunk.found)
@@ -121,7 +121,7 @@ class WorkerPool:
             with self._pool(1) as pool:
                 for found in pictures:
                     try:
-                        pool.submit(_decode, found).result()
+                        pool.submit(self.preparation.decode, found).result()
                         mended.append(found)
                     except BrokenProcessPool:
                         problem = Rejection(Reason.UNDECODABLE, "a process died of decoding it")
@@ -129,7 +129,7 @@ class WorkerPool:
                         break
         try:
             with self._pool(1) as pool:
-                pool.submit(_prepare, Chunk(chunk.number, mended)).result()
+                pool.submit(self.preparation.prepare, Chunk(chunk.number, mended)).result()
         except BrokenProcessPool:
             raise SalonError(
                 f"a worker process died on the pictures from {mended[0].where} to {mended[-1].where}, though "
@@ -137,15 +137,10 @@ class WorkerPool:
             ) from None
 
     def _pool(self, workers: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(self._preparation,))
+        return ProcessPoolExecutor(workers, initializer=_start_worker)
 
 
-_preparation: Preparation  # set once in each worker process
-
-
-def _start_worker(preparation: Preparation) -> None:
-    global _preparation
-    _preparation = preparation
+def _start_worker() -> None:
     # a worker whose parent was killed would wait for work for ever
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
@@ -155,11 +150,3 @@ def _leave_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _prepare(chunk: Chunk) -> int:
-    return _preparation.prepare(chunk)
-
-
-def _decode(found: Found) -> None:
-    _preparation.decode(found)

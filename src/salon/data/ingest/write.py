@@ -4,16 +4,16 @@ The rows of a source stand in its own order, all of one folder together; whoever
 split should get a fair sample. They are mixed within windows of chunks, so that memory stays bounded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
-from salon.data.ingest.assign import UNSAID, Assignment, Refusal, RowKeys, assign_splits
+from salon.data.ingest.assign import UNSAID, Assignment, RowKeys, assign_splits
 from salon.data.ingest.prepare import Chunk
 from salon.data.schema import QUARANTINE_SCHEMA, STORED_SCHEMA
 from salon.data.shards import ShardWriter
@@ -31,24 +31,17 @@ def write_shards(
     """Write all rows of the first `chunks` files of `folder`, each to a split or to quarantine."""
     prepared = _Prepared(folder, chunks)
     outcome = assign_splits(prepared.facts(), settings)
-    for window in prepared.windows():
-        writer.quarantine(prepared.refused_at_first(window))
-        if refused := [row for row in window.usable.tolist() if row in outcome.refused]:
+    for start in range(0, chunks, WINDOW_CHUNKS):
+        writer.quarantine(prepared.refused_at_first(start))
+        usable = prepared.usable(start)
+        if refused := [row for row in usable.tolist() if row in outcome.refused]:
             writer.quarantine(prepared.refused(refused, outcome))
-        stay = window.usable[[row not in outcome.refused for row in window.usable.tolist()]]
-        rng = np.random.default_rng([seed, window.first_chunk])
+        stay = usable[[row not in outcome.refused for row in usable.tolist()]]
+        rng = np.random.default_rng([seed, start])
         for number, split in enumerate(SPLITS):
             rows = rng.permutation(stay[outcome.split[stay] == number])
-            for start in range(0, len(rows), ROWS_AT_ONCE):
-                writer.write_table(split, prepared.take(rows[start : start + ROWS_AT_ONCE], split))
-
-
-class _Window(NamedTuple):
-    """Neighbouring chunks, and the usable rows in them."""
-
-    first_chunk: int
-    last_chunk: int
-    usable: Int[np.ndarray, " n"]
+            for first in range(0, len(rows), ROWS_AT_ONCE):
+                writer.write_table(split, prepared.take(rows[first : first + ROWS_AT_ONCE], split))
 
 
 class _Prepared:
@@ -63,27 +56,23 @@ class _Prepared:
         self._place = np.concatenate([np.zeros(0, dtype=np.int64), *places])
 
     def facts(self) -> RowKeys:
-        pixels, content, phash, split = [], [], [], []
         code = {name: number for number, name in enumerate(SPLITS)}
-        for path in self._paths:
-            table = self._open(path).filter(pa.compute.field("reason").is_null())
-            pixels.append(np.frombuffer(b"".join(table["pixels"].to_pylist()), dtype="<u8").reshape(-1, 2))
-            content.append(table["content"].to_numpy())
-            phash.append(np.frombuffer(bytes.fromhex("".join(table["phash"].to_pylist())), dtype=">u8"))
-            split.append(
-                np.array([code.get(name, UNSAID) for name in table["split"].to_pylist()], dtype=np.int64)
-            )
+
+        def keys(name: str, read: Callable[[list[Any]], np.ndarray]) -> np.ndarray:
+            tables = (self._open(path).select([name, "reason"]) for path in self._paths)
+            cells = (table.filter(pa.compute.field("reason").is_null())[name].to_pylist() for table in tables)
+            return np.concatenate([read([]), *map(read, cells)])
+
         return RowKeys(
-            pixels=np.concatenate([np.zeros((0, 2), dtype=np.uint64), *pixels]),
-            content=np.concatenate([np.zeros(0, dtype=np.uint64), *content]),
-            phash=np.concatenate([np.zeros(0, dtype=np.uint64), *phash]).astype(np.uint64),
-            split=np.concatenate([np.zeros(0, dtype=np.int64), *split]),
+            pixels=keys("pixels", lambda cells: np.frombuffer(b"".join(cells), dtype="<u8").reshape(-1, 2)),
+            content=keys("content", lambda cells: np.array(cells, dtype=np.uint64)),
+            phash=keys("phash", lambda cells: np.array([int(text, 16) for text in cells], dtype=np.uint64)),
+            split=keys("split", lambda cells: np.array([code.get(s, UNSAID) for s in cells], dtype=np.int64)),
         )
 
-    def windows(self) -> Iterator[_Window]:
-        for start in range(0, len(self._paths), WINDOW_CHUNKS):
-            stop = min(start + WINDOW_CHUNKS, len(self._paths))
-            yield _Window(start, stop, np.flatnonzero((self._chunk >= start) & (self._chunk < stop)))
+    def usable(self, start: int) -> Int[np.ndarray, " n"]:
+        """The usable rows of the window of chunks that begins with `start`."""
+        return np.flatnonzero((self._chunk >= start) & (self._chunk < start + WINDOW_CHUNKS))
 
     def take(self, rows: Int[np.ndarray, " n"], split: str) -> pa.Table:
         """The rows in this order, as shards hold them."""
@@ -99,29 +88,26 @@ class _Prepared:
         column = pa.array([split] * len(rows), pa.string())
         return table.set_column(STORED_SCHEMA.get_field_index("split"), STORED_SCHEMA.field("split"), column)
 
-    def refused_at_first(self, window: _Window) -> pa.Table:
-        """What was refused for its own sake."""
+    def refused_at_first(self, start: int) -> pa.Table:
+        """What was refused for its own sake in the window that begins with chunk `start`."""
         tables = [
             self._open(path).filter(pa.compute.field("reason").is_valid()).select(QUARANTINE_SCHEMA.names)
-            for path in self._paths[window.first_chunk : window.last_chunk]
+            for path in self._paths[start : start + WINDOW_CHUNKS]
         ]
         return pa.concat_tables(tables).cast(QUARANTINE_SCHEMA)
 
     def refused(self, rows: list[int], outcome: Assignment) -> pa.Table:
         """What was refused for the sake of other rows."""
-        lines = [self._line(row, outcome.refused[row], outcome) for row in rows]
+        lines = []
+        for row in rows:
+            reason, other = outcome.refused[row]
+            detail = f"see {self._cells(other)['row']} in split {SPLITS[outcome.split[other]]}"
+            lines.append(self._cells(row) | {"reason": reason.value, "detail": detail})
         return pa.Table.from_pylist(lines, schema=QUARANTINE_SCHEMA)
 
-    def _line(self, row: int, refusal: Refusal, outcome: Assignment) -> dict[str, str | None]:
-        place = self._open(self._paths[self._chunk[row]]).slice(self._place[row], 1)
-        other = self._open(self._paths[self._chunk[refusal.other]])["row"][int(self._place[refusal.other])]
-        return {
-            "row": place["row"][0].as_py(),
-            "caption": place["caption"][0].as_py(),
-            "reason": refusal.reason.value,
-            "detail": f"see {other} in split {SPLITS[outcome.split[refusal.other]]}",
-            "source": place["source"][0].as_py(),
-        }
+    def _cells(self, row: int) -> dict[str, Any]:
+        chunk = self._open(self._paths[self._chunk[row]]).select(["row", "caption", "source"])
+        return chunk.slice(int(self._place[row]), 1).to_pylist()[0]
 
 
 def _open_chunk(path: Path) -> pa.Table:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-from jaxtyping import Int, UInt64
+import pandas as pd
+from jaxtyping import UInt64
 
 from salon.data.ingest.near_pairs import near_pairs
 
@@ -33,18 +34,19 @@ def near_duplicates(
     Splits are taken in the order in which they first occur, so that a leak from training is named in the
     split that it spoils.
     """
-    names = np.asarray(splits)
-    rows_of = {split: np.flatnonzero(names == split) for split in dict.fromkeys(splits)}
     if distance <= FEW_BITS:
         return _near_among_few(phashes, splits, distance=distance)
+    names = np.asarray(splits)
+    rows_of = {split: np.flatnonzero(names == split) for split in dict.fromkeys(splits)}
     found: dict[int, tuple[int, int]] = {}
     for earlier, later in combinations(rows_of, 2):
         for start in range(0, len(rows_of[later]), CHUNK_PICTURES):
             rows = rows_of[later][start : start + CHUNK_PICTURES]
-            nearest, bits = _nearest(phashes[rows], phashes[rows_of[earlier]])
-            for row, other, differing in zip(rows, rows_of[earlier][nearest], bits, strict=True):
-                if differing < distance and int(row) not in found:
-                    found[int(row)] = (int(other), int(differing))
+            differing = np.bitwise_count(phashes[rows, None] ^ phashes[rows_of[earlier]])  # (m, n)
+            nearest = rows_of[earlier][differing.argmin(axis=1)]
+            for row, other, bits in np.column_stack([rows, nearest, differing.min(axis=1)]).tolist():
+                if bits < distance:
+                    found.setdefault(row, (other, bits))
     return found
 
 
@@ -52,8 +54,7 @@ def _near_among_few(
     phashes: UInt64[np.ndarray, " n"], splits: Sequence[str], *, distance: int
 ) -> dict[int, tuple[int, int]]:
     """The same, without comparing each with each."""
-    order = {split: number for number, split in enumerate(dict.fromkeys(splits))}
-    rank = np.array([order[split] for split in splits], dtype=np.int64)
+    rank = pd.factorize(np.asarray(splits, dtype=object))[0]
     left, right = near_pairs(phashes, distance=distance)
     crossing = rank[left] != rank[right]
     left, right = left[crossing], right[crossing]
@@ -63,11 +64,3 @@ def _near_among_few(
     best = np.lexsort((earlier, bits, rank[earlier], later))
     _, first = np.unique(later[best], return_index=True)
     return {int(later[i]): (int(earlier[i]), int(bits[i])) for i in best[first]}
-
-
-def _nearest(
-    queries: UInt64[np.ndarray, " m"], keys: UInt64[np.ndarray, " n"]
-) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
-    differing = np.bitwise_count(queries[:, None] ^ keys[None, :])  # (m, n)
-    nearest = differing.argmin(axis=1)
-    return nearest, differing[np.arange(len(queries)), nearest].astype(np.int64)

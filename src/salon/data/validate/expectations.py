@@ -35,12 +35,8 @@ class Check:
 
 def checks(settings: ValidateParams) -> list[Check]:
     """The suite, in the order in which a reader wants to know."""
-    return [
-        *of_shards_and_splits(settings),
-        *of_cells(settings),
-        *of_texts(settings),
-        *of_rows_together(settings),
-    ]
+    parts = (of_shards_and_splits, of_cells, of_texts, of_rows_together)
+    return [check for part in parts for check in part(settings)]
 
 
 def of_shards_and_splits(settings: ValidateParams) -> list[Check]:

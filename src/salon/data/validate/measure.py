@@ -74,7 +74,10 @@ def measure_rows(table: pa.Table, shard: str, *, largest_side: int) -> dict[str,
     facts["row"] = list(range(table.num_rows))
     facts["shard_split"] = [shard.split("-")[0]] * table.num_rows
     if "image" not in table.column_names:
-        return facts | _believed(facts)
+        unseen = (*(column.name for column in fields(_Decoded)), "real_id")
+        # which of the pictures are the same is believed
+        believed = {"picture": [sha256 or "" for sha256 in facts["image_sha256"]]}
+        return facts | dict.fromkeys(unseen, [None] * table.num_rows) | believed
     cells = table["image"].to_pylist()
     found = [_decode(cell, largest_side=largest_side) for cell in cells]
     for column in fields(_Decoded):
@@ -87,14 +90,6 @@ def measure_rows(table: pa.Table, shard: str, *, largest_side: int) -> dict[str,
         for cell, decoded, caption, lang in zip(cells, found, facts["caption"], facts["lang"], strict=True)
     ]
     return facts
-
-
-def _believed(facts: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Nothing of what the pictures would say themselves; which of them are the same is believed."""
-    nothing = dict.fromkeys(
-        (*(column.name for column in fields(_Decoded)), "real_id"), [None] * len(facts["row"])
-    )
-    return nothing | {"picture": [sha256 or "" for sha256 in facts["image_sha256"]]}
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class Result:
     checked: int
     """Lines of the frame that could be asked."""
     failed: int
-    failing: list[dict[str, Any]] = field(default_factory=list)
+    failing: list[dict[str, Any]]
     """The first failing lines: where, and what is wrong."""
 
 
@@ -81,15 +81,12 @@ def judge(measured: MeasuredRows, settings: ValidateParams) -> Verdict:
     # a file context would rewrite its pages and identifiers on every run
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    for frame in ("shards", "splits", "balance", "rows"):
-        of_frame = [check for check in asked if check.frame == frame]
-        if len(getattr(measured, frame)):
-            outcomes |= _ask(context, getattr(measured, frame), asked=of_frame, name=frame)
-    return Verdict(
-        [_result(check, measured, outcomes.get(check.name, _Outcome())) for check in asked],
-        measured,
-        settings,
-    )
+    for name in ("shards", "splits", "balance", "rows"):
+        of_frame = [check for check in asked if check.frame == name]
+        if len(frame := getattr(measured, name)):
+            outcomes |= _ask(context, frame, asked=of_frame, name=name)
+    results = [_result(check, measured, outcomes.get(check.name, _Outcome())) for check in asked]
+    return Verdict(results, measured, settings)
 
 
 def summarise(measured: MeasuredRows) -> dict[str, Any]:
@@ -117,9 +114,7 @@ def summarise(measured: MeasuredRows) -> dict[str, Any]:
         "distinct_pictures": int(rows["picture"].nunique()),
         "novel_kinds": measured.novel_kinds,
         "training_attributes": measured.counts,
-        "imbalance": dict(zip(measured.balance["attribute"], measured.balance["imbalance"], strict=True))
-        if len(measured.balance)
-        else {},
+        "imbalance": {line["attribute"]: line["imbalance"] for _, line in measured.balance.iterrows()},
     }
 
 

@@ -132,17 +132,16 @@ def write_pair_caption(attributes: Mapping[str, str], *, lang: str, phrasing: in
 
     There are `count_phrasings(lang)` phrasings.
     """
-    told_of_big = phrasing % 2 == 0
     relation = RELATIONS[attributes["relation"]]
     things = [("big", attributes["concept"]), ("small", attributes["other"])]
-    if not told_of_big:
+    if phrasing % 2:  # told of the small thing
         relation = RELATIONS[relation.opposite]
         things.reverse()
     if lang == "en":
         one, another = (f"{size} {name}" for size, name in things)
     else:
         one, another = (
-            _declined(name, size, case)
+            f"{ADJECTIVES[size][case][NOUNS[name].gender]} {getattr(NOUNS[name], case)}"
             for (size, name), case in zip(things, ("nominative", relation.case), strict=True)
         )
     return PAIR_PHRASINGS[lang][phrasing // 2].format(
@@ -156,11 +155,6 @@ def write_pair_caption(attributes: Mapping[str, str], *, lang: str, phrasing: in
 def count_phrasings(lang: str) -> int:
     """Ways to say one thing in a language."""
     return 2 * len(PAIR_PHRASINGS[lang])
-
-
-def _declined(concept: str, size: str, case: str) -> str:
-    noun = NOUNS[concept]
-    return f"{ADJECTIVES[size][case][noun.gender]} {getattr(noun, case)}"
 
 
 @dataclass(frozen=True)

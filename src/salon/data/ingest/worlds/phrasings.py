@@ -7,7 +7,6 @@ source wrote gives it away, since the attributes are known and the words between
 import re
 from collections.abc import Mapping
 from functools import cache
-from string import Formatter
 
 from salon.data.ingest.worlds.scenes import ATTRIBUTES, PHRASINGS
 
@@ -39,13 +38,7 @@ def _patterns(lang: str) -> tuple[tuple[re.Pattern[str], str], ...]:
     """Each phrasing as a pattern, and what it says whatever the scene."""
     found = []
     for template in PHRASINGS.get(lang, ()):
-        parts = [(literal, field) for literal, field, _, _ in Formatter().parse(template)]
-        pattern = "".join(re.escape(literal) + _gap(field) for literal, field in parts)
-        found.append((re.compile(pattern), "".join(literal for literal, _ in parts)))
+        escaped = re.escape(template)
+        pattern = re.sub(r"\\\{(a_)?\w+\\\}", lambda gap: "an? .+" if gap[1] else ".+", escaped)
+        found.append((re.compile(pattern), re.sub(r"\{\w+\}", "", template)))
     return tuple(found)
-
-
-def _gap(field: str | None) -> str:
-    if not field:
-        return ""
-    return "an? .+" if field.startswith("a_") else ".+"

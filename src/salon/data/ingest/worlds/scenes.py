@@ -130,12 +130,7 @@ def encode_png(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
 
 
 def place(
-    rgba: UInt8[np.ndarray, "h w 4"],
-    canvas: int,
-    side: float,
-    angle: float,
-    shift_x: float,
-    shift_y: float,
+    rgba: UInt8[np.ndarray, "h w 4"], canvas: int, side: float, angle: float, shift_x: float, shift_y: float
 ) -> Float[np.ndarray, "c c 4"]:
     """The drawing scaled, rotated and shifted on a transparent canvas; premultiplied alpha, 0 to 255."""
     source = Image.fromarray(rgba, mode="RGBA").convert("RGBa")  # premultiplied: no dark fringes
