@@ -49,14 +49,10 @@ class VectorQuantizer(nn.Module):
         # |z - e|^2 without |z|^2, which all entries share
         return (self.codebook.square().sum(dim=1) - 2 * z @ self.codebook.T).argmin(dim=1)
 
-    def lookup(self, codes: Int[Tensor, "..."]) -> Float[Tensor, "... d"]:
-        """Entries by their numbers."""
-        return self.codebook[codes]
-
     def forward(self, z: Float[Tensor, "n d"], generator: torch.Generator | None = None) -> Quantized:
         """Quantise; in training mode the codebook follows `z`; `generator` picks new homes of the dead."""
         codes = self.assign(z.detach())
-        z_q = self.lookup(codes)
+        z_q = self.codebook[codes]
         if self.training:
             self._follow(z.detach(), codes, generator)
         return Quantized(z_q=z + (z_q - z).detach(), codes=codes, commitment=F.mse_loss(z, z_q))
