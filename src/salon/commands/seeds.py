@@ -53,13 +53,11 @@ def table(found: Mapping[str, SeedFigures]) -> list[str]:
     head = f"{'all right on test':16} {'mean':>7} {'spread':>7} {'lowest':>7} {'highest':>7} minutes diverged"
     lines = ["", head]
     for name, figures in found.items():
-        shares, minutes = figures.all_right or [nan], figures.minutes or [nan]
+        shares, minutes = figures.all_right or [nan], statistics.mean(figures.minutes or [nan])
         spread = statistics.stdev(shares) if len(shares) > 1 else nan
-        numbers = [statistics.mean(shares), spread, min(shares), max(shares)]
-        lines.append(
-            f"{name:16} {' '.join(f'{number:7.1%}' for number in numbers)} {statistics.mean(minutes):7.2f} "
-            f"{figures.diverged:8}"
-        )
+        numbers = (statistics.mean(shares), spread, min(shares), max(shares))
+        percentages = " ".join(f"{number:7.1%}" for number in numbers)
+        lines.append(f"{name:16} {percentages} {minutes:7.2f} {figures.diverged:8}")
     return lines
 
 

@@ -36,9 +36,8 @@ def measure_tradeoff(
     """
 
     def measure(value: float) -> dict[str, Any]:
-        if value == own_value:
-            judged, latency_ms = list(own), own_latency_ms
-        else:
+        judged, latency_ms = own, own_latency_ms
+        if value != own_value:
             judged = jury.judge(prompts, sampler.draw(prompts, {argument: value}))
             latency_ms = meter.time_setting(argument, value)
         all_right = jury.align(judged)[ALL]

@@ -9,7 +9,7 @@ Departures: entries start as k-means of real vectors, and an entry that is hardl
 the present batch (Dhariwal 2020, sec. 3.1), so that none stays dead.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -20,8 +20,7 @@ DEAD_SHARE = 0.03  # an entry with less than this share of an even load is dead
 REBORN_SHARE = 0.2  # the load with which a moved entry starts: enough to survive until it is found
 
 
-@dataclass(frozen=True)
-class Quantized:
+class Quantized(NamedTuple):
     """What a batch of vectors became."""
 
     z_q: Float[Tensor, "n d"]
