@@ -20,7 +20,7 @@ def test_each_vector_becomes_its_nearest_entry() -> None:
     assert done.z_q.tolist() == [[0.0, 0.0], [4.0, 0.0], [0.0, 3.0], [0.0, 0.0]]
     # squared distances: 1+1, 1+0.25, 0+1.96, 81+81, over 8 numbers
     assert done.commitment.item() == pytest.approx((2 + 1.25 + 1.96 + 162) / 8)
-    assert torch.equal(q.lookup(torch.tensor([[2, 0]])), torch.tensor([[[0.0, 3.0], [0.0, 0.0]]]))
+    assert torch.equal(q.codebook[torch.tensor([[2, 0]])], torch.tensor([[[0.0, 3.0], [0.0, 0.0]]]))
 
 
 def test_gradients_pass_straight_through_and_commitment_pulls_to_the_entry() -> None:

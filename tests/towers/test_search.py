@@ -14,7 +14,7 @@ from salon.data.dataset import Dataset
 from salon.errors import SalonError
 from salon.params import ClipParams
 from salon.paths import Paths
-from salon.towers.search import EmbeddingCache, embed_pictures, nearest
+from salon.towers.search import embed_pictures, kept_embeddings, nearest
 from salon.towers.tokenizer import train_tokenizer
 from salon.towers.tower import ClipTower, build_towers
 
@@ -53,13 +53,17 @@ def test_the_nearest_come_first() -> None:
 def test_a_cache_belongs_to_the_bytes_that_made_it(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.write_bytes(b"one")
-    cache = EmbeddingCache.locate(tmp_path, "train", inputs=[data])
-    assert cache.load() is None
-    cache.save(torch.eye(3))
-    assert torch.equal(EmbeddingCache.locate(tmp_path, "train", inputs=[data]).load(), torch.eye(3))
-    assert EmbeddingCache.locate(tmp_path, "test", inputs=[data]).load() is None
+
+    def kept(split: str, size: int) -> int:
+        return len(kept_embeddings(tmp_path, split, inputs=[data], embed=lambda: torch.eye(size)))
+
+    assert kept("train", 3) == 3
+    assert torch.equal(
+        kept_embeddings(tmp_path, "train", inputs=[data], embed=lambda: torch.zeros(9)), torch.eye(3)
+    )
+    assert kept("test", 4) == 4
     data.write_bytes(b"two")
-    assert EmbeddingCache.locate(tmp_path, "train", inputs=[data]).load() is None
+    assert kept("train", 5) == 5
 
 
 def test_prints_what_the_towers_find_and_draws_it(

@@ -80,8 +80,7 @@ def pack(pictures: Sequence[TokenPicture], *, codec: DiscreteCodec, digest: str)
         SalonError: two pictures have the same name, or a name is too long.
     """
     names = [picture.name for picture in pictures]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise SalonError(f"several pictures are called {', '.join(doubled)}: give them different names")
     bits = codec.bits_per_code
     parts = [HEADER.pack(MAGIC, VERSION, bytes.fromhex(digest), codec.downsampling, bits, len(pictures))]
@@ -121,17 +120,13 @@ def unpack(data: bytes, *, source: str) -> TokenFile:
         raise SalonError(f"{source} is malformed: it has pictures without pixels or codes without bits")
     grids = [(-(-height // downsampling), -(-width // downsampling)) for _, width, height in headers]
     total = sum(rows * columns for rows, columns in grids)
-    packed = body[position:]
-    if len(packed) != -(-total * bits // 8):
+    if len(body) - position != -(-total * bits // 8):
         raise SalonError(f"{source} is malformed: it has more or fewer codes than its pictures need")
     if len({name for name, _, _ in headers}) != len(headers):
         raise SalonError(f"{source} is malformed: two of its pictures have the same name")
-    codes = unpack_bits(packed, bits, total).split([rows * columns for rows, columns in grids])
-    pictures = [
-        TokenPicture(name, width, height, part.view(grid))
-        for (name, width, height), grid, part in zip(headers, grids, codes, strict=True)
-    ]
-    return TokenFile(digest.hex(), pictures)
+    codes = unpack_bits(body[position:], bits, total).split([rows * columns for rows, columns in grids])
+    parts = zip(headers, grids, codes, strict=True)
+    return TokenFile(digest.hex(), [TokenPicture(*header, part.view(grid)) for header, grid, part in parts])
 
 
 def pack_bits(codes: Int[Tensor, "n"], bits: int) -> bytes:

@@ -76,10 +76,10 @@ class VqVae(DiscreteCodec):
             SalonError: `decoder_blocks` does not match `channels`.
         """
         super().__init__(config)
-        if len(config.decoder_blocks) != len(config.channels):
+        given, needed = len(config.decoder_blocks), len(config.channels)
+        if given != needed:
             raise SalonError(
-                f"codec: decoder_blocks has {len(config.decoder_blocks)} entries, channels has "
-                f"{len(config.channels)}; give one per level"
+                f"codec: decoder_blocks has {given} entries, channels has {needed}; give one per level"
             )
         channels, folded = config.channels, 3 * config.patch**2
         encoder: list[nn.Module] = [nn.PixelUnshuffle(config.patch)]
@@ -116,8 +116,8 @@ class VqVae(DiscreteCodec):
         Raises:
             SalonError: the pictures do not divide into codes.
         """
-        if images.shape[-1] % self.downsampling or images.shape[-2] % self.downsampling:
-            height, width = images.shape[-2:]
+        height, width = images.shape[-2:]
+        if width % self.downsampling or height % self.downsampling:
             raise SalonError(
                 f"pictures of {width}x{height} pixels do not divide into codes of {self.downsampling} pixels"
             )
@@ -137,7 +137,7 @@ class VqVae(DiscreteCodec):
         return self.quantizer.assign(z.flatten(0, 2)).view(z.shape[:3])
 
     def decode_grid(self, codes: Int[Tensor, "b rows columns"]) -> Float[Tensor, "b 3 h w"]:
-        return self.decoder(self.quantizer.lookup(codes).permute(0, 3, 1, 2))
+        return self.decoder(self.codebook[codes].permute(0, 3, 1, 2))
 
     def start_from(self, other: Codec) -> None:
         if isinstance(other, PixelCodec):
@@ -179,10 +179,8 @@ class Reconstruction(CodecTask):
         z_q, quantized = codec.quantise(z, generator)
         error = reconstruction_error(codec.decoder(z_q), batch, codec.config)
         self.codes = quantized.codes.view(len(batch), -1)
-        return Losses(
-            error + codec.config.commitment_weight * quantized.commitment,
-            {"reconstruction": error.detach(), "commitment": quantized.commitment.detach()},
-        )
+        terms = {"reconstruction": error.detach(), "commitment": quantized.commitment.detach()}
+        return Losses(error + codec.config.commitment_weight * quantized.commitment, terms)
 
 
 def reconstruction_error(

@@ -10,7 +10,7 @@ from salon.data.shards import shard_paths
 from salon.errors import SalonError
 from salon.images import image_grid, to_float
 from salon.paths import SPLITS, Paths
-from salon.towers.search import EmbeddingCache, embed_pictures, nearest
+from salon.towers.search import embed_pictures, kept_embeddings, nearest
 from salon.towers.tower import ClipTower
 
 
@@ -37,11 +37,12 @@ def run(paths: Paths, query: str, *, split: str = "train", top: int = 12, out: P
         print(f"warning: only the first {tower.max_tokens} tokens are read", file=sys.stderr)
 
     weights = sorted((paths.clip / "image").glob("*"))
-    cache = EmbeddingCache.locate(paths.scratch / "search", split, inputs=[*weights, *shards])
-    embeddings = cache.load()
-    if embeddings is None:
-        embeddings = embed_pictures(tower, data[split].images)
-        cache.save(embeddings)
+    embeddings = kept_embeddings(
+        paths.scratch / "search",
+        split,
+        inputs=[*weights, *shards],
+        embed=lambda: embed_pictures(tower, data[split].images),
+    )
     hits = nearest(embeddings, tower.encode_text([query]).pooled[0].cpu(), top=top)
 
     ids, captions = data.ids(split), data.captions(split)

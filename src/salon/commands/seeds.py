@@ -9,20 +9,13 @@ from math import nan
 
 import yaml
 
-from salon.commands.smoke import (
-    apply_profile,
-    clone_environment,
-    clone_folder,
-    make_clone,
-    repro,
-    stops_on_sigterm,
-)
+from salon.commands.smoke import apply_profile, clone_environment, clone_folder, make_clone, repro
 from salon.errors import SalonError
-from salon.files import read_json, write_json
+from salon.files import read_json, write_json, write_text
 from salon.judging.alignment import ALL
 from salon.judging.record import Judgement
 from salon.methods.base import read_config
-from salon.params import Params, load_params
+from salon.params import load_params
 from salon.paths import Paths
 from salon.report.figures import SeedFigures, SeedStudy
 
@@ -37,16 +30,18 @@ def run(paths: Paths, *, profile: str, count: int, methods: Sequence[str] | None
     """
     if count < 2:
         raise SalonError(f"--seeds {count}: two trainings at least show a spread")
-    with stops_on_sigterm(), clone_folder(None) as folder:
+    with clone_folder(None) as folder:
         clone = make_clone(paths, folder)
         apply_profile(clone, profile)
         params = load_params(clone.params)
         names = list(methods or params.methods)
         seeds = [params.seed + offset for offset in range(count)]
-        repro(clone, *_stages_before_training(params, names))
+        codecs = {read_config(name, params.method(name))[1].codec for name in names} & set(params.codecs)
+        repro(clone, "sentinels", "train_clip", *(f"codec@{codec}" for codec in sorted(codecs)))
         found = {name: SeedFigures() for name in names}
         for seed in seeds:
-            _set_training_seed(clone, seed)
+            write_text(clone.profiles / f"{SEED_PROFILE}.yaml", yaml.safe_dump({"training": {"seed": seed}}))
+            apply_profile(clone, SEED_PROFILE)
             for name in names:
                 _train_once(clone, name, found[name])
                 write_json(paths.seeds, asdict(SeedStudy(profile, seeds, found)))
@@ -58,25 +53,12 @@ def table(found: Mapping[str, SeedFigures]) -> list[str]:
     head = f"{'all right on test':16} {'mean':>7} {'spread':>7} {'lowest':>7} {'highest':>7} minutes diverged"
     lines = ["", head]
     for name, figures in found.items():
-        shares, minutes = figures.all_right or [nan], figures.minutes or [nan]
+        shares, minutes = figures.all_right or [nan], statistics.mean(figures.minutes or [nan])
         spread = statistics.stdev(shares) if len(shares) > 1 else nan
-        numbers = [statistics.mean(shares), spread, min(shares), max(shares)]
-        lines.append(
-            f"{name:16} {' '.join(f'{number:7.1%}' for number in numbers)} {statistics.mean(minutes):7.2f} "
-            f"{figures.diverged:8}"
-        )
+        numbers = (statistics.mean(shares), spread, min(shares), max(shares))
+        percentages = " ".join(f"{number:7.1%}" for number in numbers)
+        lines.append(f"{name:16} {percentages} {minutes:7.2f} {figures.diverged:8}")
     return lines
-
-
-def _stages_before_training(params: Params, names: Sequence[str]) -> list[str]:
-    codecs = {read_config(name, params.method(name))[1].codec for name in names}
-    return ["sentinels", "train_clip", *(f"codec@{codec}" for codec in sorted(codecs & set(params.codecs)))]
-
-
-def _set_training_seed(clone: Paths, seed: int) -> None:
-    profile = clone.profiles / f"{SEED_PROFILE}.yaml"
-    profile.write_text(yaml.safe_dump({"training": {"seed": seed}}), encoding="utf-8")
-    apply_profile(clone, SEED_PROFILE)
 
 
 def _train_once(clone: Paths, name: str, figures: SeedFigures) -> None:

@@ -9,7 +9,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from salon.errors import SalonError
@@ -20,14 +21,8 @@ from salon.paths import Paths
 
 RUNNING = re.compile(rb"Running stage '([^']+)'")
 # what points a run at another store, or git (inside a hook) at another repository, than the clone's own
-FOREIGN = (
-    "MLFLOW_TRACKING_URI",
-    "MLFLOW_REGISTRY_URI",
-    "MLFLOW_RUN_ID",
-    "MLFLOW_EXPERIMENT_ID",
-    "GIT_DIR",
-    "GIT_INDEX_FILE",
-    "GIT_WORK_TREE",
+FOREIGN = re.compile(
+    r"MLFLOW_(TRACKING_URI|REGISTRY_URI|RUN_ID|EXPERIMENT_ID)|GIT_(DIR|INDEX_FILE|WORK_TREE)"
 )
 
 
@@ -37,7 +32,7 @@ def run(paths: Paths, *, keep: Path | None = None) -> None:
     Raises:
         SalonError: a stage failed, or `keep` exists already.
     """
-    with stops_on_sigterm(), clone_folder(keep) as folder:
+    with clone_folder(keep) as folder:
         clone = make_clone(paths, folder)
         apply_profile(clone, "smoke")
         seconds = repro(clone)
@@ -76,7 +71,7 @@ def apply_profile(clone: Paths, name: str) -> None:
 
 def clone_environment(folder: Path) -> dict[str, str]:
     """The environment of a process that works on the clone: its sources, its stores, this interpreter."""
-    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    environment = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
     return environment | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)]),
         # an editable installation would run the workspace's sources instead
@@ -139,31 +134,26 @@ def _time_stages(process: "subprocess.Popen[bytes]") -> dict[str, float]:
         sys.stdout.write(chunk.decode("utf-8", errors="replace"))
         sys.stdout.flush()
         *whole, line = (line + chunk).split(b"\n")
-        started += [
-            (match[1].decode(), time.monotonic()) for text in whole if (match := RUNNING.search(text))
-        ]
+        found = filter(None, map(RUNNING.search, whole))
+        started += [(match[1].decode(), time.monotonic()) for match in found]
     ends = [moment for _, moment in started[1:]] + [time.monotonic()]
     return {name: end - start for (name, start), end in zip(started, ends, strict=False)}
 
 
 @contextmanager
 def clone_folder(keep: Path | None) -> Iterator[Path]:
-    """`keep`, or a folder that is deleted at the end."""
-    if keep is None:
-        with tempfile.TemporaryDirectory(prefix="salon-smoke-", ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
-        return
-    if keep.exists() and any(keep.iterdir()):
-        raise SalonError(f"{keep} exists and is not empty: name a new folder to keep the clone in")
-    keep.mkdir(parents=True, exist_ok=True)
-    yield keep
+    """`keep`, or a folder that is deleted at the end.
 
-
-@contextmanager
-def stops_on_sigterm() -> Iterator[None]:
-    """SIGTERM leaves the block as Ctrl-C does, so that the clone and the stage under way go with it."""
+    SIGTERM leaves the block as Ctrl-C does, so that the clone and the stage under way go with it.
+    """
+    if keep:
+        if keep.exists() and any(keep.iterdir()):
+            raise SalonError(f"{keep} exists and is not empty: name a new folder to keep the clone in")
+        keep.mkdir(parents=True, exist_ok=True)
+    temporary = partial(tempfile.TemporaryDirectory, prefix="salon-smoke-", ignore_cleanup_errors=True)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield
+        with nullcontext(keep) if keep else temporary() as folder:
+            yield Path(folder)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -31,14 +31,9 @@ CONFIGURED = {"candidates"}  # what is no matter of a request, but of the model 
 
 
 class LatencyMeter:
-    """Times a trained method as it is served."""
+    """Times a trained method as it is served: by `prompts` in turn, one picture `repeats` times."""
 
     def __init__(self, paths: Paths, name: str, prompts: Sequence[str], *, repeats: int) -> None:
-        """
-        Args:
-            prompts: What is asked in turn.
-            repeats: Timed calls with one picture.
-        """
         self.paths, self.name, self.prompts, self.repeats = paths, name, prompts, repeats
         self._numbers = count()
 
@@ -54,11 +49,11 @@ class LatencyMeter:
 
     def time_setting(self, argument: str, value: float) -> float:
         """Median milliseconds of one picture alone where `argument` is `value`."""
-        calls = max(3, self.repeats // BATCH_SHARE)
+        calls, setting = max(3, self.repeats // BATCH_SHARE), {argument: value}
         if argument in CONFIGURED:
-            seconds = self._time(self._serve(**{argument: value}), 1, calls=calls)
+            seconds = self._time(self._serve(**setting), 1, calls=calls)
         else:
-            seconds = self._time(self._served, 1, calls=calls, **{argument: value})
+            seconds = self._time(self._served, 1, calls=calls, **setting)
         return round(1000 * statistics.median(seconds), 2)
 
     def _time(self, model: "PythonModel", batch: int, *, calls: int, **options: float) -> list[float]:
@@ -90,6 +85,7 @@ class LatencyMeter:
         method = self.paths.method(self.name)
         config = read_json(method / "config.json")
         digest = model_sha256(self.paths, self.name)
+        digests = {"model_sha256": digest, "data_sha256": digest}  # of no picture that is kept
         with tempfile.TemporaryDirectory() as temporary:
             changed = Path(temporary) / "method"
             shutil.copytree(method, changed)
@@ -101,12 +97,7 @@ class LatencyMeter:
                 clip=self.paths.clip,
                 codec=self.paths.codec(config["config"]["codec"]),
                 card="",
-                description={
-                    "method": self.name,
-                    "family": config["family"],
-                    "model_sha256": digest,
-                    "data_sha256": digest,  # of no picture that is kept
-                },
+                description={"method": self.name, "family": config["family"], **digests},
             )
             model = ServedModel()
             model.load_context(PythonModelContext({"bundle": str(bundle)}, {}))

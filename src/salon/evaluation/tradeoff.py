@@ -10,7 +10,6 @@ from salon.evaluation.results_cache import ResultsCache
 from salon.evaluation.sampling import BatchSampler
 from salon.judging.alignment import ALL, Judged
 from salon.judging.jury import Jury
-from salon.methods.base import Method
 
 GUIDANCE = "guidance_scale"
 NO_GUIDANCE = 1.0
@@ -37,9 +36,8 @@ def measure_tradeoff(
     """
 
     def measure(value: float) -> dict[str, Any]:
-        if value == own_value:
-            judged, latency_ms = list(own), own_latency_ms
-        else:
+        judged, latency_ms = own, own_latency_ms
+        if value != own_value:
             judged = jury.judge(prompts, sampler.draw(prompts, {argument: value}))
             latency_ms = meter.time_setting(argument, value)
         all_right = jury.align(judged)[ALL]
@@ -47,12 +45,7 @@ def measure_tradeoff(
         return {"argument": argument, "setting": value, "latency_ms_p50": latency_ms, **all_right.to_json()}
 
     method = sampler.method
-    own_value = own_setting(method, argument)
+    own_value = getattr(method.config, argument, NO_GUIDANCE)
     has_argument = argument == method.tradeoff or hasattr(method.config, argument)
     values = {own_value, *getattr(sampler.settings.tradeoff, argument)} if has_argument else {own_value}
     return [cache.figures(f"{argument}-{value:g}", partial(measure, value)) for value in sorted(values)]
-
-
-def own_setting(method: Method, argument: str) -> float:
-    """Its value where nobody sets it."""
-    return getattr(method.config, argument, NO_GUIDANCE)

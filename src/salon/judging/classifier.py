@@ -67,14 +67,9 @@ class AttributeScorer(Judge):
         self.config = {"labels": self.labels, "width": width, "cells": cells}
         layers: list[nn.Module] = []
         for before, after in pairwise((3, width, 2 * width, 4 * width)):
-            layers += [
-                nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.LeakyReLU(0.1),
-                nn.Conv2d(after, after, 3, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.LeakyReLU(0.1),
-            ]
+            for width_in, kernel, stride in ((before, 4, 2), (after, 3, 1)):
+                conv = nn.Conv2d(width_in, after, kernel, stride=stride, padding=1, bias=False)
+                layers += [conv, nn.BatchNorm2d(after), nn.LeakyReLU(0.1)]
         self.trunk = nn.Sequential(*layers)
         # a list, since an attribute may have any name, that of a module's own attribute too
         size = 4 * width * cells**2
@@ -96,10 +91,8 @@ class AttributeScorer(Judge):
     def losses(self, batch: LabelledImages, *, objective: str, generator: torch.Generator) -> Losses:
         """Sum of the cross-entropies of all attributes, of degraded images."""
         logits = self(degrade(batch.images, generator))
-        losses = [
-            F.cross_entropy(logits[name], batch.targets[name], label_smoothing=0.05) for name in self.labels
-        ]
-        return Losses(torch.stack(losses).sum())
+        pairs = [(logits[name], batch.targets[name]) for name in self.labels]
+        return Losses(torch.stack([F.cross_entropy(*pair, label_smoothing=0.05) for pair in pairs]).sum())
 
     @torch.inference_mode()
     def judge(self, images: UInt8[Tensor, "b 3 h w"], *, batch_size: int = 256) -> list[dict[str, str]]:

@@ -88,7 +88,7 @@ class CopyTest:
         self.threshold = float(null[self._rank - 1])
         planted = torch.randint(len(training), (CANARIES,), generator=generator)
         canaries = make_canaries(training[planted], generator=generator)
-        self._canaries_found = self._flagged(self.ratios(canaries))
+        self._canaries_found = int((self.ratios(canaries).ratio <= self.threshold).sum())
 
     def to_tensors(self) -> dict[str, Tensor]:
         """All that it knows of real pictures, to be kept."""
@@ -130,7 +130,7 @@ class CopyTest:
     ) -> Memorisation:
         """The share of copies among `images` with its interval, and the closest pairs."""
         found, n = self.ratios(images), len(images)
-        flagged = self._flagged(found)
+        flagged = int((found.ratio <= self.threshold).sum())
         rng = np.random.default_rng(self._seed)
         # posteriors under Jeffreys' prior; the threshold's own false alarms are those of an order statistic
         share = rng.beta(flagged + 0.5, n - flagged + 0.5, size=bootstrap_samples)
@@ -140,23 +140,17 @@ class CopyTest:
         value = _copies(flagged / n, self._rank / (self._null_size + 1), self.power)
         rate = summarise(float(value), draws=_copies(share, alarms, power), n=n)
         noise = math.sqrt(FALSE_ALARMS * (1 / n + 1 / self._null_size))
+        detectable = (Z_TWO_SIDED_5 + Z_POWER_80) * noise / max(self.power - FALSE_ALARMS, 1e-9)
+        closest = found.ratio.argsort()[:pairs].tolist()
         most = _most_copies(flagged, n, alarms=alarms, power=power, rng=rng)
         return Memorisation(
             copy_rate=replace(rate, high=max(rate.value, most)),
             flagged=flagged / n,
             false_alarms=FALSE_ALARMS,
             power=self.power,
-            detectable_rate=min(
-                1.0, (Z_TWO_SIDED_5 + Z_POWER_80) * noise / max(self.power - FALSE_ALARMS, 1e-9)
-            ),
-            closest=[
-                Pair(int(row), int(found.training[row]), float(found.ratio[row]))
-                for row in found.ratio.argsort()[:pairs]
-            ],
+            detectable_rate=min(1.0, detectable),
+            closest=[Pair(row, int(found.training[row]), float(found.ratio[row])) for row in closest],
         )
-
-    def _flagged(self, found: "Nearest") -> int:
-        return int((found.ratio <= self.threshold).sum())
 
 
 class Nearest(NamedTuple):

@@ -89,10 +89,8 @@ def bootstrap_mean(values: Scores, *, samples: int, rng: np.random.Generator) ->
     # Jeffreys' interval; for none and all the exact (Clopper-Pearson) bound, 3.7/n (Brown 2001, sec. 4.1.2)
     low, high = beta.ppf(LEVEL, right + 0.5, trials - right + 0.5)
     room = 1 - LEVEL[0] ** (1 / trials)
-    if right == 0:
-        low, high = 0.0, room
-    if right == trials:
-        low, high = 1 - room, 1.0
+    if right in (0, trials):
+        low, high = (0.0, room) if right == 0 else (1 - room, 1.0)
     return Estimate(float(right / trials), float(low), float(high), n)
 
 
@@ -195,11 +193,9 @@ def _common_widening(alone: Sequence[Estimate], draws: Sequence[Float[np.ndarray
 
 
 def prompts_to_tell(difference: float, *, spread: float, widening: float = 1.0) -> int | None:
-    """Prompts that tell a mean difference from zero at 5 % with power 80 %.
+    """Prompts that tell a mean difference of a `spread` (std) per prompt from zero at 5 % with power 80 %.
 
-    Args:
-        spread: Standard deviation per prompt.
-        widening: By how much the interval is wider than that of one comparison alone.
+    `widening`: by how much the interval is wider than that of one comparison alone.
     """
     if abs(difference) < 1e-12:
         return None

@@ -45,10 +45,8 @@ class LabelledBatches(TrainingPool):
         self.targets = scorer.targets(self.attributes)
 
     def batch(self, rows: Int[Tensor, "b"], *, step: int) -> LabelledImages:
-        return LabelledImages(
-            to_float(self.images[rows].to(self.device)),
-            {name: value[rows].to(self.device) for name, value in self.targets.items()},
-        )
+        targets = {name: value[rows].to(self.device) for name, value in self.targets.items()}
+        return LabelledImages(to_float(self.images[rows].to(self.device)), targets)
 
 
 class DescribedBatches(TrainingPool):
@@ -61,8 +59,6 @@ class DescribedBatches(TrainingPool):
         return torch.from_numpy(said.factorize()[0])
 
     def batch(self, rows: Int[Tensor, "b"], *, step: int) -> DescribedImages:
-        return DescribedImages(
-            to_float(self.images[rows].to(self.device)),
-            [self.captions[row] for row in rows.tolist()],
-            self.kinds[rows][:, None] == self.kinds[rows],
-        )
+        captions = [self.captions[row] for row in rows.tolist()]
+        same = self.kinds[rows][:, None] == self.kinds[rows]
+        return DescribedImages(to_float(self.images[rows].to(self.device)), captions, same)

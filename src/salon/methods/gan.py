@@ -179,14 +179,13 @@ class GAN(Method):
 
     def warnings(self, averages: Mapping[str, float]) -> list[str]:
         """Mode collapse, and a discriminator that the generator cannot follow."""
-        found = []
-        if averages["diversity"] < COLLAPSED:
-            found.append(
-                "mode collapse: fakes are far more alike than real pictures; raise gamma or lower lr"
-            )
-        if averages["adversarial"] < OVERPOWERED:
-            found.append("the discriminator knows every fake, so that it teaches nothing; raise gamma")
-        return found
+        collapsed = "mode collapse: fakes are far more alike than real pictures; raise gamma or lower lr"
+        overpowered = "the discriminator knows every fake, so that it teaches nothing; raise gamma"
+        found = {
+            collapsed: averages["diversity"] < COLLAPSED,
+            overpowered: averages["adversarial"] < OVERPOWERED,
+        }
+        return [warning for warning, holds in found.items() if holds]
 
     def gradient_penalty(
         self, images: Float[Tensor, "n 3 h w"], concept: Float[Tensor, "n w"]

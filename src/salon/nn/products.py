@@ -17,9 +17,8 @@ normalises or draws stays fp32, and so do products of few rows, which would gain
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +30,7 @@ ROWS = 8  # of a tile; fewer are cheaper for one picture, more for many
 FULL = 16  # of a full batch, and of any batch off the CPU
 
 
-@dataclass(frozen=True)
-class _Exact:
+class _Exact(NamedTuple):
     """How this thread multiplies within `batch_invariant`."""
 
     check: Callable[[], None]

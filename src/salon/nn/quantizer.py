@@ -9,7 +9,7 @@ Departures: entries start as k-means of real vectors, and an entry that is hardl
 the present batch (Dhariwal 2020, sec. 3.1), so that none stays dead.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -20,8 +20,7 @@ DEAD_SHARE = 0.03  # an entry with less than this share of an even load is dead
 REBORN_SHARE = 0.2  # the load with which a moved entry starts: enough to survive until it is found
 
 
-@dataclass(frozen=True)
-class Quantized:
+class Quantized(NamedTuple):
     """What a batch of vectors became."""
 
     z_q: Float[Tensor, "n d"]
@@ -49,14 +48,10 @@ class VectorQuantizer(nn.Module):
         # |z - e|^2 without |z|^2, which all entries share
         return (self.codebook.square().sum(dim=1) - 2 * z @ self.codebook.T).argmin(dim=1)
 
-    def lookup(self, codes: Int[Tensor, "..."]) -> Float[Tensor, "... d"]:
-        """Entries by their numbers."""
-        return self.codebook[codes]
-
     def forward(self, z: Float[Tensor, "n d"], generator: torch.Generator | None = None) -> Quantized:
         """Quantise; in training mode the codebook follows `z`; `generator` picks new homes of the dead."""
         codes = self.assign(z.detach())
-        z_q = self.lookup(codes)
+        z_q = self.codebook[codes]
         if self.training:
             self._follow(z.detach(), codes, generator)
         return Quantized(z_q=z + (z_q - z).detach(), codes=codes, commitment=F.mse_loss(z, z_q))

@@ -67,7 +67,8 @@ class Block(nn.Module):
         h = self.norm_attention(x)
         # products with parts of a weight: nothing is copied, and backward joins weights, not activations
         to_qk, to_v = self.qkv.weight.split((2 * x.shape[-1], x.shape[-1]))
-        qk = _unit(linear(h, to_qk).unflatten(-1, (2, -1, self.head_width)).float())  # (b, n, 2, heads, w)
+        qk = linear(h, to_qk).unflatten(-1, (2, -1, self.head_width)).float()  # (b, n, 2, heads, w)
+        qk = qk * torch.linalg.vector_norm(qk, dim=-1, keepdim=True).clamp(min=1e-6).reciprocal()
         v = linear(h, to_v).unflatten(-1, (-1, self.head_width)).transpose(1, 2)  # (b, heads, n, w)
         qk = torch.view_as_complex(qk.unflatten(-1, (-1, 2))) * (rotation * self.qk_scale)
         q, k = torch.view_as_real(qk).flatten(-2).to(v.dtype).permute(2, 0, 3, 1, 4)  # (b, heads, n, w) each
@@ -115,17 +116,7 @@ class Transformer(nn.Module):
     ) -> Float[Tensor, "b n_or_m d"]:
         """As the blocks, one after the other; the last one alone is told what is `wanted`."""
         for i, block in enumerate(self.blocks):
-            x = block(
-                x,
-                rotation,
-                is_causal=is_causal,
-                cache=None if cache is None else cache[i],
-                start=start,
-                wanted=wanted if i + 1 == len(self.blocks) else None,
-            )
+            room, last = None if cache is None else cache[i], i + 1 == len(self.blocks)
+            asked = wanted if last else None
+            x = block(x, rotation, is_causal=is_causal, cache=room, start=start, wanted=asked)
         return self.norm(x)
-
-
-def _unit(x: Float[Tensor, "... w"]) -> Float[Tensor, "... w"]:
-    """`x` over its length."""
-    return x * torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-6).reciprocal()

@@ -8,7 +8,7 @@ teaches noise), and each picture brings captions that differ from its own in one
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +24,7 @@ from salon.params import ClipParams
 from salon.seeding import step_generator
 from salon.towers.tower import TwoTowers, tokenize
 
+T = TypeVar("T")
 Description = tuple[tuple[str, str], ...]
 
 
@@ -73,9 +74,8 @@ class HardNegatives:
         for row in rows.tolist():
             options = [found for found in self._neighbours.get(self._descriptions[row], []) if found]
             for position in torch.randperm(len(options), generator=generator)[:per_row].tolist():
-                description = options[position][_draw(len(options[position]), generator)]
-                pool = self._captions[description]
-                captions.append(pool[_draw(len(pool), generator)])
+                description = _choose(options[position], generator)
+                captions.append(_choose(self._captions[description], generator))
                 descriptions.append(description)
         return captions, descriptions
 
@@ -142,5 +142,5 @@ def rests(description: Description) -> list[tuple[int, Description]]:
     return [(i, description[:i] + description[i + 1 :]) for i in range(len(description))]
 
 
-def _draw(n: int, generator: torch.Generator) -> int:
-    return int(torch.randint(n, (), generator=generator))
+def _choose(options: Sequence[T], generator: torch.Generator) -> T:
+    return options[int(torch.randint(len(options), (), generator=generator))]

@@ -7,6 +7,7 @@ that agree in nothing else, it says the value alone, whatever the attributes and
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import starmap
 from typing import NamedTuple
 
 import torch
@@ -54,21 +55,21 @@ def probe_attributes(tower: ClipTower, pictures: CaptionedImages, vocabulary: Ca
             if others:
                 trials[name].append((i, [caption, *others]))
 
-    captions = sorted({caption for found in trials.values() for _, texts in found for caption in texts})
-    if not captions:
+    if not trials:
         return ProbeResult({}, 0)
-    number = {caption: i for i, caption in enumerate(captions)}
-    texts = tower.encode_text(captions).pooled.cpu()
+    texts = _embed(tower, [caption for found in trials.values() for _, texts in found for caption in texts])
     images = embed_pictures(tower, pictures.images)
-    right = {
-        name: [
-            int((texts[[number[text] for text in candidates]] @ images[i]).argmax()) == 0
-            for i, candidates in found
-        ]
-        for name, found in trials.items()
-    }
-    accuracy = {name: sum(found) / len(found) for name, found in right.items()}
-    return ProbeResult(accuracy, sum(map(len, right.values())))
+
+    def is_right(i: int, candidates: Sequence[str]) -> bool:
+        return int((torch.stack([texts[each] for each in candidates]) @ images[i]).argmax()) == 0
+
+    accuracy = {name: sum(starmap(is_right, found)) / len(found) for name, found in trials.items()}
+    return ProbeResult(accuracy, sum(map(len, trials.values())))
+
+
+def _embed(tower: ClipTower, captions: Sequence[str]) -> dict[str, Float[Tensor, "e"]]:
+    distinct = sorted(set(captions))
+    return dict(zip(distinct, tower.encode_text(distinct).pooled.cpu(), strict=True))
 
 
 def _closest(caption: str, candidates: Sequence[str]) -> str:
@@ -94,21 +95,19 @@ def zero_shot_accuracy(
     The prompts come from the captions of `vocabulary`. Attributes that no picture has are left out.
     """
     names = sorted({name for row in vocabulary.attributes for name in row})
-    asked = {name: [i for i, row in enumerate(pictures.attributes) if name in row] for name in names}
-    if not any(asked.values()):
+    rows = {name: [i for i, row in enumerate(pictures.attributes) if name in row] for name in names}
+    asked = {name: chosen for name, chosen in rows.items() if chosen}
+    if not asked:
         return {}
-    captions = sorted(set(vocabulary.captions))
-    number = {caption: i for i, caption in enumerate(captions)}
-    rows = [number[caption] for caption in vocabulary.captions]
-    texts = tower.encode_text(captions).pooled.cpu()[rows]  # a row each, so that frequent captions weigh more
+    distinct = _embed(tower, vocabulary.captions)
+    texts = torch.stack([distinct[each] for each in vocabulary.captions])  # frequent ones weigh more
     images = embed_pictures(tower, pictures.images)
     accuracy = {}
     for name, chosen in asked.items():
-        if not chosen:
-            continue
         values, prompts = value_prompts(texts, vocabulary.attributes, name)
         nearest = (images[chosen] @ prompts.T).argmax(dim=1).tolist()
-        found = [values[best] for best in nearest]
-        right = [value == pictures.attributes[i][name] for value, i in zip(found, chosen, strict=True)]
+        right = [
+            values[best] == pictures.attributes[i][name] for best, i in zip(nearest, chosen, strict=True)
+        ]
         accuracy[name] = sum(right) / len(right)
     return accuracy

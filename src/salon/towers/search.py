@@ -1,8 +1,8 @@
 """Search by text: the pictures whose embeddings are nearest to the query's."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
@@ -14,8 +14,7 @@ from salon.towers.tower import ClipTower
 from salon.weights import load_tensors, save_tensors
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """One picture that a search found."""
 
     row: int
@@ -37,22 +36,11 @@ def embed_pictures(
     return torch.cat([tower.encode_images(to_float(part)).cpu() for part in images.split(batch_size)])
 
 
-@dataclass(frozen=True)
-class EmbeddingCache:
-    """Embeddings on disk under a name that changes with the towers and with the data."""
-
-    path: Path
-
-    @classmethod
-    def locate(cls, folder: Path, split: str, *, inputs: Iterable[Path]) -> "EmbeddingCache":
-        """The cache that belongs to the bytes of `inputs`."""
-        key = fingerprint(split, files=inputs)
-        return cls(folder / f"{split}-{key}.safetensors")
-
-    def load(self) -> Float[Tensor, "n e"] | None:
-        """What was saved, or `None`."""
-        return load_tensors(self.path)["embeddings"] if self.path.is_file() else None
-
-    def save(self, embeddings: Float[Tensor, "n e"]) -> None:
-        """Written whole or not at all."""
-        save_tensors(self.path, {"embeddings": embeddings})
+def kept_embeddings(
+    folder: Path, split: str, *, inputs: Iterable[Path], embed: Callable[[], Float[Tensor, "n e"]]
+) -> Float[Tensor, "n e"]:
+    """What `embed` gave the first time for the bytes of `inputs`, the towers and the data."""
+    file = folder / f"{split}-{fingerprint(split, files=inputs)}.safetensors"
+    if not file.is_file():
+        save_tensors(file, {"embeddings": embed()})
+    return load_tensors(file)["embeddings"]

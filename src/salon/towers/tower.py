@@ -212,4 +212,4 @@ def tokenize(
     batch = tokenizer(
         list(captions), padding=True, truncation=True, max_length=max_tokens, return_tensors="pt"
     )
-    return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}
