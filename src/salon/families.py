@@ -55,11 +55,11 @@ class Families(Generic[T]):
         Raises:
             SalonError: unknown family, unknown key, or a value out of range.
         """
-        asked = raw.get("family")
-        if asked in self.renamed:
+        asked: str = raw.get("family") or name
+        if raw.get("family") in self.renamed:
             told = f"params.yaml: {self.what}s.{name}.family {asked} is called {self.renamed[asked]} now"
             print(f"salon: {told}; both are read for one release", file=sys.stderr)
-        found: Any = self.find(asked or name)
+        found: Any = self.find(asked)
         return found, parse_section(found.config_class, dict(raw), where=f"params.yaml: {self.what}s.{name}")
 
 
