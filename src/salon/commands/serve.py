@@ -38,8 +38,7 @@ def run(params: Params, *, host: str, port: int, token: str | None, methods: lis
     with listen(host, port) as listening:
         port = listening.getsockname()[1]
         print(f"salon: http://{host}:{port} (/health says when it is ready)", flush=True)
-        status = supervise(listening, methods, environment=environment)
-    sys.exit(status)
+        sys.exit(supervise(listening, methods, environment=environment))
 
 
 def work(params: Params, paths: Paths, *, descriptor: int, methods: list[str]) -> None:

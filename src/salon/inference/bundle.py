@@ -13,12 +13,8 @@ from typing import Any
 from salon.errors import SalonError
 from salon.files import file_digests, lines_sha256, read_json, write_json
 
-MANIFEST = "manifest.json"
-CARD = "card.md"
-METHOD = "method"
-CLIP = "clip"
-CODEC = "codec"
-PARTS = (METHOD, CLIP, CODEC)
+MANIFEST, CARD = "manifest.json", "card.md"
+PARTS = METHOD, CLIP, CODEC = "method", "clip", "codec"
 GOLDEN_SAMPLES_FILE = "probes.json"
 SUFFIXES = {".json", ".md", ".safetensors", ".txt"}  # data that cannot run; a pickle can
 
@@ -83,13 +79,11 @@ def read_bundle(folder: Path) -> dict[str, Any]:
         raise SalonError(f"the model has no readable {MANIFEST}: register it again") from None
     found = file_digests(folder)
     del found[MANIFEST]
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    if wrong:
+    if wrong := sorted(name for name in expected.keys() | found if expected.get(name) != found.get(name)):
         raise SalonError(
             f"the model is damaged: {', '.join(wrong[:3])} differ from {MANIFEST}; register it again"
         )
-    foreign = sorted(name for name in found if Path(name).suffix not in SUFFIXES)
-    if foreign:
+    if foreign := sorted(name for name in found if Path(name).suffix not in SUFFIXES):
         raise SalonError(
             f"the model holds {', '.join(foreign[:3])}: only safetensors and plain text are loaded, since "
             "anything else may run code; register it again"

@@ -6,7 +6,6 @@ A valid request may still be refused for what its method does not support, for m
 all, or for a value in a table (`dataframe_split`), where a schema cannot tell columns apart.
 """
 
-import json
 import sys
 from functools import reduce
 from operator import or_
@@ -19,6 +18,7 @@ from pydantic import Field, TypeAdapter, create_model
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
+from salon.files import write_json
 from salon.inference.request import MAX_PICTURES, Options, Row, Wire
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -29,6 +29,7 @@ MLFLOW_TYPES: dict[Any, Any] = {
     list[str]: Array(DataType.string),
 }
 
+PNG_IN_BASE64: dict[str, Any] = {"contentEncoding": "base64", "contentMediaType": "image/png"}
 AtMost = Field(min_length=1, max_length=MAX_PICTURES)
 Rows = Annotated[list[Row], AtMost]
 
@@ -36,13 +37,7 @@ Rows = Annotated[list[Row], AtMost]
 class Picture(Wire):
     """A drawn picture."""
 
-    image_png_base64: Annotated[
-        str,
-        Field(
-            pattern="^[A-Za-z0-9+/]+=*$",
-            json_schema_extra={"contentEncoding": "base64", "contentMediaType": "image/png"},
-        ),
-    ]
+    image_png_base64: str = Field(pattern="^[A-Za-z0-9+/]+=*$", json_schema_extra=PNG_IN_BASE64)
     prompt: str
     seed: int
     """Draws this picture again."""
@@ -56,7 +51,7 @@ class Picture(Wire):
 class Table(Wire):
     """Rows without the names of their columns."""
 
-    columns: Annotated[list[str], Field(min_length=1)]
+    columns: list[str] = Field(min_length=1)
     data: Annotated[list[list[Any]], AtMost]
     index: list[Any] = Field(default=[])
 
@@ -71,14 +66,8 @@ def _model(name: str, fields: dict[str, Any]) -> Any:
 
 
 Columns = _model("Columns", {name: _column(field) for name, field in Row.model_fields.items()})
-
-
-FORMS = {
-    "dataframe_split": Table,
-    "dataframe_records": Rows,
-    "inputs": Rows | Row | Columns,
-    "instances": Rows | Row | Columns,
-}
+Content = Rows | Row | Columns
+FORMS = {"dataframe_split": Table, "dataframe_records": Rows, "inputs": Content, "instances": Content}
 OPTIONS = {"params": (Options | None, None)}
 Form = reduce(or_, [_model(form, {**OPTIONS, form: (content, ...)}) for form, content in FORMS.items()])
 
@@ -142,8 +131,7 @@ def contract() -> dict[str, Any]:
         description="POST /invocations with application/json. Beside it GET /health, /models, /metrics.",
         schema_generator=_Untitled,
     )
-    named = {name: schema for (name, _), schema in parts.items()}
-    defs = {**document["$defs"], **named}
+    defs = {**document["$defs"], **{name: schema for (name, _), schema in parts.items()}}
     return {"$schema": DIALECT, **document, "$defs": defs, "$ref": "#/$defs/request"}
 
 
@@ -152,22 +140,15 @@ def _param(name: str) -> ParamSpec:
     return ParamSpec(name, MLFLOW_TYPES[getattr(annotation, "__origin__", annotation)], None)
 
 
+# `any`: MLflow refuses an integer column with gaps, so that only some rows could not have a seed
+_OPTIONAL = [ColSpec(AnyType(), name, required=False) for name in Options.model_fields]
+_DRAWN = [ColSpec(MLFLOW_TYPES[field.annotation], name) for name, field in Picture.model_fields.items()]
 SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [
-            ColSpec(DataType.string, "prompt"),
-            # `any`: MLflow refuses an integer column with gaps, so that only some rows could not have a seed
-            *(ColSpec(AnyType(), name, required=False) for name in Options.model_fields),
-        ]
-    ),
-    outputs=Schema(
-        [ColSpec(MLFLOW_TYPES[field.annotation], name) for name, field in Picture.model_fields.items()]
-    ),
+    inputs=Schema([ColSpec(DataType.string, "prompt"), *_OPTIONAL]),
+    outputs=Schema([*_DRAWN]),
     params=ParamSchema([_param(name) for name in Options.model_fields]),
 )
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(
-        json.dumps(contract(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    write_json(Path(sys.argv[1]), contract(), sort_keys=False)

@@ -72,8 +72,7 @@ def configured_signer() -> Signer | None:
     Raises:
         SalonError: the extra is not installed, or certificate and key cannot be used.
     """
-    chosen = os.environ.get(VARIABLE)
-    if not chosen:
+    if not (chosen := os.environ.get(VARIABLE)):
         return None
     _library()  # before its files are looked for
     try:
@@ -95,12 +94,9 @@ def sign_as_configured(png: bytes, provenance: Provenance) -> bytes:
 def has_credentials(png: bytes) -> bool:
     """Whether the file carries a manifest, whatever it is worth."""
     position = len(PNG_SIGNATURE)
-    while position + 8 <= len(png):
-        length = int.from_bytes(png[position : position + 4], "big")
-        if png[position + 4 : position + 8] == MANIFEST_CHUNK:
-            return True
-        position += 12 + length
-    return False
+    while (kind := png[position + 4 : position + 8]) not in (MANIFEST_CHUNK, b""):
+        position += 12 + int.from_bytes(png[position : position + 4], "big")
+    return kind == MANIFEST_CHUNK
 
 
 def read_credentials(png: bytes) -> Credentials:

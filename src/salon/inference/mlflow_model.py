@@ -25,7 +25,8 @@ class ServedModel(PythonModel):
         """
         bundle = Path(context.artifacts["bundle"])
         self.packages = read_models(bundle)
-        registered = _registered_version(bundle)
+        note = bundle.parents[1] / "registered_model_meta"  # by MLflow, beside what it fetched
+        registered = str(yaml.safe_load(note.read_bytes())["model_version"]) if note.is_file() else None
         self.versions = {}
         for name, package in self.packages.items():
             noted = package.description.get("version") or registered  # by a bundle of several, or by MLflow
@@ -63,9 +64,3 @@ class ServedModel(PythonModel):
                 drawn = model.draw([requests[i] for i in batch])
                 pictures |= dict(zip(batch, drawn, strict=True))
         return pd.DataFrame([pictures[i].row() for i in range(len(requests))])
-
-
-def _registered_version(bundle: Path) -> str | None:
-    """The version that MLflow notes beside a model which it fetched from the registry."""
-    note = bundle.parents[1] / "registered_model_meta"
-    return str(yaml.safe_load(note.read_bytes())["model_version"]) if note.is_file() else None

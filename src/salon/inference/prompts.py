@@ -84,13 +84,10 @@ class PromptEncoder:
         mask = F.pad(batch["attention_mask"], padding).to(tower.device)
         with batch_invariant():
             hidden, pooled = tower.towers.encode_text(ids, mask)
-        rows = [slice(i, i + 1) for i in range(len(prompts))]
+        # the concept of each alone: a product of rows, and as quick
         return [
             TextStates(
-                hidden[row] * mask[row, :, None],
-                mask[row].bool(),
-                pooled[row],
-                tower.concept(ids[row], mask[row]),  # alone: a product of rows, and as quick
+                hidden[r] * mask[r, :, None], mask[r].bool(), pooled[r], tower.concept(ids[r], mask[r])
             )
-            for row in rows
+            for r in (slice(i, i + 1) for i in range(len(prompts)))
         ]

@@ -147,6 +147,5 @@ def _xmp(provenance: Provenance) -> str:
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
         ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
-        f"{attributes}/></rdf:RDF></x:xmpmeta>"
-        '<?xpacket end="r"?>'
+        f'{attributes}/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
     )

@@ -28,6 +28,7 @@ MAX_SEED = 2**32 - 1  # exact even where pandas makes floats of a column with ga
 ALL_METHODS = "all"
 NO_TEXT = "the prompt holds characters that are not text"
 
+Rows = pd.DataFrame | Sequence[Mapping[str, Any]]
 T = TypeVar("T")
 
 
@@ -97,10 +98,7 @@ class PictureRequest:
 
 
 def read_requests(
-    rows: pd.DataFrame | Sequence[Mapping[str, Any]],
-    params: Mapping[str, Any] | None = None,
-    *,
-    methods: Sequence[str] = ("",),
+    rows: Rows, params: Mapping[str, Any] | None = None, *, methods: Sequence[str] = ("",)
 ) -> list[PictureRequest]:
     """One request per picture, in the order of the rows; a row's pictures have consecutive seeds.
 
@@ -125,9 +123,7 @@ def read_requests(
     return requests
 
 
-def _read_rows(
-    rows: pd.DataFrame | Sequence[Mapping[str, Any]], params: Mapping[str, Any], methods: Sequence[str]
-) -> list[Row]:
+def _read_rows(rows: Rows, params: Mapping[str, Any], methods: Sequence[str]) -> list[Row]:
     if isinstance(rows, pd.DataFrame) and "prompt" not in rows.columns:
         raise RequestError("every row needs a prompt")
     if not len(rows):

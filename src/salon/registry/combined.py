@@ -54,8 +54,7 @@ def follow_champions(store: Store, params: Params, paths: Paths) -> CombinedMode
                 return CombinedModel(str(serving.version), members, is_new=False)
             found = find_tagged(store, COMBINED, COMPOSITION, digest)
             number = str((found or _create(store, champions, members, digest)).version)
-            replaced = {} if serving is None else {PREVIOUS: str(serving.version)}
-            aliases = {**replaced, CHAMPION: number}
+            aliases = ({} if serving is None else {PREVIOUS: str(serving.version)}) | {CHAMPION: number}
             if move_aliases(store.client, COMBINED, aliases, expected=serving, exclusive=exclusive):
                 return CombinedModel(number, members, is_new=found is None)
         return None
@@ -72,29 +71,22 @@ def _create(store: Store, champions: Champions, members: Mapping[str, str], dige
         bundles = [fetched.enter_context(champions.files(*member)) for member in members.items()]
         card = _card(members)
         merge_bundles(bundle, bundles, versions=members, card=card)
+        metadata, tags = {"methods": dict(members)}, {COMPOSITION: digest}
         with run(store, name=COMBINED, stage="register") as logged_into:
             return log_version(
-                store,
-                logged_into.id,
-                name=COMBINED,
-                bundle=bundle,
-                card=card,
-                metadata={"methods": dict(members)},
-                tags={COMPOSITION: digest},
+                store, logged_into.id, name=COMBINED, bundle=bundle, card=card, metadata=metadata, tags=tags
             )
 
 
 def _card(versions: Mapping[str, str]) -> str:
-    lines = [
-        f"# {COMBINED}",
-        "",
-        "All champions in one model; a row chooses by `method`, and `all` asks each of them.",
-        "",
-        *(f"- `{method}`: salon-{method} version {version}" for method, version in versions.items()),
-        "",
+    members = "\n".join(
+        f"- `{method}`: salon-{method} version {number}" for method, number in versions.items()
+    )
+    return (
+        f"# {COMBINED}\n\nAll champions in one model; a row chooses by `method`, and `all` asks each of them."
+        f"\n\n{members}\n\n"
         f"`mlflow models serve -m models:/{COMBINED}@champion --env-manager local`, then POST to "
         '`/invocations`: `{"dataframe_records": [{"prompt": "…", "method": "all", "seed": 7}]}`. '
         f"Rows that name no method are answered by `{next(iter(versions))}`. What each champion is and how "
-        "good it is stands on its own card.",
-    ]
-    return "\n".join(lines) + "\n"
+        "good it is stands on its own card.\n"
+    )

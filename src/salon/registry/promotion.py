@@ -64,12 +64,9 @@ def decide(
             "judged again on these",
         )
     prompts = sorted(challenger.scores)
-    found = compare(
-        np.array([challenger.scores[prompt] for prompt in prompts]),
-        np.array([champion.scores[prompt] for prompt in prompts]),
-        samples=BOOTSTRAP_SAMPLES,
-        rng=np.random.default_rng(BOOTSTRAP_SEED),
-    )
+    ours, theirs = (np.array([each.scores[name] for name in prompts]) for each in (challenger, champion))
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    found = compare(ours, theirs, samples=BOOTSTRAP_SAMPLES, rng=rng)
     comparison = (
         f"everything right in {challenger.mean:.1%} of val against the champion's {champion.mean:.1%}, "
         f"better with probability {found.probability_better:.3f}"
@@ -79,12 +76,9 @@ def decide(
     return Decision(False, f"{comparison}; {rule.min_probability_better:g} is needed")
 
 
-def comparable(challenger: PromotionEvidence, champion: PromotionEvidence) -> bool:
+def comparable(one: PromotionEvidence, other: PromotionEvidence) -> bool:
     """Whether the same judge judged both on the same prompts."""
-    return (
-        challenger.evaluation_set == champion.evaluation_set
-        and challenger.scores.keys() == champion.scores.keys()
-    )
+    return one.evaluation_set == other.evaluation_set and one.scores.keys() == other.scores.keys()
 
 
 def broken_guardrails(evidence: PromotionEvidence, rule: RegisterParams) -> list[str]:

@@ -138,11 +138,8 @@ def describe_models(models: Mapping[str, LoadedModel]) -> dict[str, Any]:
         examples |= dict.fromkeys(model.package.description.get("examples", []))
     return {
         "methods": [
-            {
-                "method": model.name,
-                "version": model.version,
-                **{key: model.package.description[key] for key in ("family", "model_sha256", "data_sha256")},
-            }
+            {"method": model.name, "version": model.version}
+            | {key: model.package.description[key] for key in ("family", "model_sha256", "data_sha256")}
             for model in models.values()
         ],
         "words": {language: sorted(found) for language, found in words.items() if found},

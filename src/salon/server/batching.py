@@ -54,12 +54,9 @@ class Job:
 
     def is_wanted(self) -> bool:
         """False once it is answered, cancelled or late; a late one is told so."""
-        if self.future.done():
-            return False
-        if time.monotonic() < self.deadline:
-            return True
-        self.fail(OutOfTime())
-        return False
+        if time.monotonic() >= self.deadline:
+            self.fail(OutOfTime())
+        return not self.future.done()
 
     def add(self, index: int, picture: DrawnImage) -> None:
         self.pictures[index] = picture
@@ -125,8 +122,8 @@ class BatchQueue:
             if self._closed or len(self._queue) + len(requests) > self._settings.queue_pictures:
                 self._metrics.turned_away.inc()
                 raise QueueFull(max(1, math.ceil(len(self._queue) * self._pace)))
-            for i, (model, request) in enumerate(zip(models, requests, strict=True)):
-                self._queue.append(_Waiting(job, i, model, request, now))
+            pairs = zip(models, requests, strict=True)
+            self._queue += [_Waiting(job, i, model, request, now) for i, (model, request) in enumerate(pairs)]
             self._metrics.waiting.set(len(self._queue))
             self._changed.notify()
         return job
@@ -155,14 +152,10 @@ class BatchQueue:
             ready = first.arrived + self._settings.batch_wait_ms / 1000
             while len(self._queue) < limit and not self._closed and (wait := ready - time.monotonic()) > 0:
                 self._changed.wait(wait)
-            batch: list[_Waiting] = []
-            others: list[_Waiting] = []
-            kind = None
-            for each in (each for each in self._queue if each.job.is_wanted()):
-                kind = kind or each.kind
-                alike = each.kind == kind and len(batch) < each.model.max_batch
-                (batch if alike else others).append(each)
-            self._queue = deque(others)
+            wanted = [each for each in self._queue if each.job.is_wanted()]
+            alike = [each for each in wanted if each.kind == wanted[0].kind]
+            batch = alike[: alike[0].model.max_batch] if alike else []
+            self._queue = deque(each for each in wanted if each not in batch)
             self._metrics.waiting.set(len(self._queue))
             return batch
 

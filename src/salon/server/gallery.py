@@ -45,20 +45,19 @@ def build_router(votes: BallotBox, *, served: Callable[[], Mapping[str, str]]) -
     """The page, its files and `POST /votes`, which refuses a ballot on versions that are not `served` now."""
     router = APIRouter(include_in_schema=False)
     template = page_environment("salon.server").get_template("gallery.html")
-    html = template.render(max_prompt_length=MAX_PROMPT_LENGTH, max_seed=MAX_SEED)
-    page = _Resource(html.encode(), "text/html; charset=utf-8")
+    page = template.render(max_prompt_length=MAX_PROMPT_LENGTH, max_seed=MAX_SEED).encode()
     folder = files("salon.server") / "static"
-    static = {name: _Resource((folder / name).read_bytes(), kind) for name, kind in STATIC.items()}
+    static = {name: (folder / name).read_bytes() for name in STATIC}
 
     @router.get("/")
     async def gallery(request: Request) -> Response:
-        return page.answer(request)
+        return _answer(request, page, "text/html; charset=utf-8")
 
     @router.get("/static/{name}")
     async def file(name: str, request: Request) -> Response:
         if name not in static:
             return refuse(404, "there is no such file")
-        return static[name].answer(request)
+        return _answer(request, static[name], STATIC[name])
 
     @router.post("/votes")
     async def vote(request: Request) -> Response:
@@ -73,25 +72,15 @@ def build_router(votes: BallotBox, *, served: Callable[[], Mapping[str, str]]) -
         except ValidationError as error:
             reason = error.errors(include_input=False, include_url=False, include_context=False)[0]["msg"]
             return refuse(400, f"this is no ballot: {reason}")
-        current = served()
-        gone = sorted(method for method, version in ballot.versions.items() if current.get(method) != version)
-        if gone:
+        if gone := sorted(method for method, _ in ballot.versions.items() - served().items()):
             return refuse(409, f"no longer served, so the vote is not counted: {', '.join(gone)}")
         return JSONResponse({"scores": [asdict(score) for score in votes.cast(ballot)]})
 
     return router
 
 
-class _Resource:
-    """Bytes that do not change while the server runs."""
-
-    def __init__(self, content: bytes, media_type: str) -> None:
-        self.content = content
-        self.media_type = media_type
-        self.etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-
-    def answer(self, request: Request) -> Response:
-        headers = {**HEADERS, "ETag": self.etag}
-        if request.headers.get("if-none-match") == self.etag:
-            return Response(status_code=304, headers=headers)
-        return Response(self.content, media_type=self.media_type, headers=headers)
+def _answer(request: Request, content: bytes, media_type: str) -> Response:
+    headers = {**HEADERS, "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=media_type, headers=headers)

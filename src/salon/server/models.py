@@ -87,15 +87,10 @@ class ServedModels:
         for method in self.serving.keys() - champions.keys():
             logger.warning("%s has no champion any more and is not served", method)
             self._replace(method, None)
-        for method, version in champions.items():
-            if version == self.versions().get(method):
-                self._settle(method)  # a broken version was taken back
+        for method, _ in champions.items() & self.versions().items():
+            self._settle(method)  # a broken version was taken back
         settled = {*self.versions().items(), *self._refused.items()}
-        self.loading = [
-            method
-            for method in self._registry.methods
-            if method in champions and (method, champions[method]) not in settled
-        ]
+        self.loading = [method for method, version in champions.items() if (method, version) not in settled]
         for method in list(self.loading):
             self._take(method, champions[method])
             self.loading = self.loading[1:]

@@ -38,9 +38,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def supervise(listening: socket.socket, methods: Sequence[str], *, environment: Mapping[str, str]) -> int:
-    """Run `salon serve` as a worker until one ends by itself, or this process is told to stop.
-
-    Returns the exit status.
+    """Exit status of `salon serve` as a worker, run until one ends by itself or this process must stop.
 
     Raises:
         SalonError: workers are killed as soon as they start.

@@ -11,10 +11,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from salon.inference.request import Wire
 from salon.tracking.runs import Run, Store, find_or_start_run, finish_run
 
 logger = logging.getLogger(__name__)
@@ -28,10 +30,8 @@ STAGE = "votes"
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$")]
 
 
-class Ballot(BaseModel):
+class Ballot(Wire, frozen=True):
     """One visitor's choice among pictures of one prompt."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     ballot: Name
     """Chosen at random by the page: the same ballot sent twice counts once."""
@@ -61,7 +61,7 @@ class BallotBox:
     """Counts ballots; the store may be slow or away without anybody noticing."""
 
     def __init__(self, open_store: Callable[[], Store], *, flush_seconds: float = FLUSH_SECONDS) -> None:
-        self._open_store = open_store
+        self._open_store = cache(open_store)  # once, when the store answers
         self._flush_seconds = flush_seconds
         self._own: Counter[str] = Counter()  # metric -> running total of this process
         self._others: Counter[str] = Counter()  # the same of all other runs
@@ -86,7 +86,11 @@ class BallotBox:
                     self._own[_metric("shown", method, version)] += 1
                 self._unsaved = True
                 self._awake.set()
-            return [self._score(method, version) for method, version in ballot.versions.items()]
+            totals = self._own + self._others
+        return [
+            Score(method, version, *(totals[_metric(what, method, version)] for what in ("votes", "shown")))
+            for method, version in ballot.versions.items()
+        ]
 
     def close(self) -> None:
         """Write what is not written yet, or give up after some seconds."""
@@ -96,19 +100,12 @@ class BallotBox:
         if self._unsaved:
             logger.warning("votes that could not be written to MLflow: %s", dict(self._own))
 
-    def _score(self, method: str, version: str) -> Score:
-        metrics = (_metric("votes", method, version), _metric("shown", method, version))
-        votes, shown = (self._own[metric] + self._others[metric] for metric in metrics)
-        return Score(method, version, votes, shown)
-
     def _write(self) -> None:
         """Until closed: read the others' totals once, then write whenever votes have come."""
-        store: Store | None = None
         wait = 0.0
         while not self._closing.wait(wait):
             try:
-                store = store or self._open_store()
-                self._synchronise(store)
+                self._synchronise(self._open_store())
             except Exception as error:  # whatever ails the store, the page goes on
                 if wait <= self._flush_seconds:
                     logger.warning("votes are kept in memory for now: %s", str(error).partition("\n")[0])
@@ -118,11 +115,10 @@ class BallotBox:
             self._awake.wait()
         if self._unsaved:
             with suppress(Exception):
-                store = store or self._open_store()
-                self._synchronise(store)
-        if store is not None and self._run_id is not None:
+                self._synchronise(self._open_store())
+        if self._run_id is not None:
             with suppress(Exception):
-                finish_run(store, self._run_id)
+                finish_run(self._open_store(), self._run_id)
 
     def _synchronise(self, store: Store) -> None:
         others = self._read_others(store)
