@@ -7,11 +7,12 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from salon.inference.contract import SIGNATURE, contract
-from salon.inference.request import MAX_STEPS, Options, RequestError, Row, read_requests
-from salon.nn import flow
-from salon.nn.guidance import MAX_GUIDANCE_SCALE
+from salon.inference.request import Options, RequestError, Row, read_requests
+from salon.methods.diffusion import DiffusionConfig
+from salon.nn.guidance import MAX_GUIDANCE_SCALE, MAX_STEPS
 from salon.server.payload import read_payload
 
 METHODS = ["diffusion", "gan"]
@@ -108,7 +109,12 @@ def test_guidance_that_no_method_has_is_refused_by_both_with_one_sentence(scale:
 
 def test_limits_are_those_of_the_methods() -> None:
     assert LIMITS["guidance_scale"][1] == MAX_GUIDANCE_SCALE
-    assert MAX_STEPS == flow.MAX_STEPS
+    assert LIMITS["num_inference_steps"][1] == MAX_STEPS
+    for model in (Options, DiffusionConfig):
+        model(num_inference_steps=MAX_STEPS, guidance_scale=MAX_GUIDANCE_SCALE)
+        for beyond in ({"num_inference_steps": MAX_STEPS + 1}, {"guidance_scale": MAX_GUIDANCE_SCALE + 1}):
+            with pytest.raises(ValidationError):
+                model(**beyond)
 
 
 def test_what_mlflow_is_told_are_the_same_names() -> None:

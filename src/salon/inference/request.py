@@ -18,11 +18,10 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from salon.nn.guidance import MAX_GUIDANCE_SCALE, MIN_GUIDANCE_SCALE
+from salon.nn.guidance import MAX_GUIDANCE_SCALE, MAX_STEPS, MIN_GUIDANCE_SCALE
 
 MAX_PROMPT_LENGTH = 1000  # characters
 MAX_PICTURES = 64  # per request: a request must end
-MAX_STEPS = 200
 MAX_SEED = 2**32 - 1  # exact even where pandas makes floats of a column with gaps
 
 ALL_METHODS = "all"

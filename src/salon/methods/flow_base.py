@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from salon.families import family_of
 from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig
 from salon.nn.flow import Predict, velocity_loss
-from salon.nn.guidance import MAX_GUIDANCE_SCALE
+from salon.nn.guidance import MAX_GUIDANCE_SCALE, MAX_STEPS
 from salon.nn.layers import Pyramid
 from salon.nn.trainable import Losses
 from salon.nn.unet import FourierEmbedding, UNet
-
-MAX_STEPS = 200  # more has never helped, and a request must end
 
 
 class FlowConfig(MethodConfig):
