@@ -33,7 +33,7 @@ def run(params: Params, paths: Paths) -> None:
     task = ContrastiveTask(build_towers(settings, tokenizer))
     source = PairBatches(images, tokenizer, settings, seed=seed)
     logged = {"seed": seed, "clip": settings.model_dump()}
-    with training_run(params, paths, name="clip", stage="train_clip", settings=logged) as (run, resume):
+    with training_run(params, paths, name="towers", stage="train_clip", settings=logged) as (run, resume):
         trained = train(
             task,
             source,
