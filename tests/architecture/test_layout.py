@@ -105,6 +105,16 @@ def test_the_jury_and_the_methods_do_not_know_each_other() -> None:
             assert "judging" not in parts, module
 
 
+def test_no_function_is_longer_than_a_screen_and_a_half() -> None:
+    lengths = {
+        f"{path.relative_to(PACKAGE)}:{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: count for name, count in lengths.items() if count > 80} == {}
+
+
 def test_stages_are_exactly_those_of_the_pipeline() -> None:
     stages = {path.stem for path in (PACKAGE / "stages").glob("*.py")} - {"__init__"}
     assert stages == set(yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
