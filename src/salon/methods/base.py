@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from pydantic import Field
 from torch import Tensor
 
@@ -81,6 +81,12 @@ class DataShape:
     """Width of `TextStates.pooled`."""
     concept_width: int
     """Width of `TextStates.concept`."""
+
+    @classmethod
+    def of(cls, images: UInt8[Tensor, "n 3 h w"], states: TextStates) -> "DataShape":
+        """Of a training set's images and the states of its captions."""
+        widths = (each.shape[-1] for each in (states.tokens, states.pooled, states.concept))
+        return cls(images.shape[-1], *widths)
 
 
 @dataclass(frozen=True)

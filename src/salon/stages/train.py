@@ -1,7 +1,5 @@
 """Train one method within its budget; killed and started again, it goes on."""
 
-from dataclasses import asdict
-
 import torch
 
 from salon.data.dataset import Dataset
@@ -10,7 +8,7 @@ from salon.methods.base import DataShape, FrozenNets, read_config
 from salon.params import Params
 from salon.paths import Paths
 from salon.towers.states import TextStateCache
-from salon.training.cost import LEDGER, shared_costs, steps_within
+from salon.training.cost import LEDGER, shared_costs, steps_within, whole_cost
 from salon.training.method import GRID_IMAGES, MethodBatches, SampleGrids, count_cost
 from salon.training.module import Optimization
 from salon.training.run import training_run
@@ -32,14 +30,8 @@ def run(params: Params, paths: Paths, name: str) -> None:
     shared = shared_costs(paths, config.codec)
     shared_flops = sum(cost["train_flops"] for cost in shared.values())
 
-    shape = DataShape(
-        image_size=images.images.shape[-1],
-        text_width=cache.states.tokens.shape[-1],
-        pooled_width=cache.states.pooled.shape[-1],
-        concept_width=cache.states.concept.shape[-1],
-    )
     torch.manual_seed(seed)
-    method = method_class(config, shape, frozen)
+    method = method_class(config, DataShape.of(images.images, cache.states), frozen)
     cost = count_cost(method, images, cache, seed=seed)
     total_steps = steps_within(
         params.budget.train_flops,
@@ -83,15 +75,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
         if run is None:
             return
         own = trained.cost
-        minutes = own.train_minutes + sum(cost["train_minutes"] for cost in shared.values())
-        ledger = {
-            "run_id": run.id,
-            "own": asdict(own),
-            "shared": shared,
-            "train_flops": own.train_flops + shared_flops,
-            "train_minutes": round(minutes, 3),
-            "parameters": own.parameters,
-        }
+        ledger = {"run_id": run.id, **whole_cost(own, shared)}
         figures = {f"cost/{key}": value for key, value in ledger.items() if isinstance(value, int | float)}
         run.log_metrics(figures, step=total_steps)
         with whole_folder(paths.method(name)) as folder:

@@ -3,9 +3,9 @@
 import copy
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -51,6 +51,18 @@ def codec_costs(paths: Paths, codec: str) -> dict[str, dict[str, Any]]:
 def shared_costs(paths: Paths, codec: str) -> dict[str, dict[str, Any]]:
     """What the stages before a method cost: the towers, and the codec with all that it started from."""
     return {"clip": read_json(paths.clip_metrics)["cost"]} | codec_costs(paths, codec)
+
+
+def whole_cost(own: TrainingCost, shared: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What a method cost, with its share of the stages before it."""
+    flops, minutes = (sum(cost[key] for cost in shared.values()) for key in ("train_flops", "train_minutes"))
+    return {
+        "own": asdict(own),
+        "shared": shared,
+        "train_flops": own.train_flops + flops,
+        "train_minutes": round(own.train_minutes + minutes, 3),
+        "parameters": own.parameters,
+    }
 
 
 def peak_memory_gb(device: torch.device) -> float:

@@ -102,6 +102,11 @@ class TrainingModule(L.LightningModule):
         """The task with averaged weights, where there are any: what is sampled, saved and judged."""
         return self.task if self.ema is None else self.ema.module  # type: ignore[return-value]
 
+    @property
+    def loss(self) -> float:
+        """Mean of the first objective over the last tenth of the steps."""
+        return sum(self.last_losses) / max(1, len(self.last_losses))
+
     def on_fit_start(self) -> None:
         """Data follow the module to its device."""
         for source in (self._source, self._held_out):

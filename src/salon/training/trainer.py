@@ -121,9 +121,9 @@ def train(
             _StepsBar(refresh_rate=settings.log_every_steps),
         ],
     )
-    share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-    steps = Steps(source, total_steps, start_step, **share)
-    looks = HeldOut(held_out, total_steps, **share) if held_out else None
+    share = (trainer.global_rank, trainer.world_size)
+    steps = Steps(source, total_steps, start_step, *share)
+    looks = HeldOut(held_out, total_steps, *share) if held_out else None
     if start_step and is_main_process():
         print(f"resuming at step {start_step} of {total_steps}")
     if start_step < total_steps:
@@ -144,8 +144,7 @@ def train(
         device=device_name(trainer.strategy.root_device),
         warnings=module.warnings,
     )
-    last = module.last_losses
-    return Trained(module.averaged.cpu().eval(), spent, loss=sum(last) / max(1, len(last)))  # type: ignore[arg-type]
+    return Trained(module.averaged.cpu().eval(), spent, module.loss)  # type: ignore[arg-type]
 
 
 class _Clock(Callback):
