@@ -72,7 +72,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert {row["licence"] for row in found.rows} == {"Apache-2.0"}
     raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     for section, values in SMALL.items():
-        raw[section] |= values
+        for key, value in values.items():
+            raw[section][key] = raw[section][key] | value if isinstance(value, dict) else value
     raw |= {"codecs": {}, "methods": {"diffusion": METHOD}}
     (root / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     return root
