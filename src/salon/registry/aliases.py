@@ -68,19 +68,33 @@ def register(
 
     With `promote` the comparison with the champion is left out; the guardrails still hold.
     """
-    create_model(store.client, candidate.name)
-    with registry_lock(store, paths, name=candidate.name) as exclusive:
-        version = find_version(store, candidate.name, candidate.model_sha256)
-        if version is None:
-            run_id = run_to_log_into(store, params, paths, candidate)
-            log_judgement(store, run_id, candidate)
-            version = create_version(store, run_id, candidate, commit=git_commit(paths.root))
-        elif version.tags.get("judgement_sha256") != candidate.judgement_sha256:
-            log_judgement(store, str(version.run_id), candidate)
-            _tag(store, version, "judgement_sha256", candidate.judgement_sha256)
-        return _decide_alias(
-            store, version, candidate, params.register_, judge_again, promote=promote, exclusive=exclusive
-        )
+    for left in reversed(range(ATTEMPTS)):
+        with registry_lock(store, paths, name=candidate.name) as exclusive:
+            try:
+                create_model(store.client, candidate.name)
+                version = find_version(store, candidate.name, candidate.model_sha256)
+                if version is None:
+                    run_id = run_to_log_into(store, params, paths, candidate)
+                    log_judgement(store, run_id, candidate)
+                    version = create_version(store, run_id, candidate, commit=git_commit(paths.root))
+                elif version.tags.get("judgement_sha256") != candidate.judgement_sha256:
+                    log_judgement(store, str(version.run_id), candidate)
+                    _tag(store, version, "judgement_sha256", candidate.judgement_sha256)
+                return _decide_alias(
+                    store,
+                    version,
+                    candidate,
+                    params.register_,
+                    judge_again,
+                    promote=promote,
+                    exclusive=exclusive,
+                )
+            except MlflowException:
+                # a server may turn away one of two machines that write at once; nothing is done twice
+                if exclusive or not left:
+                    raise
+                time.sleep(SETTLE_SECONDS)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def alias_of(store: Store, version: ModelVersion) -> str | None:
