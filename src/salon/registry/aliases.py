@@ -90,7 +90,7 @@ def register(
                     exclusive=exclusive,
                 )
             except MlflowException:
-                # a server may turn away one of two machines that write at once; nothing is done twice
+                # a server may turn away one of two machines at once; a version that stands is found again
                 if exclusive or not left:
                     raise
                 time.sleep(SETTLE_SECONDS)
