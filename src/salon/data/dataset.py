@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import torch
 from jaxtyping import UInt8
@@ -72,6 +73,10 @@ class Dataset:
     def attributes(self, split: str) -> list[dict[str, str]]:
         """The attributes of each row of a split; nothing is decoded."""
         return [dict(pairs) for pairs in self._column(split, "attributes")]
+
+    def factors(self, split: str) -> pd.DataFrame:
+        """What a renderer drew at random for each row of a split, a column each; none of pictures found."""
+        return pd.DataFrame([dict(pairs) for pairs in self._column(split, "factors")])
 
     @cached_property
     def attribute_names(self) -> list[str]:

@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
         pa.field("image_sha256", pa.string()),
         pa.field("phash", pa.string()),
         pa.field("attributes", pa.map_(pa.string(), pa.string())),
+        pa.field("factors", pa.map_(pa.string(), pa.float32())),
         pa.field("split", pa.string()),
         pa.field("source", pa.string()),
         pa.field("licence", pa.string()),
@@ -30,12 +31,15 @@ SCHEMA = pa.schema(
     ]
 )
 
-STORED_SCHEMA = SCHEMA.set(
-    SCHEMA.get_field_index("attributes"),
-    # `datasets` has no map type and refuses the whole file. A list of entries is what a map is made of;
-    # DuckDB and Spark turn it into one with `map_from_entries(attributes)`, `read_shard` with no copy.
-    pa.field("attributes", pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))),
+# `datasets` has no map type and refuses the whole file. A list of entries is what a map is made of; DuckDB
+# and Spark turn it into one with `map_from_entries(attributes)`, `read_shard` with no copy.
+STORED_SCHEMA = pa.schema(
+    pa.field(each.name, pa.list_(pa.struct([("key", each.type.key_type), ("value", each.type.item_type)])))
+    if pa.types.is_map(each.type)
+    else each
+    for each in SCHEMA
 )
+MAPS = tuple(each.name for each in SCHEMA if pa.types.is_map(each.type))
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -63,6 +67,9 @@ class Row:
     licence: str
     attribution: str
     attributes: Mapping[str, str] = field(default_factory=dict)
+    """What the caption says, where it is known."""
+    factors: Mapping[str, float] = field(default_factory=dict)
+    """What a renderer drew at random and no caption says, as place and size."""
 
     def to_record(self) -> dict[str, Any]:
         """The row as `STORED_SCHEMA` wants it, with its hashes."""
@@ -72,8 +79,13 @@ class Row:
             "id": identity,
             "image": {"bytes": self.image_bytes, "path": f"{identity}.png"},
             "image_sha256": hashlib.sha256(self.image_bytes).hexdigest(),
-            "attributes": [{"key": key, "value": value} for key, value in self.attributes.items()],
+            **{name: entries(as_they_are[name]) for name in MAPS},
         }
+
+
+def entries(mapping: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A map as `STORED_SCHEMA` keeps it."""
+    return [{"key": key, "value": value} for key, value in mapping.items()]
 
 
 def row_id(image_bytes: bytes, caption: str, lang: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from salon.data.schema import QUARANTINE_SCHEMA, STORED_SCHEMA, Row
+from salon.data.schema import MAPS, QUARANTINE_SCHEMA, SCHEMA, STORED_SCHEMA, Row
 from salon.errors import SalonError
 from salon.files import whole_folder
 from salon.paths import SPLITS
@@ -108,7 +108,7 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
 
 
 def read_shard(path: Path, *, columns: list[str] | None = None) -> pa.Table:
-    """One shard as rows of `SCHEMA`: the stored attribute entries become a map.
+    """One shard as rows of `SCHEMA`: stored entries become maps.
 
     Raises:
         SalonError: the file is cut off, is not Parquet, or lacks a column.
@@ -119,7 +119,9 @@ def read_shard(path: Path, *, columns: list[str] | None = None) -> pa.Table:
             if missing:
                 raise SalonError(f"{path} has no column {missing[0]!r}: run the ingest stage again")
             table = file.read(columns=columns)
-        return _entries_to_map(table)
+        for name in set(MAPS) & set(table.column_names):
+            table = _entries_to_map(table, name)
+        return table
     except (pa.ArrowException, OSError) as error:
         raise SalonError(f"{path} cannot be read ({error}): run the ingest stage again") from None
 
@@ -137,14 +139,13 @@ def read_tables(
     )
 
 
-def _entries_to_map(table: pa.Table) -> pa.Table:
-    index = table.schema.get_field_index("attributes")
-    if index < 0 or not pa.types.is_list(table.schema.field(index).type):
+def _entries_to_map(table: pa.Table, name: str) -> pa.Table:
+    wanted, index = SCHEMA.field(name), table.schema.get_field_index(name)
+    if not pa.types.is_list(table.schema.field(index).type):
         return table
     chunks = []
-    for entries in table["attributes"].chunks:
-        keys, values = entries.values.flatten()
-        mask = entries.is_null() if entries.null_count else None
-        chunks.append(pa.MapArray.from_arrays(entries.offsets, keys, values, mask=mask))
-    maps = pa.chunked_array(chunks, type=pa.map_(pa.string(), pa.string()))
-    return table.set_column(index, "attributes", maps)
+    for stored in table[name].chunks:
+        keys, values = stored.values.flatten()
+        mask = stored.is_null() if stored.null_count else None
+        chunks.append(pa.MapArray.from_arrays(stored.offsets, keys, values, mask=mask))
+    return table.set_column(index, name, pa.chunked_array(chunks, type=wanted.type))

@@ -16,7 +16,7 @@ from salon.data.ingest.captions import clean_caption, language_of
 from salon.data.ingest.images import EncodedImage, perceptual_hashes, prepare_picture, read_bytes
 from salon.data.ingest.quarantine import Reason, Rejection, shown
 from salon.data.ingest.sources.base import SPLIT_NAMES, Found
-from salon.data.schema import STORED_SCHEMA, row_id
+from salon.data.schema import STORED_SCHEMA, entries, row_id
 from salon.files import whole_file
 from salon.params.sources import CaptionedParams
 
@@ -101,7 +101,8 @@ class Preparation:
                     "height": settings.image_size,
                     "image_sha256": sha256,
                     "phash": phash,
-                    "attributes": [{"key": key, "value": value} for key, value in found.attributes.items()],
+                    "attributes": entries(found.attributes),
+                    "factors": [],
                     "split": SPLIT_NAMES[found.split.lower()] if found.split else None,
                     "source": self.source,
                     "licence": found.licence or settings.licence,

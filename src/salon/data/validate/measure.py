@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from salon.data.schema import STORED_SCHEMA, row_id
+from salon.data.schema import MAPS, STORED_SCHEMA, row_id
 from salon.data.shards import read_shard
 from salon.errors import SalonError
 from salon.paths import SPLITS
@@ -67,9 +67,10 @@ def measure_rows(table: pa.Table, shard: str, *, largest_side: int) -> dict[str,
     A table without pictures is believed.
     """
     facts: dict[str, list[Any]] = {
-        name: table[name].to_pylist() for name in table.column_names if name not in ("image", "attributes")
+        name: table[name].to_pylist() for name in table.column_names if name not in ("image", *MAPS)
     }
-    facts["attributes"] = [None if a is None else dict(a) for a in table["attributes"].to_pylist()]
+    for name in MAPS:
+        facts[name] = [None if pairs is None else dict(pairs) for pairs in table[name].to_pylist()]
     facts["shard"] = [shard] * table.num_rows
     facts["row"] = list(range(table.num_rows))
     facts["shard_split"] = [shard.split("-")[0]] * table.num_rows

@@ -8,6 +8,7 @@ import pandas as pd
 from great_expectations.data_context import EphemeralDataContext
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
+from salon.data.schema import MAPS
 from salon.data.validate.expectations import Check, checks, shown
 from salon.data.validate.frames import MeasuredRows
 from salon.errors import SalonError
@@ -133,8 +134,8 @@ def _ask(
     asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
     # Great Expectations hashes what it gets, and pickles it when that fails: only what is asked, and no dicts
     frame = frame[[column for column in frame if column in _columns(asked)]]
-    if "attributes" in frame:
-        frame = frame.assign(attributes=frame["attributes"].where(frame["attributes"].isna(), ""))
+    maps = {name: frame[name].where(frame[name].isna(), "") for name in MAPS if name in frame}
+    frame = frame.assign(**maps)
     batch = asset.add_batch_definition_whole_dataframe(name).get_batch({"dataframe": frame})
     suite = gx.ExpectationSuite(name=name)
     for check in asked:

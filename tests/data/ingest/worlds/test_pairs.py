@@ -125,7 +125,7 @@ def test_pictures_show_what_the_attributes_say(relation: str) -> None:
             image_size=64,
             rotation_degrees=0,
             rng=np.random.default_rng(seed),
-        ).astype(int)
+        ).pixels.astype(int)
         red = (pixels[..., 0] > 200) & (pixels[..., 1] < 60)
         black = pixels.sum(axis=2) < 100
         offset = (np.argwhere(red).mean(axis=0) - np.argwhere(black).mean(axis=0))[::-1]

@@ -35,7 +35,7 @@ def draw(rgba: tuple[int, int, int, int]) -> Artwork:
 
 def render(artwork: Artwork, background: str = "dark", *, seed: int = 0, **changes) -> np.ndarray:
     settings = {"image_size": 32, "scale": (0.5, 0.5), "rotation_degrees": 0.0} | changes
-    return render_scene(artwork, background, rng=np.random.default_rng(seed), **settings)
+    return render_scene(artwork, background, rng=np.random.default_rng(seed), **settings).pixels
 
 
 def is_red(pixels: np.ndarray) -> np.ndarray:

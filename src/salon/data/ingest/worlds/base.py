@@ -1,6 +1,7 @@
 """The door to the worlds: a module each, found by its name in `salon.params.sources.SOURCES`.
 
-A world's module has these three functions too, with its own settings in place of all.
+A world's module has the functions with its own settings in place of all: `count_rows`, `read_rows`,
+`known_sources`, and `open_composer` where its scenes can be composed again.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from salon.data.ingest.worlds.compose import SceneComposer
 from salon.data.ingest.worlds.phrasebook import CaptionBook
 from salon.data.schema import Row
 from salon.params import IngestParams
@@ -40,6 +42,18 @@ def read_rows(params: IngestParams, *, archive: Path, seed: int) -> Iterator[Row
     """
     rows: Iterator[Row] = _module(params).read_rows(params.settings, archive=archive, seed=seed)
     return rows
+
+
+def open_composer(params: IngestParams, *, archive: Path, seed: int) -> SceneComposer | None:
+    """Whoever renders scenes of the chosen source, or `None` where pictures are not rendered.
+
+    Raises:
+        SalonError: the archive is missing or unreadable, or lacks what the settings ask for.
+    """
+    if not params.is_world or not hasattr(_module(params), "open_composer"):
+        return None
+    composer: SceneComposer = _module(params).open_composer(params.settings, archive=archive, seed=seed)
+    return composer
 
 
 def known_sources(params: IngestParams, *, archive: Path) -> KnownSources:

@@ -1,7 +1,7 @@
 """Rows that are made, not found: every row from its split and number alone, on all cores."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -53,7 +53,7 @@ def sort_by_novelty(
 
 @dataclass(frozen=True)
 class SceneComposer(ABC):
-    """Composer of scenes: the combination that a row shows is drawn first, then all that varies around it."""
+    """Composer of scenes: what a row shows is drawn first, then all that varies around it."""
 
     params: Any
     combinations: Mapping[str, list[Combination]]
@@ -65,11 +65,29 @@ class SceneComposer(ABC):
         rng = np.random.default_rng([self.seed, 1 + SPLITS.index(split), index])
         kinds = [kind for kind in self.combinations if kind != SEEN]  # share `novel` equally
         pool = self.combinations[kinds[index % len(kinds)] if split == "novel" else SEEN]
-        return self.show(pool[rng.integers(len(pool))], split=split, rng=rng)
+        attributes = self.complete(pool[rng.integers(len(pool))], rng)
+        return self.show(attributes, split=split, rng=rng)
+
+    def further(self, split: str, index: int) -> Row:
+        """A row of the kind of `split` that no split has; other numbers of rows ask for other scenes."""
+        return self.compose(split, self.params.pictures[split] + index)
+
+    def again(self, attributes: Mapping[str, str], index: int) -> Row:
+        """The `index`-th further scene with a row's attributes, all else drawn anew.
+
+        Raises:
+            KeyError: the row is not of this world.
+        """
+        rng = np.random.default_rng([self.seed, 1 + len(SPLITS), index])
+        return self.show(attributes, split="train", rng=rng)
 
     @abstractmethod
-    def show(self, combination: Combination, *, split: str, rng: np.random.Generator) -> Row:
-        """A scene of this combination."""
+    def complete(self, combination: Combination, rng: np.random.Generator) -> dict[str, str]:
+        """The attributes of a row that shows this combination."""
+
+    @abstractmethod
+    def show(self, attributes: Mapping[str, str], *, split: str, rng: np.random.Generator) -> Row:
+        """A scene with these attributes."""
 
 
 def rendered_row(
@@ -90,13 +108,16 @@ def rendered_row(
 
 def compose_all(composer: Composer, counts: Mapping[Any, int]) -> Iterator[Row]:
     """Every row of the splits (names) whose numbers of rows are `counts`, in order."""
-    tasks = (
-        (split, start, min(start + CHUNK, total))
-        for split, total in counts.items()
-        for start in range(0, total, CHUNK)
+    return in_parallel(
+        composer.compose, ((split, index) for split, total in counts.items() for index in range(total))
     )
-    workers = count_cpus()
-    with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(composer,)) as pool:
+
+
+def in_parallel(compose: Callable[..., Row], asked: Iterable[tuple[Any, ...]]) -> Iterator[Row]:
+    """`compose(*arguments)` for each of `asked`, in order, on all cores."""
+    asked, workers = iter(asked), count_cpus()
+    tasks = iter(lambda: list(islice(asked, CHUNK)), [])
+    with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(compose,)) as pool:
         # a bounded window of futures: memory does not grow with the number of rows
         window = [pool.submit(_compose_chunk, task) for task in islice(tasks, 2 * workers)]
         while window:
@@ -104,14 +125,13 @@ def compose_all(composer: Composer, counts: Mapping[Any, int]) -> Iterator[Row]:
             window.extend(pool.submit(_compose_chunk, task) for task in islice(tasks, 1))
 
 
-_composer: Composer  # set once in each worker process
+_compose: Callable[..., Row]  # set once in each worker process
 
 
-def _start_worker(composer: Composer) -> None:
-    global _composer
-    _composer = composer
+def _start_worker(compose: Callable[..., Row]) -> None:
+    global _compose
+    _compose = compose
 
 
-def _compose_chunk(task: tuple[str, int, int]) -> list[Row]:
-    split, start, stop = task
-    return [_composer.compose(split, index) for index in range(start, stop)]
+def _compose_chunk(task: Sequence[tuple[Any, ...]]) -> list[Row]:
+    return [_compose(*arguments) for arguments in task]

@@ -3,7 +3,7 @@
 Deterministic by seed: scene `i` of a split draws from its own generator, whatever the number of processes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from salon.data.ingest.worlds.compose import (
 )
 from salon.data.ingest.worlds.phrasebook import PhraseBook
 from salon.data.ingest.worlds.scenes import (
+    ATTRIBUTES,
     BACKGROUNDS,
     PHRASINGS,
     STYLES_RU,
@@ -88,17 +89,24 @@ def count_rows(params: EmojiParams) -> int:
 
 
 def read_rows(params: EmojiParams, *, archive: Path, seed: int) -> Iterator[Row]:
+    yield from compose_all(open_composer(params, archive=archive, seed=seed), params.pictures)
+
+
+def open_composer(params: EmojiParams, *, archive: Path, seed: int) -> SceneComposer:
     # first: a misspelt name must not look like too few combinations
     artwork = read_artwork(archive, params, section=SECTION)
-    yield from compose_all(_Scenes(params, plan_world(params, seed=seed), artwork, seed), params.pictures)
+    return _Scenes(params, plan_world(params, seed=seed), artwork, seed)
 
 
 class _Scenes(SceneComposer):
-    def show(self, combination: Combination, *, split: str, rng: np.random.Generator) -> Row:
-        concept, style, background = combination
+    def complete(self, combination: Combination, rng: np.random.Generator) -> dict[str, str]:
+        return dict(zip(ATTRIBUTES, combination, strict=True))
+
+    def show(self, attributes: Mapping[str, str], *, split: str, rng: np.random.Generator) -> Row:
+        concept, style, background = (attributes[name] for name in ATTRIBUTES)
         lang = self.params.languages[rng.integers(len(self.params.languages))]
         artwork = self.artwork[concept, style]
-        pixels = render_scene(
+        scene = render_scene(
             artwork,
             background,
             image_size=self.params.image_size,
@@ -108,12 +116,13 @@ class _Scenes(SceneComposer):
         )
         phrasing = int(rng.integers(len(PHRASINGS[lang])))
         return rendered_row(
-            pixels,
+            scene.pixels,
+            factors=scene.factors,
             caption=write_caption(artwork, background, lang=lang, phrasing=phrasing),
             lang=lang,
             split=split,
             source=SOURCE,
             licence=artwork.licence,
             attribution=artwork.attribution,
-            attributes={"concept": concept, "style": style, "background": background},
+            attributes=attributes,
         )

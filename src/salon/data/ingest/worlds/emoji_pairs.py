@@ -4,7 +4,7 @@ What a scene shows is held out, however it is said: where a big rocket may not l
 small may lie below it. Deterministic by seed, like the scenes of one thing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import permutations, product
 from pathlib import Path
 
@@ -74,25 +74,27 @@ def count_rows(params: EmojiPairsParams) -> int:
 
 
 def read_rows(params: EmojiPairsParams, *, archive: Path, seed: int) -> Iterator[Row]:
+    yield from compose_all(open_composer(params, archive=archive, seed=seed), params.pictures)
+
+
+def open_composer(params: EmojiPairsParams, *, archive: Path, seed: int) -> SceneComposer:
     # first: a misspelt name must not look like too few combinations
     check_names(params.concepts, NOUNS, where=f"{SECTION}.concepts")
     artwork = read_artwork(archive, params, section=SECTION)
-    yield from compose_all(_Scenes(params, plan_pairs(params, seed=seed), artwork, seed), params.pictures)
+    return _Scenes(params, plan_pairs(params, seed=seed), artwork, seed)
 
 
 class _Scenes(SceneComposer):
-    def show(self, combination: Combination, *, split: str, rng: np.random.Generator) -> Row:
+    def complete(self, combination: Combination, rng: np.random.Generator) -> dict[str, str]:
         concept, relation, other = combination
-        attributes = {
-            "concept": concept,
-            "other": other,
-            "relation": relation,
-            "background": self.params.backgrounds[rng.integers(len(self.params.backgrounds))],
-        }
+        background = self.params.backgrounds[rng.integers(len(self.params.backgrounds))]
+        return {"concept": concept, "other": other, "relation": relation, "background": background}
+
+    def show(self, attributes: Mapping[str, str], *, split: str, rng: np.random.Generator) -> Row:
         style = self.params.styles[rng.integers(len(self.params.styles))]
         lang = self.params.languages[rng.integers(len(self.params.languages))]
-        big, small = self.artwork[concept, style], self.artwork[other, style]
-        pixels = render_pair(
+        big, small = (self.artwork[attributes[name], style] for name in ("concept", "other"))
+        scene = render_pair(
             big,
             small,
             attributes,
@@ -102,7 +104,8 @@ class _Scenes(SceneComposer):
         )
         phrasing = int(rng.integers(count_phrasings(lang)))
         return rendered_row(
-            pixels,
+            scene.pixels,
+            factors=scene.factors,
             caption=write_pair_caption(attributes, lang=lang, phrasing=phrasing),
             lang=lang,
             split=split,

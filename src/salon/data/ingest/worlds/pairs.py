@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
 
 from salon.data.ingest.worlds.scenes import (
     BACKGROUNDS,
     SUPERSAMPLING,
     Artwork,
+    Rendered,
     box_filter,
     lay_over,
     paint_background,
@@ -188,7 +188,7 @@ def render_pair(
     image_size: int,
     rotation_degrees: float,
     rng: np.random.Generator,
-) -> UInt8[np.ndarray, "s s 3"]:
+) -> Rendered:
     """`big` (the concept) and `small` (the other) as `attributes` say; all variation comes from `rng`.
 
     The frames of the two drawings never meet.
@@ -201,11 +201,13 @@ def render_pair(
     start = rng.uniform(0, slack - gap)  # before the thing with the smaller coordinate
     near, far = ("big", "small") if relation.sign < 0 else ("small", "big")
     along = {near: start + sides[near] / 2, far: start + sides[near] + gap + sides[far] / 2}
-    scene = paint_background(BACKGROUNDS[attributes["background"]], canvas, rng)
+    scene, factors = paint_background(BACKGROUNDS[attributes["background"]], canvas, rng)
     for name, artwork in (("big", big), ("small", small)):
         shift = [0.0, 0.0]
         shift[relation.axis] = (along[name] - 0.5) * canvas
         shift[1 - relation.axis] = rng.uniform(-DRIFT, DRIFT) * canvas
         angle = rng.uniform(-rotation_degrees, rotation_degrees)
         scene = lay_over(scene, place(artwork.rgba, canvas, sides[name], angle, *shift))
-    return box_filter(scene)
+        pose = {"scale": sides[name], "angle": angle, "x": shift[0] / canvas, "y": shift[1] / canvas}
+        factors |= {f"{name}_{factor}": value for factor, value in pose.items()}
+    return Rendered(box_filter(scene), factors)

@@ -7,6 +7,7 @@ background vary continuously and stay out of the caption, so that no two scenes 
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -76,6 +77,15 @@ class Artwork:
     attribution: str
 
 
+class Rendered(NamedTuple):
+    """A scene, and what was drawn at random for it."""
+
+    pixels: UInt8[np.ndarray, "s s 3"]
+    factors: dict[str, float]
+    """What varies and stays out of the caption: lengths as shares of the scene's side, angles in degrees,
+    colours in levels of 255."""
+
+
 def write_caption(artwork: Artwork, background: str, *, lang: str, phrasing: int) -> str:
     """The caption of a scene in language `lang`, in one of `PHRASINGS[lang]`."""
     concept = artwork.concept_names[lang]
@@ -96,7 +106,7 @@ def render_scene(
     scale: tuple[float, float],
     rotation_degrees: float,
     rng: np.random.Generator,
-) -> UInt8[np.ndarray, "s s 3"]:
+) -> Rendered:
     """Compose one scene of `image_size` pixels a side; all variation comes from `rng`."""
     canvas = image_size * SUPERSAMPLING
     side = rng.uniform(*scale)  # share of the scene that the drawing's frame takes
@@ -104,8 +114,10 @@ def render_scene(
     slack = (1 - side) / 2 * canvas
     shift_x, shift_y = rng.uniform(-slack, slack, size=2)
 
-    backdrop = paint_background(BACKGROUNDS[background], canvas, rng)
-    return box_filter(lay_over(backdrop, place(artwork.rgba, canvas, side, angle, shift_x, shift_y)))
+    backdrop, light = paint_background(BACKGROUNDS[background], canvas, rng)
+    scene = lay_over(backdrop, place(artwork.rgba, canvas, side, angle, shift_x, shift_y))
+    pose = {"scale": side, "angle": angle, "shift_x": shift_x / canvas, "shift_y": shift_y / canvas}
+    return Rendered(box_filter(scene), pose | light)
 
 
 def lay_over(
@@ -152,15 +164,20 @@ def place(
 
 def paint_background(
     background: Background, canvas: int, rng: np.random.Generator
-) -> Float[np.ndarray, "c c 3"]:
-    """A soft vertical gradient around the background's colour, or two-coloured diagonal stripes."""
+) -> tuple[Float[np.ndarray, "c c 3"], dict[str, float]]:
+    """A soft vertical gradient around the background's colour, or two-coloured diagonal stripes.
+
+    Beside it its factors of variation.
+    """
     shade = rng.uniform(-8, 8, size=3)
+    gradient = rng.uniform(4, 18)
+    factors = {"shade": shade.mean(), "gradient": gradient}
     colour = np.asarray(background.rgb, dtype=np.float64) + shade
-    fall = rng.uniform(4, 18) * np.linspace(1, -1, canvas)[:, None, None]
+    fall = gradient * np.linspace(1, -1, canvas)[:, None, None]
     backdrop = np.broadcast_to(colour + fall, (canvas, canvas, 3))
     if background.stripe_rgb is None:
-        return backdrop
+        return backdrop, factors
     rows, columns = np.mgrid[0:canvas, 0:canvas] / canvas
     wave = np.sin(2 * np.pi * (4 * (rows + columns) + rng.uniform()))
     weight = (np.clip(wave * 3, -1, 1)[..., None] + 1) / 2
-    return backdrop * (1 - weight) + (np.asarray(background.stripe_rgb) + shade) * weight
+    return backdrop * (1 - weight) + (np.asarray(background.stripe_rgb) + shade) * weight, factors
