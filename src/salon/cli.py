@@ -128,7 +128,7 @@ def register(
         bool, typer.Option("--promote", help="Make it champion without comparing; guardrails still hold.")
     ] = False,
 ) -> None:
-    """Log one method to MLflow and make it champion if it is really better."""
+    """Log one method to MLflow and make it champion if it follows captions better."""
     run("stages.register", method, promote=promote)
 
 
@@ -139,7 +139,9 @@ def recommend(
         float | None, typer.Option(help="Drawn 16 at once, on the machine that measured it.")
     ] = None,
     max_train_minutes: Annotated[float | None, typer.Option(help="Shared stages included.")] = None,
-    max_copy_rate: Annotated[float | None, typer.Option(help="Share of copies of training pictures.")] = None,
+    max_copy_rate: Annotated[
+        float | None, typer.Option(help="Share of near-exact copies of training pictures.")
+    ] = None,
     min_alignment: Annotated[float | None, typer.Option(help="Share of prompts drawn all right.")] = None,
     max_memory_gb: Annotated[float | None, typer.Option(help="Peak of the training.")] = None,
     device: Annotated[str | None, typer.Option(help="Where it is to run: cpu, or cuda.")] = None,
@@ -255,7 +257,7 @@ def seeds(
     seeds: Annotated[int, typer.Option(help="Trainings of each method.")] = 3,
     methods: Annotated[str | None, typer.Option(help="Some methods only, with commas between.")] = None,
 ) -> None:
-    """Train every method with several seeds in a temporary clone: how much of a figure is luck?"""
+    """Train every method with several seeds in a temporary clone: how much of all right on test is luck?"""
     from salon.commands import seeds as command
 
     command.run(Paths(), profile=profile, count=seeds, methods=methods.split(",") if methods else None)

@@ -104,7 +104,7 @@ def test_every_figure_of_the_files_is_on_the_page(tmp_path: Path) -> None:
             value = source["test"][metric.name]["value"]
             assert metric.share == (metric.name in ("precision", "recall", "coverage"))
             assert (percent(value) if metric.share else decimal(value)) in text
-    for name in ("flagged", "false_alarms", "power", "detectable_rate"):
+    for name in ("flagged", "false_alarms", "power"):
         assert percent(metrics["memorisation"][name]) in text
     for row in read_json(paths.tradeoff("diffusion")):
         assert f"{row['setting']} steps {percent(row['value'])}" in text

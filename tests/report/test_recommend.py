@@ -85,9 +85,11 @@ def test_the_dominating_method_is_taken_whatever_its_latency() -> None:
     )
     assert names(found) == ["diffusion", "clip", "gan"]
     assert [place.probability_best for place in found.ranking] == [1, 0, 0]
-    assert describe_recommendation(found)[-1] == "Take diffusion: no other that qualifies is as often right."
+    assert describe_recommendation(found)[-1] == (
+        "Take diffusion: no other that qualifies is as often right on these prompts."
+    )
     assert any(
-        s.startswith("gan is behind diffusion (difference 35.0 points")
+        s.startswith("gan is behind diffusion on these prompts, of one training each (difference 35.0 points")
         for s in describe_recommendation(found)
     )
 
@@ -130,11 +132,11 @@ def test_of_equally_right_ones_the_likest_to_real_pictures_are_taken_and_the_fas
     *_, choice, alternative = describe_recommendation(found)
     assert choice.startswith("Take vqvae: vqvae, dalle, clip and gan follow captions equally well")
     assert choice.endswith(
-        "the pictures of vqvae and dalle are the most like real ones, and of these vqvae is the fastest for "
-        "one picture alone (44 ms)."
+        "the pictures of vqvae and dalle are nearest to real ones in texture, and of these vqvae is the "
+        "fastest for one picture alone (44 ms)."
     )
     assert alternative == (
-        "Faster, but measurably less like real pictures than dalle (KID 0.400): gan (8 ms, KID 0.940)."
+        "Faster, but farther from real pictures in texture than dalle (KID 0.400): gan (8 ms, KID 0.940)."
     )
 
 
@@ -148,8 +150,8 @@ def test_kids_differ_where_their_difference_does_not_reach_zero_even_if_interval
     )
     assert names(found) == ["dalle", "vqvae", "diffusion", "gan"]
     *_, choice, alternative = describe_recommendation(found)
-    assert choice.endswith("the pictures of dalle are the most like real ones.")
-    # diffusion is slower than vqvae and less like real pictures: no reason to take it
+    assert choice.endswith("the pictures of dalle are nearest to real ones in texture.")
+    # diffusion is slower than vqvae and farther from real pictures: no reason to take it
     assert alternative.endswith("gan (8 ms, KID 0.860) and vqvae (40 ms, KID 0.470).")
 
 
@@ -158,7 +160,7 @@ def test_a_method_alone_nearest_to_real_pictures_is_taken_and_nothing_faster_is_
     found = choose(nearest, make_contender("gan", 1.0, kid=UNLIKE, latency_ms=20))
     assert names(found) == ["diffusion", "gan"]
     assert describe_recommendation(found)[-1].endswith(
-        "the pictures of diffusion are the most like real ones."
+        "the pictures of diffusion are nearest to real ones in texture."
     )
 
 

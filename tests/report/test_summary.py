@@ -107,7 +107,7 @@ def test_novel_combinations_have_their_own_best(tmp_path: Path) -> None:
         row["all"] = False
     write_json(paths.samples("diffusion") / "novel-concept_x_style.json", rows)
     text = words(params, paths)
-    assert "this concept and style together, gan is best with 43.2\xa0%" in text
+    assert "this concept and style together, gan is most often right on these prompts, in 43.2\xa0%" in text
     assert "background together, diffusion (94.1\xa0%) and gan (79.0\xa0%) cannot be told apart;" in text
 
 
@@ -138,13 +138,14 @@ def test_what_is_slower_and_only_as_often_right_is_beaten(tmp_path: Path) -> Non
 
 def test_copies_are_told_when_they_are_more_than_chance(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
-    found = "No copies of training pictures were found among the pictures of any method"
-    assert f"{found}. The test would find a share of 1.5\xa0% in four of five cases." in words(params, paths)
+    found = "No near-exact copies of training pictures were found among the pictures of any method"
+    limits = "The test sees neither copies through a codec nor copied parts of pictures."
+    assert f"{found}. {limits}" in words(params, paths)
     metrics = read_json(paths.metrics("gan"))
     metrics["memorisation"] = memorisation(0.0521, low=0.0312)
     write_json(paths.metrics("gan"), metrics)
-    copied = "Training pictures are copied by gan in 5.2\xa0% of its pictures (3.1 to 6.5\xa0%); the others"
-    assert copied in words(params, paths)
+    copied = "Training pictures are copied near-exactly by gan in 5.2\xa0% of its pictures (3.1 to 6.5\xa0%);"
+    assert f"{copied} the others show no such copies beyond chance. {limits}" in words(params, paths)
 
 
 def test_fidelity_names_whose_intervals_touch(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_fidelity_names_whose_intervals_touch(tmp_path: Path) -> None:
         metrics["test"]["kid"] = {"value": kid, "low": kid - 0.01, "high": kid + 0.03, "n": 200}
         write_json(paths.metrics(name), metrics)
     text = words(params, paths)
-    assert "The pictures of gan lie nearest to real ones (KID 0.031, 0.021 to 0.061; held-out" in text
+    assert "In texture the pictures of gan lie nearest to real ones (KID 0.031, 0.021 to 0.061; held" in text
     assert "; the intervals of diffusion reach its." in text
 
 

@@ -1,4 +1,6 @@
-"""How far does another seed move a figure? Every method, trained several times on the same data."""
+"""How far does another seed move *all right* on `test`? Every method, trained several times on the same data,
+towers and codecs.
+"""
 
 import statistics
 import subprocess

@@ -1,6 +1,8 @@
-"""Fidelity and diversity: do generated pictures lie where real ones lie, and do they cover them?
+"""Fidelity: do the textures of generated pictures lie where real ones lie, and do they cover them?
 
-All of it over feature vectors (`salon.judging.features`), generated X against real Y:
+All of it over feature vectors (`salon.judging.features`), generated X against real Y. They weigh fine
+texture: real pictures of the default world with noise of 8/255 get a KID of 0.53, those that went through a
+codec 0.36.
 
 - KID (Binkowski 2018, sec. 2): MMD²(X, Y) with k(a, b) = (a·b/d + 1)³, as an unbiased U-statistic. 0 for one
   and the same distribution, sampling may take it below. FID is left out: at some hundred pictures its bias is
@@ -9,8 +11,8 @@ All of it over feature vectors (`salon.judging.features`), generated X against r
   its k-th neighbour in Y; the same with the roles changed.
 - density, coverage (Naeem 2020, eq. 3 and 4): how many of those balls hold an x, over k; share of Y whose
   ball holds an x. Robust against single outliers of Y, where precision and recall are not.
-- diversity within a prompt: mean distance between pictures of one prompt. A method that answers each prompt
-  with one and the same picture can be faithful and cover everything, and is found out here alone.
+- diversity within a prompt: mean distance between pictures of one prompt. Artefacts of texture count as
+  variety: a method that answers each prompt with nearly one picture is not found out.
 
 Intervals: KID resamples pictures with weights, and pairs of a picture with itself stay out (drawn twice, it
 would count as its own twin). Measured coverage: 93 to 95 % away from zero, more than 99 % where X and Y are

@@ -14,7 +14,7 @@ from salon.judging.statistics import Estimate
 
 SCORER, RETRIEVER, FEATURES = "scorer", "retrieval", "efficientnet-lite0"
 EVERY_SPLIT = ("val", "test", "novel")
-FIDELITY, REACH = "do they lie where real pictures lie?", "are the real ones reached?"
+FIDELITY, REACH = "do their textures lie where real ones do?", "are the real textures reached?"
 
 
 @dataclass(frozen=True)
@@ -94,30 +94,33 @@ _ROWS = (
     Metric(
         "kid",
         "KID",
-        "distance of the two distributions, 0 for one and the same.",
+        "distance of texture, noise that no eye sees included; 0 for one and the same.",
         # on val the reference holds the real pictures of the prompts, too, alike for every method: there it
         # compares methods, and is not to be compared with that on test
         lambda seen: seen.fidelity.kid,
         better="lower",
         splits=("val", "test"),
         rules=_apart("test/kid", (REAL, COPYCAT, RETRIEVAL, SHUFFLED), (NOISE,), "lower"),
-        card="KID, the distance to held-out real pictures: 0 is none, lower is better",
+        card="KID, the distance in texture to held-out real pictures: 0 is none, lower is better",
     ),
     _manifold(
         "precision",
         FIDELITY,
         share=True,
-        card="precision, the share of its pictures that lie where real ones do",
+        card="precision, the share of its pictures whose texture lies where that of real ones does",
     ),
     _manifold(
-        "recall", REACH, share=True, card="recall, the share of real pictures that lie where its own do"
+        "recall",
+        REACH,
+        share=True,
+        card="recall, the share of real pictures whose texture lies where that of its own does",
     ),
     _manifold("density", FIDELITY),
     _manifold("coverage", REACH, share=True),
     Metric(
         "diversity",
         "diversity",
-        "how far pictures of one prompt lie apart",
+        "how far pictures of one prompt lie apart in texture; artefacts count as much as variety",
         lambda seen: seen.diversity,
         better="as real",
         # real pictures of what a caption asks for are many
@@ -125,8 +128,8 @@ _ROWS = (
     ),
     Metric(
         "copy_rate",
-        "copies of training pictures",
-        "share of pictures that are copies of training pictures",
+        "near-exact copies of training pictures",
+        "share of pictures that are near-exact copies of training pictures",
         lambda seen: seen.memorisation.copy_rate,
         judge=None,
         better="lower",
@@ -163,5 +166,5 @@ def judging_networks() -> dict[str, str]:
 
 
 def of_images() -> list[Metric]:
-    """What says how like real images they are."""
+    """What compares them with real images."""
     return [metric for metric in METRICS.values() if metric.on == "images"]

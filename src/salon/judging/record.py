@@ -72,7 +72,8 @@ class CopyFigures:
     power: float
     """Share of planted rough copies that the test finds."""
     detectable_rate: float
-    """Smallest share of copies that this many images show in four of five repetitions."""
+    """Smallest share of copies, as rough as the planted ones, that this many images show in four of five
+    repetitions."""
 
     @property
     def found(self) -> bool:
@@ -92,6 +93,7 @@ class Cost:
     """Counted, shared stages included, as are the minutes."""
     train_minutes: float
     parameters: int
+    """Trained: of `gan` with its discriminator, of all without codec and towers."""
     images_seen: int
     latency_ms_p50: float
     """One image alone, from text to PNG."""

@@ -151,7 +151,7 @@ def compare_all(
     Each pair by itself at 95 % would tell some two of five equal methods apart in 29 of 100 tables, and the
     best is chosen by looking at the table. All intervals are therefore widened by one factor, so that 95 %
     of the resamples have no difference outside its own (the max statistic of Romano & Wolf 2005, sec. 4):
-    4 to 6 of 100 tables. For two methods the factor is 1.
+    4 to 6 of 100 tables, 7 to 8 where 0.3 to 2 % are wrong. For two methods the factor is 1.
 
     Raises:
         ValueError: they were judged on different numbers of prompts, or on none.

@@ -37,7 +37,7 @@ class TokenConfig(MethodConfig):
     temperature: float = Field(0.8, gt=0)
     """Divides the logits when drawing codes; lower is cleaner and less varied."""
     guidance_scale: float = Field(1.5, ge=1, le=MAX_GUIDANCE_SCALE)
-    """Default strength of guidance; 1 is none; more than the default makes pictures less like real ones."""
+    """Default strength of guidance; 1 is none; more than the default raises the KID."""
 
 
 class TokenMethod(Method):

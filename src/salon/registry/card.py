@@ -40,7 +40,7 @@ def model_card(
         "\n## Cost",
         f"- {judgement.cost.latency_ms_p50:.0f} ms per picture (p50, batch 1, on the machine that judged it)",
         f"- {ledger['train_flops']:.3g} training FLOPs, {ledger['train_minutes']:.1f} minutes, "
-        f"{ledger['parameters']:,} parameters",
+        f"{ledger['parameters']:,} parameters trained, not counting codec and text tower",
         "\n## Use",
         f"`mlflow models serve -m models:/salon-{method}@champion --env-manager local`, then POST to "
         '`/invocations`: `{"dataframe_records": [{"prompt": "…", "seed": 7}]}`. Optional per row or as '
@@ -79,8 +79,8 @@ def _quality(judgement: Judgement) -> Iterator[str]:
             yield f"- {metric.card}: {figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
     if copies := judgement.memorisation:
         yield (
-            f"- copies of training pictures: {_per_cent(copies.copy_rate)}; a share of "
-            f"{100 * copies.detectable_rate:.1f} % would have been noticed in four of five cases"
+            f"- near-exact copies of training pictures: {_per_cent(copies.copy_rate)}; copies through a "
+            "codec and copied parts of pictures are not seen"
         )
 
 

@@ -1,9 +1,9 @@
 """Which method to take, given what a team can afford. `salon.report.recommendation_text` says it in words.
 
 Selection looks at `val`; the figures on `test`, which selected nothing, are what to expect. First come those
-that follow captions as well as the best, as far as can be told; of these, those whose pictures are the most
-like real ones (KID); of these, the fastest for one picture alone: a difference that may not exist is not
-worth waiting for.
+that follow captions as well as the best, as far as can be told; of these, those whose pictures are nearest
+to real ones in texture (KID); of these, the fastest for one picture alone: a difference that may not exist is
+not worth waiting for. All of it is of one training each.
 
 Seconds and gigabytes hold for the machine that they were measured on. Asked for another, nothing is scaled:
 with more cores of the same kind they are taken as they are, for anything else they are unknown.
@@ -47,7 +47,7 @@ class Constraints:
     max_train_minutes: float | None = None
     """Shared stages included."""
     max_copy_rate: float | None = None
-    """Share of pictures that copy a training picture."""
+    """Share of pictures that are near-exact copies of a training picture."""
     min_alignment: float | None = None
     """Share of validation prompts with everything right."""
     max_memory_gb: float | None = None
@@ -82,7 +82,7 @@ class Contender(JudgedSource):
 
     @property
     def kid(self) -> Estimate:
-        """KID of its pictures of the validation prompts; 0 is as real pictures."""
+        """KID of its pictures of the validation prompts; 0 is the texture of real pictures."""
         return self.judgement.splits["val"].metrics["kid"]
 
     def stands_for(self, constraints: Constraints) -> bool:

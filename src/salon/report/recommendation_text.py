@@ -53,7 +53,7 @@ def _behind(place: Place, highest: str, behind: Comparison) -> str:
         f"{100 * difference.low:.1f} to {100 * difference.high:.1f}"
     )
     if not place.tied:
-        return f"{name} is behind {highest} ({figures})."
+        return f"{name} is behind {highest} on these prompts, of one training each ({figures})."
     remedy = "they are equally often right, so that no number of prompts is known to"
     if more := behind.more_prompts:
         remedy = f"about {more:,} more prompts would, if the difference is as large as it looks"
@@ -63,15 +63,15 @@ def _behind(place: Place, highest: str, behind: Comparison) -> str:
 def _conclude(choice: Contender, tied: Sequence[Contender], nearest: Sequence[Contender]) -> list[str]:
     name = choice.name
     if len(tied) == 1:
-        return [f"Take {name}: no other that qualifies is as often right."]
+        return [f"Take {name}: no other that qualifies is as often right on these prompts."]
     equal = f"Take {name}: {_names(tied)} follow captions equally well, as far as these prompts can tell"
     quickest = f"{name} is the fastest for one picture alone ({choice.latency_ms:.0f} ms)"
     if len(nearest) == len(tied):
-        return [f"{equal}, and their pictures are equally like real ones; {quickest}."]
-    likest = f"the pictures of {_names(nearest)} are the most like real ones"
-    sentence = f"{equal}; {likest}" + (f", and of these {quickest}." if len(nearest) > 1 else ".")
+        return [f"{equal}, and their pictures are equally near to real ones in texture; {quickest}."]
+    texture = f"the pictures of {_names(nearest)} are nearest to real ones in texture"
+    sentence = f"{equal}; {texture}" + (f", and of these {quickest}." if len(nearest) > 1 else ".")
     best = min(nearest, key=lambda contender: contender.kid.value)
-    worth: list[Contender] = []  # the fastest first, each next one more like real pictures than those before
+    worth: list[Contender] = []  # the fastest first, each next one of a lower KID than those before
     for contender in sorted(tied, key=lambda contender: contender.latency_ms):
         faster = contender.latency_ms < choice.latency_ms
         if faster and (not worth or contender.kid.value < worth[-1].kid.value):
@@ -81,8 +81,8 @@ def _conclude(choice: Contender, tied: Sequence[Contender], nearest: Sequence[Co
     listed = [f"{each.name} ({each.latency_ms:.0f} ms, KID {decimal(each.kid.value)})" for each in worth]
     return [
         sentence,
-        f"Faster, but measurably less like real pictures than {best.name} (KID {decimal(best.kid.value)}): "
-        f"{enumerate_words(listed)}.",
+        f"Faster, but farther from real pictures in texture than {best.name} "
+        f"(KID {decimal(best.kid.value)}): {enumerate_words(listed)}.",
     ]
 
 

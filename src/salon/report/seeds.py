@@ -1,4 +1,4 @@
-"""What several trainings of each method say: is one better, whatever the prompts and the seed?"""
+"""What several trainings of each method on the same towers and codecs say of *all right* on `test`."""
 
 import numpy as np
 

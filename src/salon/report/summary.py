@@ -133,9 +133,9 @@ def _unseen(standing: Standing) -> str:
     elif standing.tied:
         names = [f"{method.name} ({standing.right(method)})" for method in [best, *standing.tied]]
         found = f"{enumerate_words(names)} cannot be told apart"
-        found += " and lead the others" if standing.worse else ""
+        found += ", ahead of the others on these prompts" if standing.worse else ""
     else:
-        found = f"{best.name} is best with {share.format('')}"
+        found = f"{best.name} is most often right on these prompts, in {share.format('')}"
     sentence = f"Where training never showed this {novel_pair(standing.split)} together, {found}"
     shares = {name: share.value for name, share in figures.alignment.items() if name != ALL}
     weakest, right = min(shares.items(), key=lambda share: share[1])
@@ -176,23 +176,22 @@ def _fidelity(data: ReportData) -> list[str]:
     real = next(sentinel.test.metrics["kid"] for sentinel in data.sentinels if sentinel.name == "real")
     figure = f"{decimal(kid.value)}, {span(kid)}; held-out real pictures get {decimal(real.value)}"
     if not others:
-        return [f"The KID of its pictures from real ones is {figure}."]
+        return [f"The distance of its pictures from real ones in texture is a KID of {figure}."]
     near = [method.name for method in others if method.test.metrics["kid"].low <= kid.high]
     reach = f"; the intervals of {enumerate_words(near)} reach its" if near else ""
-    return [f"The pictures of {first.name} lie nearest to real ones (KID {figure}){reach}."]
+    return [f"In texture the pictures of {first.name} lie nearest to real ones (KID {figure}){reach}."]
 
 
 def _copies(methods: Sequence[MethodFigures]) -> list[str]:
     copying = [method for method in methods if method.copies.found]
-    least = max(method.copies.detectable_rate for method in methods)
-    seen = f"The test would find a share of {percent(least)} in four of five cases."
+    seen = "The test sees neither copies through a codec nor copied parts of pictures."
     if not copying:
         whose = "its pictures" if len(methods) == 1 else "the pictures of any method"
-        return [f"No copies of training pictures were found among {whose}.", seen]
+        return [f"No near-exact copies of training pictures were found among {whose}.", seen]
     rates = [(method.name, method.copies.copy_rate) for method in copying]
     parts = [f"{name} in {percent(rate.value)} of its pictures ({interval(rate)})" for name, rate in rates]
-    rest = "" if len(copying) == len(methods) else "; the others show no copies beyond chance"
-    return [f"Training pictures are copied by {enumerate_words(parts)}{rest}.", seen]
+    rest = "" if len(copying) == len(methods) else "; the others show no such copies beyond chance"
+    return [f"Training pictures are copied near-exactly by {enumerate_words(parts)}{rest}.", seen]
 
 
 def _warnings(methods: Sequence[MethodFigures]) -> list[str]:
