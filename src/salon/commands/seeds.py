@@ -1,6 +1,4 @@
-"""How far does another seed move *all right* on `test`? Every method, trained several times on the same data,
-towers and codecs.
-"""
+"""How far does another seed move *all right* on `test`? Methods are trained anew, not what they share."""
 
 import statistics
 import subprocess

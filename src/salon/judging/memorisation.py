@@ -13,8 +13,8 @@ with noise of 0.05 99 %, and 66 % with 16x16 cells; blurred by 0.8 with noise of
 12 %; brighter by 4 levels of 255 99 %, by 8 levels 61 %; moved by a pixel 2 %; through a model's codec 0 of
 300; noised to sigma = 0.1 and denoised by a flow 11 %. So near-exact copies are measured, and a drawing
 copied to another place is none. The null does not hold for generated pictures: where it promises 5 false
-alarms of 500, no method has any. Near-twins among the training pictures hide each other's copies; exact twins are removed
-first.
+alarms of 500, no method has any. Near-twins among the training pictures hide each other's copies; exact
+twins are removed first.
 
 The share of copies follows from the share flagged (Rogan & Gladen 1978): (flagged - false alarms) / (power -
 false alarms). All three are counts, their uncertainty is Beta, exact for the threshold (an order statistic).
