@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from salon.methods.base import DataShape, FrozenNets, MethodConfig, SampleOptions
 from salon.methods.flow_base import FlowConfig, FlowMethod
 from salon.nn.noise import drop_mask, own_noise
-from salon.nn.solvers import euler, even_sigmas, guided
+from salon.nn.solvers import even_sigmas, guided, solve
 from salon.nn.trainable import Losses
 from salon.params import Fraction
 from salon.towers.states import Batch, TextStates
@@ -102,5 +102,5 @@ class Clip(FlowMethod):
             return self.towards(predicted, target, rms=self.config.refinement)
 
         noise = own_noise(self.latent_shape, options.generators, device=embedding.device)
-        x = euler(refined, noise, even_sigmas(options.num_inference_steps))
+        x = solve(refined, noise, even_sigmas(options.num_inference_steps))
         return self.codec.decode(x).clamp(-1, 1)

@@ -21,8 +21,9 @@ from salon.errors import SalonError
 from salon.methods.base import DataShape, FrozenNets, MethodConfig, SampleOptions
 from salon.methods.flow_base import FlowConfig, FlowMethod
 from salon.nn.flow import MIN_SIGMA
+from salon.nn.guidance import MAX_STEPS
 from salon.nn.noise import drop_mask, own_noise
-from salon.nn.solvers import SolverName, diffusers_solver, euler, guided, late_sigmas
+from salon.nn.solvers import SolverName, even_sigmas, guided, solve
 from salon.nn.trainable import Losses
 from salon.params import Fraction
 from salon.towers.states import Batch, TextStates
@@ -38,7 +39,9 @@ class DiffusionConfig(FlowConfig):
     caption_dropout: Fraction = 0.1
     """Share of captions replaced by the null caption, for classifier-free guidance."""
     solver: SolverName = "euler"
-    """Solver; those other than euler are of diffusers."""
+    """Solver; those other than euler are of diffusers, and heun asks the network nearly twice a step."""
+    num_inference_steps: int = Field(7, ge=1, le=MAX_STEPS)
+    """Default number of solver steps."""
     guidance_interval: tuple[Fraction, Fraction] = (0.0, 1.0)
     """Noise levels sigma between which guidance is applied."""
 
@@ -103,9 +106,5 @@ class Diffusion(FlowMethod):
             return x.lerp(predict(x, sigma), min(1.0, sigma / MIN_SIGMA))  # as the loss holds sigma back
 
         x = own_noise(self.latent_shape, options.generators, device=text.tokens.device)
-        steps = options.num_inference_steps
-        if self.config.solver == "euler":
-            x = euler(held_back, x, late_sigmas(steps))
-        else:
-            x = diffusers_solver(self.config.solver, held_back, x, num_steps=steps)
+        x = solve(held_back, x, even_sigmas(options.num_inference_steps), solver=self.config.solver)
         return self.codec.decode(x).clamp(-1, 1)
