@@ -81,7 +81,8 @@ def test_solvers_reach_a_gaussian_with_a_known_flow(solver: SolverName) -> None:
     # the flow maps each noise value e to mean + std * e exactly (one-dimensional optimal transport)
     exact = MEAN + STD * noise
     few, many = (
-        (solve(expected_picture, noise, even_sigmas(steps), solver=solver) - exact).abs() for steps in (20, 200)
+        (solve(expected_picture, noise, even_sigmas(steps), solver=solver) - exact).abs()
+        for steps in (20, 200)
     )
     assert many.max() < 0.02
     first_order = (solve(expected_picture, noise, even_sigmas(20)) - exact).abs()

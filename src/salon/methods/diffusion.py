@@ -5,9 +5,12 @@ predicts the picture and the loss compares velocities, since a network this smal
 has to predict noise itself. Noise levels are drawn logit-normally (Esser 2024, eq. 19). Captions are dropped
 at random, so that one network gives the guided and the unguided velocity (Ho 2022).
 
-Departures: FiLM by a linear map of the caption's words, and a layout painted from it. Guidance can be kept to
-an interval of noise levels (Kynkäänniemi 2024), which saves the second network pass elsewhere.
-At inference the solver is Euler's unless another one of diffusers is chosen (`salon.nn.solvers`).
+Departures: a U-Net without attention in place of a transformer that reads the caption's tokens; FiLM by a
+linear map of the caption's words, and a layout painted from it. The loss stops growing below MIN_SIGMA, where
+the solver moves by so much less. Noise levels in training lean to noise (mean 0.8, there 0), and the grid of
+the solver is even, without a shift. The solver is Euler's unless another one of diffusers is chosen
+(`salon.nn.solvers`): its 7 steps are as good as 8 of which the last is of 0.001, KID 0.454 on `val`. Guidance
+can be kept to an interval of noise levels (Kynkäänniemi 2024), which saves the second network pass elsewhere.
 """
 
 from typing import ClassVar

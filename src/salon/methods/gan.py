@@ -94,6 +94,8 @@ class GANConfig(MethodConfig):
 class GAN(Method):
     """Relativistic conditional GAN on pixels."""
 
+    progress: Float[Tensor, ""]
+
     config_class: ClassVar[type[MethodConfig]] = GANConfig
     replayable: ClassVar[bool] = True
     objectives: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
@@ -134,9 +136,7 @@ class GAN(Method):
         with torch.no_grad():
             others = self.generator(other, text.concept)
         if objective == "discriminator":
-            return self.discriminator_losses(
-                images, others, text.concept, same_captions(gather(text.pooled))
-            )
+            return self.discriminator_losses(images, others, text.concept, same_captions(gather(text.pooled)))
         return self.generator_losses(images, self.generator(z, text.concept), others, text.concept)
 
     def discriminator_losses(

@@ -15,7 +15,7 @@ class SmoothPixelShuffle(nn.Module):
     block's period. A mean over one block takes that pattern away (Sugawara 2018), for blocks of more than two
     pixels except at the picture's edge; taken twice, it is centred on a pixel: (1, 2, 1) / 4 for blocks of
     two. Detail of exactly the block's period would be lost with it, which in blocks of two is the finest of
-    all, so that what is learned is added to the filter: it begins without a grid and ends as sharp as data are.
+    all, so that what is learned is added to the filter: it begins without a grid and ends as sharp as data.
     """
 
     smooth: Float[Tensor, "1 1 k k"]

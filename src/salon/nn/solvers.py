@@ -83,5 +83,7 @@ def solve(
     scheduler.sigmas = torch.tensor([*asked, last])
     for sigma in asked:
         velocity = (x - denoise(x, sigma)) / sigma
-        x = scheduler.step(velocity, torch.tensor(sigma * scheduler.config.num_train_timesteps), x).prev_sample
+        x = scheduler.step(
+            velocity, torch.tensor(sigma * scheduler.config.num_train_timesteps), x
+        ).prev_sample
     return x
