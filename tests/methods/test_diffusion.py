@@ -10,7 +10,7 @@ from salon.errors import SalonError
 from salon.methods.base import DataShape, load_method, read_config
 from salon.methods.diffusion import Diffusion, DiffusionConfig
 from salon.nn.flow import MIN_SIGMA
-from salon.nn.solvers import late_sigmas
+from salon.nn.solvers import even_sigmas
 from salon.towers.states import Batch, TextStates
 
 SHAPE = DataShape(image_size=16, text_width=8, pooled_width=8, concept_width=8)
@@ -64,7 +64,7 @@ def test_euler_is_the_hand_written_integral() -> None:
         text, generator=torch.Generator().manual_seed(1), guidance_scale=1, num_inference_steps=4
     )
     x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    levels = late_sigmas(4)
+    levels = even_sigmas(4)
     assert (levels[0], levels[-1]) == (1, 0)
     with torch.inference_mode():
         for now, then in pairwise(levels):

@@ -10,7 +10,7 @@ from salon.codecs.pixels import PixelCodec
 from salon.data.dataset import CaptionedImages
 from salon.errors import SalonError
 from salon.methods.base import DataShape, FrozenNets
-from salon.methods.gan import GAN, GANConfig, diversity, matching_loss, same_captions
+from salon.methods.gan import GAN, GANConfig, diversity, energy_score, matching_loss, same_captions
 from salon.towers.states import Batch, TextStateCache, TextStates
 from salon.training.cost import count_step_flops
 from salon.training.method import MethodBatches
@@ -88,7 +88,7 @@ def test_the_first_part_of_both_sides_is_penalised_each_under_its_own_caption() 
 
 def test_both_losses_are_relativistic() -> None:
     """For D = slope * sum(x) they are softplus of the difference of the sums, with opposite signs."""
-    method = make_gan(gamma=0.0, matching_weight=0.0, reconstruction_weight=2.0)
+    method = make_gan(gamma=0.0, matching_weight=0.0, energy_weight=2.0)
     method.discriminator = SumDiscriminator(0.01)
     reals, fakes = torch.full((2, 3, 16, 16), 0.5), torch.full((2, 3, 16, 16), -0.25)
     words, same = make_text(2).concept, torch.eye(2, dtype=torch.bool)
@@ -96,19 +96,36 @@ def test_both_losses_are_relativistic() -> None:
     told_apart = method.discriminator_losses(reals, fakes, words, same)
     assert told_apart.total.item() == pytest.approx(torch.nn.functional.softplus(-difference).item())
     assert told_apart.terms["margin"].item() == pytest.approx(difference.item())
-    fooled = method.generator_losses(reals, fakes, words)
+    others = torch.zeros_like(fakes)
+    fooled = method.generator_losses(reals, fakes, others, words)
     assert fooled.terms["fooling"].item() == pytest.approx(torch.nn.functional.softplus(difference).item())
-    assert fooled.total.item() == pytest.approx(fooled.terms["fooling"].item() + 2 * 0.75)
+    assert fooled.total.item() == pytest.approx(fooled.terms["fooling"].item() + 2 * (0.75 - 0.25))
 
 
-def test_the_reconstruction_leaves_free_what_a_block_averages_away() -> None:
-    method = make_gan(reconstruction_block=4)
+def test_the_energy_score_leaves_free_what_a_block_averages_away() -> None:
+    method = make_gan(energy_block=4)
     reals = torch.rand(2, 3, 16, 16)
     shuffled = reals.unfold(2, 4, 4).unfold(3, 4, 4).transpose(4, 5)  # each block transposed
     shuffled = shuffled.permute(0, 1, 2, 4, 3, 5).reshape(reals.shape)
     assert not torch.equal(shuffled, reals)
-    free = method.generator_losses(reals, shuffled, make_text(2).concept).terms["reconstruction"].item()
-    assert free == pytest.approx(0, abs=1e-6)
+    free = method.generator_losses(reals, shuffled, reals, make_text(2).concept).terms["energy"].item()
+    assert free == pytest.approx(0, abs=1e-3)
+
+
+def test_the_energy_score_is_smallest_at_the_mean_and_spread_of_real_pictures() -> None:
+    """Its gradient vanishes there, draws together what is wider and drives apart what is narrower."""
+    noise = torch.Generator().manual_seed(0)
+    reals, fakes, others = torch.randn(3, 20_000, 3, 2, 2, generator=noise)
+
+    def slopes(spread: float, shift: float) -> tuple[float, float]:
+        scale, mean = (torch.tensor(each, requires_grad=True) for each in (spread, shift))
+        score = energy_score(scale * fakes + mean, (scale * others + mean).detach(), reals)
+        return tuple(each.item() for each in torch.autograd.grad(score, [scale, mean]))
+
+    assert slopes(1.0, 0.0) == pytest.approx((0, 0), abs=0.02)
+    assert slopes(0.5, 0.0)[0] < -0.1
+    assert slopes(2.0, 0.0)[0] > 0.1
+    assert slopes(1.0, 0.5)[1] > 0.1
 
 
 def test_a_discriminator_that_cannot_tell_starts_at_log_two() -> None:
@@ -168,12 +185,24 @@ def test_a_batch_of_one_has_losses() -> None:
         assert torch.isfinite(losses(make_gan(), objective, count=1).total)
 
 
-def test_diversity_is_a_share_of_that_of_real_pictures() -> None:
-    reals = torch.randn(5, 3, 4, 4)
-    assert diversity(reals, reals).item() == pytest.approx(1)
-    assert diversity(0.5 * reals, reals).item() == pytest.approx(0.5)
-    assert diversity(reals[:1].expand(5, -1, -1, -1), reals).item() == 0
-    assert diversity(reals[:1], reals[:1]).item() == 1  # one picture tells nothing
+def test_diversity_is_the_spread_of_fakes_as_a_share_of_that_of_reals() -> None:
+    reals, fakes, others = torch.randn(3, 4000, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    for spread in (1, 0.5, 0.15, 0):
+        assert diversity(spread * fakes, spread * others, reals).item() == pytest.approx(spread, abs=0.02)
+    assert diversity(0.5 * fakes + 1, 0.5 * others + 1, reals).item() < 0.5  # another mean: rather too low
+
+
+def test_a_generator_that_ignores_its_noise_is_told_however_much_its_captions_differ() -> None:
+    gan = make_gan()
+    torch.nn.init.zeros_(gan.generator.latent.weight)
+    terms = losses(gan, "generator").terms | losses(gan, "discriminator").terms
+    averages = {name: term.item() for name, term in terms.items()}
+    assert averages["diversity"] < 0.01
+    gan.before_step(0.4)
+    assert gan.warnings(averages) == []  # at first it is too far from real pictures to tell
+    gan.before_step(0.6)
+    (warning,) = gan.warnings(averages)
+    assert warning.startswith("mode collapse: pictures of one caption vary 0.00 times as much as real ones")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +213,9 @@ def test_diversity_is_a_share_of_that_of_real_pictures() -> None:
     ],
 )
 def test_a_training_that_went_wrong_is_told(averages: dict[str, float], message: str) -> None:
-    (warning,) = make_gan().warnings(averages)
+    gan = make_gan()
+    gan.before_step(1.0)
+    (warning,) = gan.warnings(averages)
     assert message in warning
 
 
@@ -202,8 +233,9 @@ def test_a_warning_is_given_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_healthy_training_is_not() -> None:
-    assert make_gan().warnings({"diversity": 0.9, "adversarial": 0.4}) == []
-    assert {"diversity", "adversarial"} <= losses(make_gan(), "discriminator").terms.keys()
+    gan = make_gan()
+    gan.before_step(1.0)
+    assert gan.warnings({"diversity": 0.9, "adversarial": 0.4}) == []
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,23 @@ def test_nothing_moves_and_nothing_fades(patch: int) -> None:
     torch.testing.assert_close(SmoothPixelShuffle(patch)(flat), torch.full((1, 3, 4 * patch, 4 * patch), 0.7))
 
 
+@pytest.mark.parametrize("patch", [2, 3])
+def test_detail_of_the_blocks_period_is_lost_at_first_and_can_be_learned(patch: int) -> None:
+    """In blocks of two that is a checkerboard, the finest detail that there is."""
+    wave = torch.cos(2 * torch.pi / patch * torch.arange(8.0 * patch))
+    folded = F.pixel_unshuffle(torch.outer(wave, wave).expand(1, 3, -1, -1), patch)
+    inside = slice(patch, -patch)
+    shuffle = SmoothPixelShuffle(patch)
+    drawn = shuffle(folded)[..., inside, inside]
+    assert drawn.abs().max() < 1e-6
+    target = F.pixel_shuffle(folded, patch)[..., inside, inside]
+    (drawn * target).sum().backward()
+    assert shuffle.sharpen.grad.abs().max() > 1
+    with torch.no_grad():
+        shuffle.sharpen[0, 0, patch - 1, patch - 1] += 0.5  # what is under the filter's centre, once more
+    torch.testing.assert_close(shuffle(folded)[..., inside, inside], 0.5 * target)
+
+
 PYRAMID = Pyramid([16, 16], blocks_per_level=1, patch=2, side=16)
 
 

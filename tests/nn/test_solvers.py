@@ -1,10 +1,13 @@
 """Solvers against cases with a known answer, and against diffusers."""
 
+from itertools import pairwise
+from typing import get_args
+
 import diffusers
 import pytest
 import torch
 
-from salon.nn.solvers import SolverName, diffusers_solver, euler, even_sigmas, guided, late_sigmas
+from salon.nn.solvers import SolverName, even_sigmas, guided, solve
 
 MEAN, STD = 0.3, 0.2
 
@@ -15,16 +18,9 @@ def expected_picture(x: torch.Tensor, sigma: float) -> torch.Tensor:
     return MEAN + (1 - sigma) * STD**2 / variance * (x - (1 - sigma) * MEAN)
 
 
-def test_euler_reaches_a_gaussian_with_a_known_flow() -> None:
-    noise = torch.randn(64, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    drawn = euler(expected_picture, noise, even_sigmas(200))
-    # the flow maps each noise value e to mean + std * e exactly (one-dimensional optimal transport)
-    assert (drawn - (MEAN + STD * noise)).abs().max() < 0.02
-
-
 def test_one_step_is_the_prediction() -> None:
     noise = torch.randn(2, 3, 4, 4)
-    assert torch.allclose(euler(expected_picture, noise, even_sigmas(1)), torch.full_like(noise, MEAN))
+    assert torch.allclose(solve(expected_picture, noise, even_sigmas(1)), torch.full_like(noise, MEAN))
 
 
 def test_equal_steps_from_noise_to_the_picture() -> None:
@@ -35,29 +31,62 @@ def test_equal_steps_from_noise_to_the_picture() -> None:
         return torch.zeros_like(x)
 
     noise = torch.randn(2, 3, 4, 4)
-    assert torch.equal(euler(record, noise, even_sigmas(4)), torch.zeros_like(noise))
+    assert torch.equal(solve(record, noise, even_sigmas(4)), torch.zeros_like(noise))
     assert seen == [1, 0.75, 0.5, 0.25]
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 8, 48, 200])
 def test_eulers_own_lines_are_the_scheduler_of_diffusers(num_steps: int) -> None:
+    sigmas = even_sigmas(num_steps)
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
-    scheduler.set_timesteps(num_steps)
-    assert late_sigmas(num_steps) == pytest.approx(scheduler.sigmas.tolist(), abs=1e-8)
+    scheduler.set_timesteps(sigmas=sigmas[:-1])
     noise = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     x = noise
     for t in scheduler.timesteps:
         sigma = float(t) / scheduler.config.num_train_timesteps
         x = scheduler.step((x - expected_picture(x, sigma)) / sigma, t, x).prev_sample
-    drawn = euler(expected_picture, noise, late_sigmas(num_steps))
-    torch.testing.assert_close(drawn, x, rtol=0, atol=2e-6)
+    torch.testing.assert_close(solve(expected_picture, noise, sigmas), x, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["heun", "unipc", "dpm++"])
-def test_solvers_of_diffusers_reach_a_gaussian_with_a_known_flow(name: SolverName) -> None:
+@pytest.mark.parametrize("solver", get_args(SolverName))
+@pytest.mark.parametrize("num_steps", range(1, 17))
+def test_every_step_is_asked_for_where_the_grid_says_and_moves_the_picture(
+    solver: SolverName, num_steps: int
+) -> None:
+    """By at least two of the 255 levels of a pixel: a step that does less is a network pass for nothing."""
+    levels, seen = [], []
+
+    def record(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        levels.append(sigma)
+        seen.append(x)
+        return expected_picture(x, sigma)
+
     noise = torch.randn(64, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    drawn = diffusers_solver(name, expected_picture, noise, num_steps=50)
-    assert (drawn - (MEAN + STD * noise)).abs().max() < 0.05
+    sigmas = even_sigmas(num_steps)
+    drawn = solve(record, noise, sigmas, solver=solver)
+    asked = sigmas[:-1]
+    if solver == "heun":  # once more where each step but the last ends, from where Euler's would have ended
+        asked = [sigmas[0], *(sigma for sigma in sigmas[1:-1] for _ in range(2))]
+        seen = seen[::2]
+    assert levels == pytest.approx(asked, abs=1e-5)
+    steps = pairwise([*seen, drawn])
+    moved = [(after - before).square().mean().sqrt().item() for before, after in steps]
+    assert len(moved) == num_steps
+    assert min(moved) > 2 * 2 / 255
+
+
+@pytest.mark.parametrize("solver", get_args(SolverName))
+def test_solvers_reach_a_gaussian_with_a_known_flow(solver: SolverName) -> None:
+    noise = torch.randn(64, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    # the flow maps each noise value e to mean + std * e exactly (one-dimensional optimal transport)
+    exact = MEAN + STD * noise
+    few, many = (
+        (solve(expected_picture, noise, even_sigmas(steps), solver=solver) - exact).abs()
+        for steps in (20, 200)
+    )
+    assert many.max() < 0.02
+    first_order = (solve(expected_picture, noise, even_sigmas(20)) - exact).abs()
+    assert few.mean() <= (1 if solver == "euler" else 0.5) * first_order.mean()
 
 
 def test_guidance_extrapolates_within_its_interval_and_asks_once_without() -> None:

@@ -10,10 +10,20 @@ so that no noise on the embedding and no prior network has to bridge the modalit
 guess is additive: an unseen combination lies where its parts put it.
 
 The decoder is a rectified flow (`salon.nn.flow`). Embeddings are dropped at random for classifier-free
-guidance (Ho 2022). At inference each predicted picture is also moved along the gradient of its cosine with
-the caption (CLIP guidance, Nichol 2022, sec. 2.3; on the prediction, Bansal 2023, eq. 4). Departures there:
-the gradient does not run through the decoder, has a fixed length, and leaves the last steps alone, in which
-it would draw a pattern that pleases the tower and nobody else.
+guidance (Ho 2022).
+
+Departures: no prior, and of the embedding only what captions share with it, 27 of 128 directions in the
+default world. Given what these leave over as well, the decoder reads attributes off it that no linear guess
+restores: of pictures of `test` 51 % have all attributes right where the rest is drawn from a normal
+distribution fitted to it and 66 % where it is its mean, against 99.5 %; of `novel` 36 and 43 against 55 %. It
+would take a prior that is learned. The decoder sees the embedding through FiLM and a layout painted from it,
+and is a flow that predicts the picture, not a diffusion that predicts noise.
+
+At inference each predicted picture can also be moved along the gradient of its cosine with the caption (CLIP
+guidance, Nichol 2022, sec. 2.3; on the prediction, Bansal 2023, eq. 4). There the gradient does not run
+through the decoder, has a fixed length, and leaves the last steps alone, in which it would draw a pattern
+that pleases the tower and nobody else. It is off: at 0.15 KID rises from 0.40 to 0.47, though of `novel`
+pictures 65 % are right, not 55.
 """
 
 from typing import ClassVar
@@ -27,7 +37,7 @@ from torch.nn import functional as F
 from salon.methods.base import DataShape, FrozenNets, MethodConfig, SampleOptions
 from salon.methods.flow_base import FlowConfig, FlowMethod
 from salon.nn.noise import drop_mask, own_noise
-from salon.nn.solvers import euler, even_sigmas, guided
+from salon.nn.solvers import even_sigmas, guided, solve
 from salon.nn.trainable import Losses
 from salon.params import Fraction
 from salon.towers.states import Batch, TextStates
@@ -38,7 +48,7 @@ class ClipConfig(FlowConfig):
 
     embedding_dropout: Fraction = 0.1
     """Share of embeddings replaced by the null embedding, for classifier-free guidance."""
-    refinement: float = Field(0.15, ge=0)
+    refinement: float = Field(0.0, ge=0)
     """How far CLIP guidance moves each predicted picture (RMS, pictures in [-1, 1]); 0 is none."""
     refinement_interval: tuple[Fraction, Fraction] = (0.2, 0.8)
     """Noise levels sigma between which CLIP guidance is applied."""
@@ -102,5 +112,5 @@ class Clip(FlowMethod):
             return self.towards(predicted, target, rms=self.config.refinement)
 
         noise = own_noise(self.latent_shape, options.generators, device=embedding.device)
-        x = euler(refined, noise, even_sigmas(options.num_inference_steps))
+        x = solve(refined, noise, even_sigmas(options.num_inference_steps))
         return self.codec.decode(x).clamp(-1, 1)

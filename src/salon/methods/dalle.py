@@ -4,10 +4,12 @@ p(codes | caption) = prod_t p(code_t | code_<t, caption), eq. 1 without the text
 cross-entropy. Captions are dropped at random for guidance on the logits (Ho 2022; for tokens Gafni 2022,
 sec. 3.4). Keys and values of what is written are kept, so that a new code costs one position.
 
-Departures: the caption is not a string of tokens before the picture but the mean of its words
-(`salon.towers.cca`): it is the first position, and it is added at all others together with a layout painted
-from it. Position t reads code t - 1 and predicts code t. Codes enter and leave through their codebook entries
-(`salon.nn.code_prediction`), which halves the steps to a given likelihood.
+Departures: the codec is a VQ-GAN, not a relaxed discrete VAE (sec. 2.1), and every position attends to all
+before it (there sparsely). Codes are drawn at temperature 0.6, and no picture is chosen from several unless
+`candidates` says so (sec. 2.6: from 512). The caption is not a string of tokens before the picture but the
+mean of its words (`salon.towers.cca`): it is the first position, and it is added at all others together with
+a layout painted from it. Position t reads code t - 1 and predicts code t. Codes enter and leave through their
+codebook entries (`salon.nn.code_prediction`), which halves the steps to a given likelihood.
 """
 
 from typing import ClassVar

@@ -5,9 +5,12 @@ predicts the picture and the loss compares velocities, since a network this smal
 has to predict noise itself. Noise levels are drawn logit-normally (Esser 2024, eq. 19). Captions are dropped
 at random, so that one network gives the guided and the unguided velocity (Ho 2022).
 
-Departures: FiLM by a linear map of the caption's words, and a layout painted from it. Guidance can be kept to
-an interval of noise levels (Kynkäänniemi 2024), which saves the second network pass elsewhere.
-At inference the solver is Euler's unless another one of diffusers is chosen (`salon.nn.solvers`).
+Departures: a U-Net without attention in place of a transformer that reads the caption's tokens; FiLM by a
+linear map of the caption's words, and a layout painted from it. The loss stops growing below MIN_SIGMA, where
+the solver moves by so much less. Noise levels in training lean to noise (mean 0.8, there 0), and the grid of
+the solver is even, without a shift. The solver is Euler's unless another one of diffusers is chosen
+(`salon.nn.solvers`): its 7 steps are as good as 8 of which the last is of 0.001, KID 0.454 on `val`. Guidance
+can be kept to an interval of noise levels (Kynkäänniemi 2024), which saves the second network pass elsewhere.
 """
 
 from typing import ClassVar
@@ -21,8 +24,9 @@ from salon.errors import SalonError
 from salon.methods.base import DataShape, FrozenNets, MethodConfig, SampleOptions
 from salon.methods.flow_base import FlowConfig, FlowMethod
 from salon.nn.flow import MIN_SIGMA
+from salon.nn.guidance import MAX_STEPS
 from salon.nn.noise import drop_mask, own_noise
-from salon.nn.solvers import SolverName, diffusers_solver, euler, guided, late_sigmas
+from salon.nn.solvers import SolverName, even_sigmas, guided, solve
 from salon.nn.trainable import Losses
 from salon.params import Fraction
 from salon.towers.states import Batch, TextStates
@@ -38,7 +42,9 @@ class DiffusionConfig(FlowConfig):
     caption_dropout: Fraction = 0.1
     """Share of captions replaced by the null caption, for classifier-free guidance."""
     solver: SolverName = "euler"
-    """Solver; those other than euler are of diffusers."""
+    """Solver; those other than euler are of diffusers, and heun asks the network nearly twice a step."""
+    num_inference_steps: int = Field(7, ge=1, le=MAX_STEPS)
+    """Default number of solver steps."""
     guidance_interval: tuple[Fraction, Fraction] = (0.0, 1.0)
     """Noise levels sigma between which guidance is applied."""
 
@@ -103,9 +109,5 @@ class Diffusion(FlowMethod):
             return x.lerp(predict(x, sigma), min(1.0, sigma / MIN_SIGMA))  # as the loss holds sigma back
 
         x = own_noise(self.latent_shape, options.generators, device=text.tokens.device)
-        steps = options.num_inference_steps
-        if self.config.solver == "euler":
-            x = euler(held_back, x, late_sigmas(steps))
-        else:
-            x = diffusers_solver(self.config.solver, held_back, x, num_steps=steps)
+        x = solve(held_back, x, even_sigmas(options.num_inference_steps), solver=self.config.solver)
         return self.codec.decode(x).clamp(-1, 1)

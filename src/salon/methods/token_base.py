@@ -34,7 +34,7 @@ class TokenConfig(MethodConfig):
     """Width of an attention head; it must divide `width`."""
     caption_dropout: Fraction = 0.1
     """Share of captions replaced by the null caption, for classifier-free guidance."""
-    temperature: float = Field(0.8, gt=0)
+    temperature: float = Field(0.6, gt=0)
     """Divides the logits when drawing codes; lower is cleaner and less varied."""
     guidance_scale: float = Field(1.5, ge=1, le=MAX_GUIDANCE_SCALE)
     """Default strength of guidance; 1 is none; more than the default raises the KID."""

@@ -1,7 +1,10 @@
 """Solvers of a rectified flow: from noise (sigma = 1) to a picture (sigma = 0) by predictions of the picture.
 
-Euler's is here. The others are schedulers of diffusers with the grids of their own, loaded when asked for: to
-import it takes longer than to draw a picture.
+All go down one grid of noise levels, which the caller states. n steps ask the network n times, Heun's method
+2n - 1 times (its last step, to 0, is one of Euler's). Euler's is here. The others are schedulers of
+diffusers, loaded when asked for: to import it takes longer than to draw a picture. Of their own grids the
+last step is of 0.001 and moves nothing, and of their rounded timesteps the network is asked at other levels
+than those they step between.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +21,8 @@ C = TypeVar("C")
 
 Denoiser = Callable[[Float[Tensor, "b c h w"], float], Float[Tensor, "b c h w"]]
 """(x_sigma, sigma) -> the expected picture."""
+
+LARGEST_SIGMA = 1 - 1e-6  # of multistep solvers, which take the logarithm of 1 - sigma
 
 
 def guided(
@@ -42,32 +47,24 @@ def guided(
     return denoise
 
 
-def euler(
-    denoise: Denoiser, x: Float[Tensor, "b c h w"], sigmas: Sequence[float]
-) -> Float[Tensor, "b c h w"]:
-    """Euler's method down the grid `sigmas`, which ends at 0.
-
-    A step along v keeps x_sigma on the line through the predicted picture, so no step divides by sigma.
-    """
-    for now, then in pairwise(sigmas):
-        x = denoise(x, now).lerp(x, then / now)
-    return x
-
-
 def even_sigmas(num_steps: int) -> list[float]:
     """From 1 to 0 in equal steps."""
     return torch.linspace(1, 0, num_steps + 1).tolist()
 
 
-def late_sigmas(num_steps: int, *, last: float = 0.001) -> list[float]:
-    """Evenly from 1 to `last`, then 0: the grid of diffusers' Euler."""
-    return [*torch.linspace(1, last, num_steps, dtype=torch.float64).float().tolist(), 0.0]
-
-
-def diffusers_solver(
-    name: SolverName, denoise: Denoiser, x: Float[Tensor, "b c h w"], *, num_steps: int
+def solve(
+    denoise: Denoiser,
+    x: Float[Tensor, "b c h w"],
+    sigmas: Sequence[float],
+    *,
+    solver: SolverName = "euler",
 ) -> Float[Tensor, "b c h w"]:
-    """By the scheduler of diffusers behind a solver's name."""
+    """From noise `x` to a picture, down the grid `sigmas` from 1 to 0."""
+    if solver == "euler":
+        for now, then in pairwise(sigmas):
+            # along v x_sigma stays on the line through the predicted picture: no division by sigma
+            x = denoise(x, now).lerp(x, then / now)
+        return x
     import diffusers
 
     flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
@@ -76,9 +73,17 @@ def diffusers_solver(
         "unipc": partial(diffusers.UniPCMultistepScheduler, **flow),
         "dpm++": partial(diffusers.DPMSolverMultistepScheduler, **flow),
     }
-    scheduler = schedulers[name]()
-    scheduler.set_timesteps(num_steps, device=x.device)
-    for t in scheduler.timesteps:
-        sigma = float(t) / scheduler.config.num_train_timesteps
-        x = scheduler.step((x - denoise(x, sigma)) / sigma, t, x).prev_sample
+    scheduler = schedulers[solver]()
+    scheduler.set_timesteps(len(sigmas) - 1)
+    scheduler.set_begin_index(0)
+    first, *later, last = sigmas
+    asked = [min(first, LARGEST_SIGMA), *later]
+    if solver == "heun":  # where a step ends and where the next one begins
+        asked = [first, *(sigma for sigma in later for _ in range(2))]
+    scheduler.sigmas = torch.tensor([*asked, last])
+    for sigma in asked:
+        velocity = (x - denoise(x, sigma)) / sigma
+        x = scheduler.step(
+            velocity, torch.tensor(sigma * scheduler.config.num_train_timesteps), x
+        ).prev_sample
     return x
