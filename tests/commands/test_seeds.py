@@ -124,12 +124,10 @@ def make_study(**shares: list[float]) -> SeedStudy:
 def test_a_lead_that_another_seed_would_turn_is_no_lead() -> None:
     """The same means: told apart where seeds agree, and not where each seed says something else."""
     steady = make_study(gan=[0.70, 0.71, 0.69], clip=[0.80, 0.81, 0.79])
-    (sentence,) = told_apart(steady, bootstrap_samples=2000)
+    (sentence,) = told_apart(steady)
     assert sentence.startswith("Over prompts and seeds, clip leads gan by 10.0 points (")
     lucky = make_study(gan=[0.50, 0.90, 0.70], clip=[0.60, 0.80, 1.0])
-    assert told_apart(lucky, bootstrap_samples=2000) == [
-        "Over prompts and seeds, nothing tells the methods apart."
-    ]
+    assert told_apart(lucky) == ["Over prompts and seeds, nothing tells the methods apart."]
     narrow, wide = (spread_over_seeds(study, bootstrap_samples=2000)["gan"] for study in (steady, lucky))
     assert narrow.value == pytest.approx(wide.value) == pytest.approx(0.7)
     assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
@@ -138,7 +136,7 @@ def test_a_lead_that_another_seed_would_turn_is_no_lead() -> None:
 def test_seeds_without_verdicts_say_nothing_of_prompts() -> None:
     study = SeedStudy("smoke", [1, 2], {"gan": SeedFigures([0.5, 0.6], [1.0, 1.0], 0, [])})
     assert spread_over_seeds(study, bootstrap_samples=100) == {}
-    assert told_apart(study, bootstrap_samples=100) == []
+    assert told_apart(study) == []
 
 
 def test_a_method_that_always_diverges_has_no_mean() -> None:

@@ -120,7 +120,7 @@ def test_champion_tie_worse_better_and_rollback(workspace: Workspace, capsys: py
     workspace.retrain(seed=4, right=0.9)
     better = workspace.register()
     assert better["promoted"]
-    assert "better with probability 1.000" in better["reason"]
+    assert "better with probability 0.99" in better["reason"]
     assert workspace.aliases() == {"champion": "4", "previous": "1", "challenger": "3"}
 
     rollback.run(workspace.params, workspace.paths, NAME)

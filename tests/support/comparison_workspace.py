@@ -92,7 +92,7 @@ def samples(count: int = PICTURES, *, wrong: Sequence[int] = ()) -> list[dict[st
     """Verdicts on the prompts of one split: every sixth concept is missed, all in the rows of `wrong`."""
     rows = []
     for i in range(count):
-        wanted = {"concept": ("owl", "crown")[i % 2], "style": "noto", "background": "blue"}
+        wanted = {"concept": ("owl", "crown")[i % 2], "style": f"style {i}", "background": "blue"}
         seen = {**wanted, "concept": "penguin" if i % 6 == 0 else wanted["concept"]}
         if i in wrong:
             seen |= {"concept": "rocket", "style": "twemoji", "background": "pink"}

@@ -40,7 +40,7 @@ def measure_tradeoff(
         if value != own_value:
             judged = jury.judge(prompts, sampler.draw(prompts, {argument: value}))
             latency_ms = meter.time_setting(argument, value)
-        all_right = jury.align(judged)[ALL]
+        all_right = jury.align(judged, "val")[ALL]
         print(f"{argument} {value:g}: {all_right.value:.1%} all right, {latency_ms} ms", flush=True)
         return {"argument": argument, "setting": value, "latency_ms_p50": latency_ms, **all_right.to_json()}
 

@@ -6,7 +6,7 @@ combinations (the reference of fidelity and the null of memorisation), each once
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from salon.data.dataset import CaptionedImages, Dataset
 from salon.data.ingest.worlds.phrasings import phrasing_of
-from salon.judging.alignment import CAPTION, Judged, alignment
+from salon.judging.alignment import CAPTION, Judged, alignment, labels_of
 from salon.judging.classifier import AttributeScorer
 from salon.judging.features import FeatureExtractor
 from salon.judging.fidelity import Fidelity, fidelity, within_prompt_diversity
@@ -24,7 +24,7 @@ from salon.judging.metrics import METRICS
 from salon.judging.record import Alignment, Cost, Judgement, SplitFigures
 from salon.judging.reference import Reference
 from salon.judging.retriever import Retriever, describe, draw_candidates
-from salon.judging.statistics import Estimate, bootstrap_mean
+from salon.judging.statistics import Clusters, Estimate, bootstrap_mean
 from salon.params import EvaluateParams
 from salon.paths import Paths
 
@@ -43,14 +43,24 @@ class Jury:
     """
 
     def __init__(
-        self, data: Dataset, paths: Paths, settings: EvaluateParams, *, device: torch.device | str = "cpu"
+        self,
+        data: Dataset,
+        paths: Paths,
+        settings: EvaluateParams,
+        *,
+        device: torch.device | str = "cpu",
+        over_drawings: bool = True,
     ) -> None:
         """Read the scorers and the real pictures of a workspace.
+
+        Args:
+            over_drawings: Whether intervals say what other drawings and pairs would have given; else they
+                speak of other prompts for the same ones, enough to see whether a metric is broken.
 
         Raises:
             SalonError: something is missing, or too few pictures are held out beside the prompts.
         """
-        self.data, self.settings = data, settings
+        self.data, self.settings, self._over_drawings = data, settings, over_drawings
         self._scorer = (
             AttributeScorer.from_pretrained(paths.scorer).to(device) if data.has_attributes else None
         )
@@ -75,9 +85,13 @@ class Jury:
         found = zip(prompts.ids, *texts, wanted, seen, retrieved, phrasings, strict=True)
         return [Judged(*each) for each in found]
 
-    def align(self, judged: Sequence[Judged]) -> Alignment:
+    def align(self, judged: Sequence[Judged], split: str) -> Alignment:
         """Share of pictures with each attribute right, and with all of them right."""
-        return alignment(judged, **self.bootstrap)
+        return alignment(judged, clusters=self.clusters(judged, split), **self.bootstrap)
+
+    def clusters(self, judged: Sequence[Judged], split: str) -> Clusters:
+        """Which pictures stand or fall together."""
+        return labels_of([each.wanted for each in judged], split) if self._over_drawings else None
 
     @property
     def bootstrap(self) -> dict[str, int]:
@@ -113,10 +127,11 @@ class JudgedImages:
             languages.setdefault(image.lang, []).append(image)
             if image.phrasing:
                 phrasings.setdefault(image.phrasing, []).append(image)
+        align = partial(self.jury.align, split=self.split)
         return SplitFigures(
-            alignment=self.jury.align(self.judged),
-            languages={lang: self.jury.align(images) for lang, images in sorted(languages.items())},
-            phrasings={name: self.jury.align(images) for name, images in sorted(phrasings.items())},
+            alignment=align(self.judged),
+            languages={name: align(images) for name, images in sorted(languages.items())},
+            phrasings={name: align(images) for name, images in sorted(phrasings.items())},
             metrics={
                 metric.name: metric.measure(self)
                 for metric in METRICS.values()
@@ -130,7 +145,8 @@ class JudgedImages:
         found = np.array([image.retrieved == image.caption for image in self.judged])
         settings = self.jury.settings
         rng = np.random.default_rng(settings.seed)
-        return bootstrap_mean(found, samples=settings.bootstrap_samples, rng=rng)
+        clusters = self.jury.clusters(self.judged, self.split)
+        return bootstrap_mean(found, samples=settings.bootstrap_samples, rng=rng, clusters=clusters)
 
     @cached_property
     def features(self) -> Float[Tensor, "n d"]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from salon.judging.statistics import compare
+from salon.judging.comparison import compare
 from salon.params import RegisterParams
 
 BOOTSTRAP_SAMPLES = 10_000
@@ -65,8 +65,7 @@ def decide(
         )
     prompts = sorted(challenger.scores)
     ours, theirs = (np.array([each.scores[name] for name in prompts]) for each in (challenger, champion))
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    found = compare(ours, theirs, samples=BOOTSTRAP_SAMPLES, rng=rng)
+    found = compare(ours, theirs)
     comparison = (
         f"everything right in {challenger.mean:.1%} of val against the champion's {champion.mean:.1%}, "
         f"better with probability {found.probability_better:.3f}"

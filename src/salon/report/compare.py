@@ -77,7 +77,7 @@ def render_comparison(data: ReportData, params: Params) -> str:
         plot_rates=plot_rates(data.codecs),
         plot_training=plot_training(ranked),
         seed_spread=spread_over_seeds(data.seeds, bootstrap_samples=samples) if data.seeds else {},
-        seed_leads=told_apart(data.seeds, bootstrap_samples=samples) if data.seeds else [],
+        seed_leads=told_apart(data.seeds) if data.seeds else [],
         shared_stages=list(dict.fromkeys(stage for m in ranked for stage in m.ledger["shared"])),
         sheets=collect_sheets(data, ranked),
         side_by_side={split: side_by_side(split, data, ranked) for split in data.splits},

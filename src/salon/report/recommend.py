@@ -16,8 +16,9 @@ from math import hypot, inf
 import numpy as np
 
 from salon.errors import SalonError
+from salon.judging.comparison import Comparison, compare_all
 from salon.judging.record import Cost
-from salon.judging.statistics import Comparison, Estimate, bootstrap_mean, compare_all, probability_best
+from salon.judging.statistics import Estimate, bootstrap_mean, probability_best
 from salon.report.figures import JudgedSource
 from salon.report.wording import describe_machine, interval, percent
 
@@ -147,7 +148,7 @@ def recommend(
     prompts = sorted(fit[0].scores)
     tables = [np.array([contender.scores[prompt] for prompt in prompts]) for contender in fit]
     chances = probability_best(tables, samples=bootstrap_samples, rng=rng)
-    compared = compare_all(tables, samples=bootstrap_samples, rng=rng)
+    compared = compare_all(tables)
     places = [
         Place(
             contender=contender,

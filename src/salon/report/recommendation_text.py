@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from salon.judging.statistics import Comparison
+from salon.judging.comparison import Comparison
 from salon.report.recommend import Constraints, Contender, Place, Recommendation, nearest_to_real
 from salon.report.wording import decimal, describe_machine, enumerate_words, interval, percent, span
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from salon.judging.statistics import Estimate, Scores, bootstrap_mean, compare_all
+from salon.judging.comparison import compare_all
+from salon.judging.statistics import Estimate, Scores, bootstrap_mean
 from salon.report.figures import SeedStudy
 from salon.report.wording import enumerate_words, points
 
@@ -16,16 +17,14 @@ def spread_over_seeds(study: SeedStudy, *, bootstrap_samples: int) -> dict[str, 
     }
 
 
-def told_apart(study: SeedStudy, *, bootstrap_samples: int) -> list[str]:
+def told_apart(study: SeedStudy) -> list[str]:
     """In sentences, who leads whom over prompts and seeds together."""
     tables = _tables(study)
     if len(tables) < 2:
         return []
-    rng = np.random.default_rng(0)
     ranked = sorted(tables, key=lambda name: (-np.mean(tables[name]), name))
     leads: dict[str, list[str]] = {}
-    compared = compare_all([tables[name] for name in ranked], samples=bootstrap_samples, rng=rng)
-    for (first, second), found in compared.items():
+    for (first, second), found in compare_all([tables[name] for name in ranked]).items():
         if found.distinguishable:
             leads.setdefault(ranked[first], []).append(f"{ranked[second]} by {points(found.difference)}")
     sentences = [f"Over prompts and seeds, {name} leads {enumerate_words(of)}." for name, of in leads.items()]

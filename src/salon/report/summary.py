@@ -1,7 +1,7 @@
 """The page's summary in plain words. Every number in it is read from the figures or computed from them here.
 
-Who is best, and who cannot be told apart from the best, is decided by the paired bootstrap over the prompts
-of `test` and `novel`, which selected nothing.
+Who is best, and who cannot be told apart from the best, is decided on the prompts of `test` and `novel`,
+which selected nothing, paired and over their drawings (`salon.judging.comparison`).
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from salon.judging.alignment import ALL
-from salon.judging.statistics import Comparison, compare_all, probability_best
+from salon.judging.alignment import ALL, labels_of
+from salon.judging.comparison import Comparison, compare_all
+from salon.judging.statistics import probability_best
 from salon.report.figures import MethodFigures, ReportData
 from salon.report.wording import (
     decimal,
@@ -76,9 +77,10 @@ def stand(methods: Sequence[MethodFigures], split: str, *, bootstrap_samples: in
     """Rank the methods on one split, on the same prompts; equals by name."""
     ranked = sorted(methods, key=lambda method: (-method.splits[split].all_right.value, method.name))
     tables = [np.array([bool(sample[ALL]) for sample in method.samples[split].rows]) for method in ranked]
+    clusters = labels_of([row["wanted"] for row in ranked[0].samples[split].rows], split)
     rng = np.random.default_rng(0)
-    chances = probability_best(tables, samples=bootstrap_samples, rng=rng)
-    compared = compare_all(tables, samples=bootstrap_samples, rng=rng)
+    chances = probability_best(tables, samples=bootstrap_samples, rng=rng, clusters=clusters)
+    compared = compare_all(tables, clusters=clusters)
     behind = {method.name: compared[0, place] for place, method in enumerate(ranked) if place}
     return Standing(split, ranked, float(chances[0]), behind)
 

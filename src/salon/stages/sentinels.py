@@ -27,7 +27,7 @@ def run(params: Params, paths: Paths) -> None:
     """
     settings = params.evaluate
     data = Dataset(paths.interim)
-    jury = Jury(data, paths, settings, device=inference_device())
+    jury = Jury(data, paths, settings, device=inference_device(), over_drawings=False)
     sentinels = Sentinels(data["train"])
     prompts = prompts_per_split(data, settings.pictures)
 
