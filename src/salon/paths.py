@@ -54,6 +54,8 @@ class Paths:
     """The judge of attributes; empty where the rows have none."""
     retriever = At("models/retriever")
     """The judge of captions."""
+    regressor = At("models/regressor")
+    """The judge of what varies; empty where no row says what was drawn at random."""
     codecs = At("models/codecs")
     codec = Each("models/codecs/{}")
     """Weights, config and training ledger of one codec."""
@@ -81,6 +83,8 @@ class Paths:
     """The judged pictures of one method and the verdict on each."""
     sentinels = At("reports/sentinels.json")
     """Whether every metric puts the sentinels where they belong."""
+    codec_floors = At("reports/codec_floors.json")
+    """What real pictures through each codec get: the floor of every method on it."""
     seeds = At("reports/seeds.json")
     """Every method trained with several seeds: no stage of the pipeline, made when somebody asks."""
     registration = Each("reports/registered/{}.json")

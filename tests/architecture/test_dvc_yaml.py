@@ -51,7 +51,13 @@ LEFT_OUT = {
     ),
     "train": (*ROWS, "salon.towers"),
     # how words are split, and what a world's captions look like: the judges and the rows hold both
-    "sentinels": (*ROWS, "salon.data.ingest.worlds.scenes", "salon.nn.trainable", "salon.towers.tokenizer"),
+    "sentinels": (
+        *ROWS,
+        "salon.codecs",
+        "salon.data.ingest.worlds.scenes",
+        "salon.nn",
+        "salon.towers.tokenizer",
+    ),
     # what wraps a drawn picture into an answer costs nothing that is timed
     "evaluate": (*ROWS, *MODELS, "salon.data.ingest.worlds.scenes", "salon.inference", "salon.registry"),
     "compare": (*ROWS, "salon.data.ingest.worlds.scenes"),

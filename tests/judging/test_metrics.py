@@ -39,7 +39,7 @@ def test_a_record_read_and_written_is_the_same_to_the_byte(file: Path, tmp_path:
 
 
 def test_the_committed_records_are_there_and_hold_every_metric_of_the_table() -> None:
-    assert len(JUDGED) == 10
+    assert len(JUDGED) == 14
     for file in JUDGED:
         measured = Judgement.load(file).estimates()
         for metric in METRICS.values():
@@ -51,7 +51,9 @@ def test_the_committed_records_are_there_and_hold_every_metric_of_the_table() ->
 
 def test_sentinels_of_the_repository_still_say_what_they_said(tmp_path: Path) -> None:
     gate = Gate.load(REPOSITORY / "reports" / "sentinels.json")
-    assert len(gate.rules) == len(sentinel_rules(attributes=True)) + 1  # two kinds of novelty
+    codecs = read_json(REPOSITORY / "reports/codec_floors.json")
+    rules = sentinel_rules(attributes=True, codecs=list(codecs))
+    assert len(gate.rules) == len(rules) + 1  # two kinds of novelty
     gate.save(tmp_path / "sentinels.json")
     assert (tmp_path / "sentinels.json").read_bytes() == (REPOSITORY / "reports/sentinels.json").read_bytes()
 
@@ -64,7 +66,7 @@ def test_sentinels_of_the_repository_still_say_what_they_said(tmp_path: Path) ->
         ("[]", r"not what its stage writes \(AttributeError"),
         ('{"val": {}}', r"not what its stage writes \(KeyError: 'alignment'"),
         ('{"memorisation": {"copy_rate": 3}}', r"not what its stage writes \(TypeError"),
-        ("{}", r"not what its stage writes \(KeyError: 'test/kid, cost'"),
+        ("{}", r"not what its stage writes \(KeyError: 'test/likeness, cost'"),
     ],
 )
 def test_what_is_no_record_names_the_stage_that_writes_it(
@@ -74,7 +76,7 @@ def test_what_is_no_record_names_the_stage_that_writes_it(
     if content is not None:
         file.write_text(content, encoding="utf-8")
     with pytest.raises(SalonError, match=reason):
-        Judgement.load(file, needs=("test/kid", "cost"))
+        Judgement.load(file, needs=("test/likeness", "cost"))
 
 
 def test_without_takes_out_what_misplaces_a_sentinel_and_nothing_else() -> None:
@@ -109,13 +111,16 @@ def test_a_metric_of_ones_own_has_a_column_and_an_explanation_on_the_page(tmp_pa
         compare.run(params, paths)
     for number, name in enumerate(["gan", "diffusion", *(f"sentinel-{name}" for name in SENTINELS)]):
         record = read_json(paths.metrics(name))
-        record["test"]["roughness"] = estimate(3.17 + number)
+        record["test"]["roughness"] = estimate(3.17 + number / 2) | {"low": 0.0, "high": 20.0}  # as real, all
         write_json(paths.metrics(name), record)
+    floors = read_json(paths.codec_floors)
+    floors["vqvae"]["test"]["roughness"] = estimate(1.17)
+    write_json(paths.codec_floors, floors)
     compare.run(params, paths)
     page = (paths.compare / "index.html").read_text(encoding="utf-8")
     assert '<th scope="col">roughness</th>' in page
     assert "Roughness: how much do neighbouring pixels differ?" in page
-    assert all(f"<b>{3.17 + number:.2f}</b>" in page for number in range(7))
+    assert all(f"<b>{3.17 + number / 2:.2f}</b>" in page for number in range(2 + len(SENTINELS)))
 
 
 @pytest.mark.parametrize("name", ["density", "coverage", "recall"])  # precision is of arithmetic, too

@@ -180,7 +180,7 @@ def test_it_is_recommended_and_registered_and_draws_in_both_languages(judged, pa
     store = runs.open_store(params, paths)
     version = store.client.get_model_version_by_alias("salon-diffusion", "champion")
     logged = store.client.get_run(version.run_id).data.metrics
-    assert "test/kid" in logged
+    assert "test/likeness" in logged
     assert "test/density" not in logged
     model_id = version.source.removeprefix("models:/")
     model = mlflow.pyfunc.load_model(str(judged / "mlartifacts/models" / model_id / "artifacts"))

@@ -58,7 +58,7 @@ def test_budgets_are_equal_and_shared_stages_are_charged(clone: Clone) -> None:
 def test_every_figure_is_written_and_the_page_shows_it(clone: Clone) -> None:
     metrics = read_json(clone.paths.metrics("diffusion"))
     assert set(metrics["novel"]) == {"concept_x_background", "concept_x_style"}
-    assert metrics["val"]["kid"].keys() == {"value", "low", "high", "n"}
+    assert metrics["val"]["likeness"].keys() == {"value", "low", "high", "n", "clusters"}
     assert metrics["cost"]["train_flops"] <= clone.params.budget.train_flops
     scorer = read_json(clone.paths.scorer_metrics)["held_out_accuracy"]
     gate = clone.params.scorer.min_accuracy

@@ -44,7 +44,7 @@ def test_first_registration_is_champion_and_says_all_that_is_known(
     for name in (
         "val/alignment_concept_low",
         "test/alignment_ru_all",
-        "test/kid_high",
+        "test/likeness_high",
         "test/r_precision",
         "memorisation/copy_rate",
         "novel/concept_x_style/alignment_style",
@@ -156,7 +156,7 @@ def test_slow_model_waits_until_the_rule_is_relaxed(workspace: Workspace):
 def test_why_a_version_does_not_serve_stands_in_its_tags(workspace: Workspace):
     sentinels, metrics = workspace.paths.sentinels, workspace.paths.metrics(NAME)
     judged = read_json(metrics)
-    write_json(sentinels, {"passed": False, "broken": "test/kid", "rules": []})
+    write_json(sentinels, {"passed": False, "broken": "test/likeness", "rules": []})
     judged["memorisation"]["copy_rate"]["value"] = 0.4
     write_json(metrics, judged)
     assert workspace.register()["alias"] == "challenger"

@@ -7,7 +7,7 @@ import pytest
 from salon.judging.record import Judgement
 from salon.registry.card import model_card
 
-LEDGER = {"train_flops": 2.1e13, "train_minutes": 4.4, "parameters": 2_871_095}
+LEDGER = {"train_flops": 2.1e13, "train_minutes": 4.4}
 
 
 def figure(value: float, low: float, high: float) -> dict[str, float]:
@@ -22,6 +22,9 @@ def metrics() -> dict[str, Any]:
             "latency_ms_p95": 50.0,
             "images_per_second_b16": 77.7,
             "images_seen": 9,
+            "parameters": 2_871_095,
+            "training_parameters": 0,
+            "sample_flops": 2.5e8,
             "peak_memory_gb": 1.5,
             "device": "cpu",
             "cpu_cores": 2,
@@ -34,7 +37,7 @@ def metrics() -> dict[str, Any]:
             "power": 0.99,
             "detectable_rate": 0.0154,
         },
-        "test": {"alignment": right, "kid": figure(0.65, 0.61, 0.69)},
+        "test": {"alignment": right, "likeness": figure(0.65, 0.61, 0.69)},
         "novel": {
             "colour_x_shape": {
                 "alignment": {"all": figure(0.26, 0.22, 0.29), "colour": figure(0.9, 0.8, 0.95)}
@@ -67,7 +70,7 @@ def test_figures_come_from_the_metrics() -> None:
     assert "0.65 (0.61 to 0.69)" in text
     assert "near-exact copies of training pictures: 0.0 % (0.0 to 1.3); copies through a codec" in text
     assert "39 ms per picture" in text
-    assert "2,871,095 parameters trained, not counting codec and text tower" in text
+    assert "2,871,095 parameters, codec included and text tower apart; 2.5e+08 FLOPs a picture" in text
     assert "at 0123456789ab." in text
 
 

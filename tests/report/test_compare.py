@@ -102,7 +102,7 @@ def test_every_figure_of_the_files_is_on_the_page(tmp_path: Path) -> None:
         assert percent(source["memorisation"]["copy_rate"]["value"]) in text
         for metric in of_images():
             value = source["test"][metric.name]["value"]
-            assert metric.share == (metric.name in ("precision", "recall", "coverage"))
+            assert metric.share == (metric.name != "density")
             assert (percent(value) if metric.share else decimal(value)) in text
     for name in ("flagged", "false_alarms", "power"):
         assert percent(metrics["memorisation"][name]) in text

@@ -12,11 +12,12 @@ from salon.cli import app
 from salon.commands import recommend as stage
 from salon.errors import SalonError
 from salon.files import read_json, write_json
+from salon.judging.metrics import LIKENESS
 from salon.judging.record import CopyFigures, Cost, Judgement, SplitFigures
 from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import Paths
-from salon.report.recommend import Constraints, Contender, Recommendation, recommend
+from salon.report.recommend import Constraints, Contender, Recommendation, nearest_to_real, recommend
 from salon.report.recommendation_text import describe_recommendation
 from tiny import write_tiny_params
 
@@ -28,7 +29,7 @@ def make_contender(
     name: str,
     right: float | np.ndarray,
     *,
-    kid: tuple[float, float, float] = (0.5, 0.45, 0.55),
+    lost: tuple[float, float, float] = (0.5, 0.45, 0.55),
     latency_ms: float = 50,
     images_per_second: float = 80,
     train_minutes: float = 6,
@@ -45,7 +46,9 @@ def make_contender(
         scores={f"p{i:03}": bool(score) for i, score in enumerate(scores)},
         judgement=Judgement(
             splits={
-                "val": SplitFigures({"all": estimate}, metrics={"kid": Estimate(*kid, PROMPTS)}),
+                "val": SplitFigures(
+                    {"all": estimate}, metrics=dict.fromkeys(LIKENESS, Estimate(*lost, PROMPTS))
+                ),
                 "test": SplitFigures({"all": estimate}),
             },
             memorisation=CopyFigures(
@@ -55,6 +58,8 @@ def make_contender(
                 train_flops=train_flops,
                 train_minutes=train_minutes,
                 parameters=1,
+                training_parameters=0,
+                sample_flops=1e6,
                 images_seen=1,
                 latency_ms_p50=latency_ms,
                 latency_ms_p95=latency_ms,
@@ -122,50 +127,58 @@ LIKE, ALMOST_LIKE, UNLIKE = (0.40, 0.36, 0.44), (0.45, 0.41, 0.49), (0.94, 0.90,
 
 def test_of_equally_right_ones_the_likest_to_real_pictures_are_taken_and_the_faster_of_those() -> None:
     found = choose(
-        make_contender("gan", 1.0, kid=UNLIKE, latency_ms=8),
-        make_contender("clip", 1.0, kid=(0.6, 0.56, 0.64), latency_ms=86),
-        make_contender("dalle", 1.0, kid=LIKE, latency_ms=110),
-        make_contender("vqvae", 1.0, kid=ALMOST_LIKE, latency_ms=44),
-        make_contender("bad", 0.3, kid=(0.01, 0.0, 0.02), latency_ms=1),
+        make_contender("gan", 1.0, lost=UNLIKE, latency_ms=8),
+        make_contender("clip", 1.0, lost=(0.6, 0.56, 0.64), latency_ms=86),
+        make_contender("dalle", 1.0, lost=LIKE, latency_ms=110),
+        make_contender("vqvae", 1.0, lost=ALMOST_LIKE, latency_ms=44),
+        make_contender("bad", 0.3, lost=(0.01, 0.0, 0.02), latency_ms=1),
     )
     assert names(found) == ["vqvae", "dalle", "clip", "gan", "bad"]
     *_, choice, alternative = describe_recommendation(found)
     assert choice.startswith("Take vqvae: vqvae, dalle, clip and gan follow captions equally well")
     assert choice.endswith(
-        "the pictures of vqvae and dalle are nearest to real ones in texture, and of these vqvae is the "
-        "fastest for one picture alone (44 ms)."
+        "the pictures of vqvae and dalle are the most like real ones, and of these vqvae is the fastest for "
+        "one picture alone (44 ms)."
     )
     assert alternative == (
-        "Faster, but farther from real pictures in texture than dalle (KID 0.400): gan (8 ms, KID 0.940)."
+        "Faster, but less like real pictures than dalle (40.0\xa0% of likeness lost): "
+        "gan (8 ms, 94.0\xa0% lost)."
     )
 
 
-def test_kids_differ_where_their_difference_does_not_reach_zero_even_if_intervals_touch() -> None:
+def test_likeness_differs_where_their_difference_does_not_reach_zero_even_if_intervals_touch() -> None:
     """0.07 apart with half-widths of 0.04 each: the difference is 0.07 give or take 0.057."""
     found = choose(
-        make_contender("dalle", 1.0, kid=(0.40, 0.36, 0.44), latency_ms=137),
-        make_contender("vqvae", 1.0, kid=(0.47, 0.43, 0.51), latency_ms=40),
-        make_contender("diffusion", 1.0, kid=(0.57, 0.53, 0.61), latency_ms=64),
-        make_contender("gan", 1.0, kid=(0.86, 0.82, 0.90), latency_ms=8),
+        make_contender("dalle", 1.0, lost=(0.40, 0.36, 0.44), latency_ms=137),
+        make_contender("vqvae", 1.0, lost=(0.47, 0.43, 0.51), latency_ms=40),
+        make_contender("diffusion", 1.0, lost=(0.57, 0.53, 0.61), latency_ms=64),
+        make_contender("gan", 1.0, lost=(0.86, 0.82, 0.90), latency_ms=8),
     )
     assert names(found) == ["dalle", "vqvae", "diffusion", "gan"]
     *_, choice, alternative = describe_recommendation(found)
-    assert choice.endswith("the pictures of dalle are nearest to real ones in texture.")
+    assert choice.endswith("the pictures of dalle are the most like real ones.")
     # diffusion is slower than vqvae and farther from real pictures: no reason to take it
-    assert alternative.endswith("gan (8 ms, KID 0.860) and vqvae (40 ms, KID 0.470).")
+    assert alternative.endswith("gan (8 ms, 86.0\xa0% lost) and vqvae (40 ms, 47.0\xa0% lost).")
 
 
 def test_a_method_alone_nearest_to_real_pictures_is_taken_and_nothing_faster_is_made_up() -> None:
-    nearest = make_contender("diffusion", 1.0, kid=LIKE, latency_ms=10)
-    found = choose(nearest, make_contender("gan", 1.0, kid=UNLIKE, latency_ms=20))
+    nearest = make_contender("diffusion", 1.0, lost=LIKE, latency_ms=10)
+    found = choose(nearest, make_contender("gan", 1.0, lost=UNLIKE, latency_ms=20))
     assert names(found) == ["diffusion", "gan"]
     assert describe_recommendation(found)[-1].endswith(
-        "the pictures of diffusion are nearest to real ones in texture."
+        "the pictures of diffusion are the most like real ones."
     )
 
 
+def test_what_one_network_alone_sees_tells_nobody_apart() -> None:
+    near, far = (make_contender(name, 1.0, lost=lost) for name, lost in (("a", LIKE), ("b", UNLIKE)))
+    assert nearest_to_real([near, far]) == [near]
+    far.judgement.splits["val"].metrics["likeness_again"] = Estimate(0.41, 0.37, 0.45, PROMPTS)
+    assert nearest_to_real([near, far]) == [near, far]
+
+
 def test_likeness_does_not_outweigh_captions() -> None:
-    found = choose(make_contender("pretty", 0.5, kid=LIKE), make_contender("obedient", 0.9, kid=UNLIKE))
+    found = choose(make_contender("pretty", 0.5, lost=LIKE), make_contender("obedient", 0.9, lost=UNLIKE))
     assert names(found) == ["obedient", "pretty"]
 
 
@@ -301,7 +314,7 @@ def write_workspace(root: Path, *, passed: bool = True) -> Params:
         write_json(
             paths.metrics(name),
             {
-                "val": {"alignment": {"all": share}, "kid": share},
+                "val": {"alignment": {"all": share}, **dict.fromkeys(LIKENESS, share)},
                 "test": {"alignment": {"all": share}},
                 "memorisation": {
                     "copy_rate": share | {"value": 0.0, "low": 0.0},
@@ -312,6 +325,8 @@ def write_workspace(root: Path, *, passed: bool = True) -> Params:
                 },
                 "cost": {
                     "parameters": 1,
+                    "training_parameters": 0,
+                    "sample_flops": 1e6,
                     "images_seen": 1,
                     "latency_ms_p95": 60.0,
                     "latency_ms_p50": 50.0,
@@ -327,7 +342,7 @@ def write_workspace(root: Path, *, passed: bool = True) -> Params:
         samples = [{"id": f"{i}", "all": i % 10 > 0} for i in range(20)]
         write_json(paths.samples(name) / "val.json", samples)
     write_json(
-        paths.sentinels, {"passed": passed, "broken": "" if passed else "test/kid: noise", "rules": []}
+        paths.sentinels, {"passed": passed, "broken": "" if passed else "test/likeness: noise", "rules": []}
     )
     return params
 
@@ -383,5 +398,5 @@ def test_sentinels_that_cannot_be_read_name_their_stage(tmp_path, content: str) 
 
 def test_broken_sentinels_recommend_nothing(tmp_path) -> None:
     params = write_workspace(tmp_path, passed=False)
-    with pytest.raises(SalonError, match="test/kid: noise"):
+    with pytest.raises(SalonError, match="test/likeness: noise"):
         stage.run(params, Paths(tmp_path), Constraints())

@@ -8,6 +8,7 @@ import pytest
 from comparison_workspace import forget_attributes, make_workspace, memorisation, samples
 from salon.errors import SalonError
 from salon.files import read_json, write_json
+from salon.judging.metrics import LIKENESS
 from salon.judging.sentinel_rules import SENTINELS
 from salon.judging.statistics import Estimate
 from salon.params import Params
@@ -148,15 +149,33 @@ def test_copies_are_told_when_they_are_more_than_chance(tmp_path: Path) -> None:
     assert f"{copied} the others show no such copies beyond chance. {limits}" in words(params, paths)
 
 
-def test_fidelity_names_whose_intervals_touch(tmp_path: Path) -> None:
-    params, paths = make_workspace(tmp_path, gan=0.8, clip=0.7, diffusion=0.9512)
-    for name, kid in (("gan", 0.031), ("clip", 0.5)):
+def likeness(paths: Paths, **lost: float) -> None:
+    """Set what the pictures of methods lose, in the eyes of both networks."""
+    for name, value in lost.items():
         metrics = read_json(paths.metrics(name))
-        metrics["test"]["kid"] = {"value": kid, "low": kid - 0.01, "high": kid + 0.03, "n": 200}
+        figure = {"value": value, "low": value - 0.01, "high": value + 0.03, "n": 200}
+        metrics["test"] |= dict.fromkeys(LIKENESS, figure)
         write_json(paths.metrics(name), metrics)
+
+
+def test_likeness_names_who_cannot_be_told_from_the_nearest(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, clip=0.7, diffusion=0.9512)
+    likeness(paths, gan=0.031, clip=0.5, diffusion=0.05)
     text = words(params, paths)
-    assert "In texture the pictures of gan lie nearest to real ones (KID 0.031, 0.021 to 0.061; held" in text
-    assert "; the intervals of diffusion reach its." in text
+    found = "The pictures of gan lie nearest to real ones, 3.1\xa0% (2.1 to 6.1\xa0%) of the way from real"
+    assert f"{found} pictures to blends of two of them; diffusion cannot be told from it" in text
+    likeness(paths, diffusion=0.2)
+    assert "to blends of two of them; two networks agree." in words(params, paths)
+
+
+def test_a_method_that_draws_one_picture_per_caption_is_named(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
+    assert "nearly one picture" not in words(params, paths)
+    metrics = read_json(paths.metrics("gan"))
+    metrics["test"]["diversity"] = {"value": 0.15, "low": 0.13, "high": 0.17, "n": 100}
+    write_json(paths.metrics("gan"), metrics)
+    text = words(params, paths)
+    assert "Of one caption, nearly one picture is drawn by gan (15.0\xa0% of real variety)." in text
 
 
 def test_warnings_of_a_training_are_not_hidden(tmp_path: Path) -> None:
@@ -173,7 +192,7 @@ def test_warnings_of_a_training_are_not_hidden(tmp_path: Path) -> None:
 
 def test_a_closed_gate_leaves_no_verdict(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
-    broken = "1 of 23 rules for the sentinels are broken: test/kid: real 3 must be below noise 2"
+    broken = "1 of 23 rules for the sentinels are broken: test/likeness: real 3 must be below noise 2"
     write_json(paths.sentinels, {"passed": False, "broken": broken, "rules": []})
     text = words(params, paths)
     assert text == f"There is no verdict, for the jury itself is broken. {broken}."

@@ -83,5 +83,5 @@ def test_the_parent_shows_the_methods_side_by_side(paths: Paths) -> None:
     assert parent.data.metrics == {"gan/test/alignment_all": 0.9, "dalle/test/alignment_all": 0.8}
 
     stray = runs.find_or_start_run(store, name="x", stage="train")  # of a store that lost the parent
-    log_headlines(store, stray, "gan", {"test/kid": 1.0}, step=5)
-    assert "gan/test/kid" not in store.client.get_run(parent.info.run_id).data.metrics
+    log_headlines(store, stray, "gan", {"test/likeness": 1.0}, step=5)
+    assert "gan/test/likeness" not in store.client.get_run(parent.info.run_id).data.metrics

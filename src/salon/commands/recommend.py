@@ -2,13 +2,14 @@
 
 from salon.errors import SalonError
 from salon.judging.alignment import ALL
+from salon.judging.metrics import LIKENESS
 from salon.judging.record import Gate, Judgement, read_output
 from salon.params import Params
 from salon.paths import Paths
 from salon.report.recommend import Constraints, Contender, recommend
 from salon.report.recommendation_text import describe_recommendation
 
-NEEDED = ("test/alignment/all", "val/kid", "memorisation/copy_rate", "cost")
+NEEDED = ("test/alignment/all", *(f"val/{name}" for name in LIKENESS), "memorisation/copy_rate", "cost")
 
 
 def run(params: Params, paths: Paths, constraints: Constraints) -> None:

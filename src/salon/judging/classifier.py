@@ -54,6 +54,16 @@ class Judge(Trainable):
         return load_weights(cls(**config), folder)
 
 
+def conv_trunk(width: int) -> tuple[nn.Sequential, int]:
+    """Strided convolutions with batch norm: (b, 3, h, w) -> (b, c, h/8, w/8), and c."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise((3, width, 2 * width, 4 * width)):
+        for width_in, kernel, stride in ((before, 4, 2), (after, 3, 1)):
+            conv = nn.Conv2d(width_in, after, kernel, stride=stride, padding=1, bias=False)
+            layers += [conv, nn.BatchNorm2d(after), nn.LeakyReLU(0.1)]
+    return nn.Sequential(*layers), 4 * width
+
+
 class AttributeScorer(Judge):
     """Strided convolutions with batch norm, average pooling, and one linear head per attribute."""
 
@@ -65,14 +75,9 @@ class AttributeScorer(Judge):
         self.cells = cells
         self.labels = {name: list(values) for name, values in labels.items()}
         self.config = {"labels": self.labels, "width": width, "cells": cells}
-        layers: list[nn.Module] = []
-        for before, after in pairwise((3, width, 2 * width, 4 * width)):
-            for width_in, kernel, stride in ((before, 4, 2), (after, 3, 1)):
-                conv = nn.Conv2d(width_in, after, kernel, stride=stride, padding=1, bias=False)
-                layers += [conv, nn.BatchNorm2d(after), nn.LeakyReLU(0.1)]
-        self.trunk = nn.Sequential(*layers)
+        self.trunk, channels = conv_trunk(width)
         # a list, since an attribute may have any name, that of a module's own attribute too
-        size = 4 * width * cells**2
+        size = channels * cells**2
         self.heads = nn.ModuleList(nn.Linear(size, len(values)) for values in self.labels.values())
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, "b k"]]:

@@ -6,6 +6,7 @@ combinations (the reference of fidelity and the null of memorisation), each once
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -16,19 +17,28 @@ from torch import Tensor
 from salon.data.dataset import CaptionedImages, Dataset
 from salon.data.ingest.worlds.phrasings import phrasing_of
 from salon.judging.alignment import CAPTION, Judged, alignment, labels_of
+from salon.judging.alike import Alike, wanted
 from salon.judging.classifier import AttributeScorer
-from salon.judging.features import FeatureExtractor
-from salon.judging.fidelity import Fidelity, fidelity, within_prompt_diversity
+from salon.judging.diversity import (
+    ks_distance,
+    spread_ratio,
+    thumbnail_distances,
+    within_caption_variance,
+)
+from salon.judging.features import Extractors
+from salon.judging.fidelity import Neighbours, kid, neighbours
 from salon.judging.memorisation import Memorisation
 from salon.judging.metrics import METRICS
 from salon.judging.record import Alignment, Cost, Judgement, SplitFigures
 from salon.judging.reference import Reference
+from salon.judging.regressor import FactorRegressor
 from salon.judging.retriever import Retriever, describe, draw_candidates
 from salon.judging.statistics import Clusters, Estimate, bootstrap_mean
+from salon.judging.views import SMOOTHED, View
 from salon.params import EvaluateParams
 from salon.paths import Paths
 
-DIVERSITY_PROMPTS = 50
+DIVERSITY_PROMPTS = 100
 DIVERSITY_PICTURES = 4  # of each such prompt, the judged one included
 
 Draw = Callable[[str, CaptionedImages, int], UInt8[Tensor, "n 3 h w"]]
@@ -65,38 +75,52 @@ class Jury:
             AttributeScorer.from_pretrained(paths.scorer).to(device) if data.has_attributes else None
         )
         self._retriever = Retriever.from_pretrained(paths.retriever).to(device)
-        self.extractor = FeatureExtractor().to(device)
-        self.reference = Reference.open(paths, settings, data=data, extractor=self.extractor)
+        self.regressor = (
+            FactorRegressor.from_pretrained(paths.regressor).to(device)
+            if (paths.regressor / "config.json").is_file()
+            else None
+        )
+        self.alike = Alike(data["train"])
+        self.extractors = Extractors(device)
+        self.reference = Reference.open(paths, settings, data=data, extractors=self.extractors)
 
     def judge(self, prompts: CaptionedImages, images: UInt8[Tensor, "n 3 h w"]) -> list[Judged]:
         """What the scorers see in the picture of each prompt."""
         candidates = draw_candidates(describe(prompts), seed=self.settings.seed)
         rows = self._retriever.choose(images, prompts.captions, candidates)
         retrieved = [prompts.captions[row] for row in rows]
-        if self._scorer:
-            wanted, seen = prompts.attributes, self._scorer.judge(images)
-        else:
-            wanted, seen = [[{CAPTION: each} for each in column] for column in (prompts.captions, retrieved)]
+        captions = [{CAPTION: caption} for caption in retrieved]
+        seen = self._scorer.judge(images) if self._scorer else captions
         texts = prompts.captions, prompts.langs
         phrasings = [
             phrasing_of(caption, lang=lang, attributes=attributes)
             for caption, lang, attributes in zip(*texts, prompts.attributes, strict=True)
         ]
-        found = zip(prompts.ids, *texts, wanted, seen, retrieved, phrasings, strict=True)
+        found = zip(prompts.ids, *texts, wanted(prompts), seen, retrieved, phrasings, strict=True)
         return [Judged(*each) for each in found]
 
     def align(self, judged: Sequence[Judged], split: str) -> Alignment:
         """Share of pictures with each attribute right, and with all of them right."""
-        return alignment(judged, clusters=self.clusters(judged, split), **self.bootstrap)
+        clusters = self.clusters([each.wanted for each in judged], split)
+        return alignment(judged, clusters=clusters, **self.bootstrap)
 
-    def clusters(self, judged: Sequence[Judged], split: str) -> Clusters:
-        """Which pictures stand or fall together."""
-        return labels_of([each.wanted for each in judged], split) if self._over_drawings else None
+    def clusters(self, wanted: Sequence[Mapping[str, str]], split: str) -> Clusters:
+        """Which pictures stand or fall together, by what is asked for."""
+        return labels_of(wanted, split) if self._over_drawings else None
 
     @property
     def bootstrap(self) -> dict[str, int]:
         """How every interval is drawn."""
         return {"bootstrap_samples": self.settings.bootstrap_samples, "seed": self.settings.seed}
+
+
+@dataclass(frozen=True)
+class Several:
+    """Several images of each of some captions, and as many real ones."""
+
+    drawn: UInt8[Tensor, "p m 3 h w"]
+    real: UInt8[Tensor, "p m 3 h w"]
+    clusters: Clusters
 
 
 class JudgedImages:
@@ -108,14 +132,16 @@ class JudgedImages:
         split: str,
         prompts: CaptionedImages,
         images: UInt8[Tensor, "n 3 h w"],
-        further: Sequence[UInt8[Tensor, "p 3 h w"]] = (),
+        several: "Several | None" = None,
     ) -> None:
         """
         Args:
             images: One image per prompt.
-            further: More images of the first prompts, for the diversity within a prompt.
+            several: More images of some prompts, for the diversity within a caption.
         """
-        self.jury, self.split, self.images, self.further = jury, split, images, further
+        self.jury, self.split, self.prompts, self.images = jury, split, prompts, images
+        self.several = several
+        self._features: dict[View, Float[Tensor, "n d"]] = {}
         self.judged = jury.judge(prompts, images)
 
     @cached_property
@@ -128,15 +154,17 @@ class JudgedImages:
             if image.phrasing:
                 phrasings.setdefault(image.phrasing, []).append(image)
         align = partial(self.jury.align, split=self.split)
+        measured = {
+            metric.name: metric.measure(self)
+            for metric in METRICS.values()
+            if metric.measured_on(self.split) and not metric.detailed
+        }
         return SplitFigures(
             alignment=align(self.judged),
             languages={name: align(images) for name, images in sorted(languages.items())},
             phrasings={name: align(images) for name, images in sorted(phrasings.items())},
-            metrics={
-                metric.name: metric.measure(self)
-                for metric in METRICS.values()
-                if metric.measured_on(self.split) and not metric.detailed
-            },
+            factors=self.factors,
+            metrics={name: figure for name, figure in measured.items() if figure},
         )
 
     @property
@@ -145,24 +173,102 @@ class JudgedImages:
         found = np.array([image.retrieved == image.caption for image in self.judged])
         settings = self.jury.settings
         rng = np.random.default_rng(settings.seed)
-        clusters = self.jury.clusters(self.judged, self.split)
+        clusters = self.jury.clusters([image.wanted for image in self.judged], self.split)
         return bootstrap_mean(found, samples=settings.bootstrap_samples, rng=rng, clusters=clusters)
 
-    @cached_property
-    def features(self) -> Float[Tensor, "n d"]:
-        return self.jury.extractor.extract(self.images)
+    def features(self, view: View) -> Float[Tensor, "n d"]:
+        """As `view` sees the images, once."""
+        if view not in self._features:
+            seed = self.jury.settings.seed
+            self._features[view] = self.jury.extractors.extract(self.images, view, seed=seed)
+        return self._features[view]
 
     @cached_property
-    def fidelity(self) -> Fidelity:
-        """Against held-out real images that are no prompts of `test`."""
-        return fidelity(self.features, self.jury.reference.features, **self.jury.bootstrap)
+    def drawings(self) -> tuple[Clusters, Clusters]:
+        """Which one each image and each of the reference shows; alike where it is the same."""
+        shown = [*(image.wanted for image in self.judged), *self.jury.reference.wanted]
+        labels = self.jury.clusters(shown, self.split)
+        return (None, None) if labels is None else (labels[: len(self.judged)], labels[len(self.judged) :])
+
+    def distance(self, view: View) -> Estimate:
+        """KID from held-out real images that are no prompts of `test`, as a share of that of blends of two.
+
+        0 is as real ones; the uncertainty of the blends' own distance is left out.
+        """
+        reference, (of_images, of_real) = self.jury.reference, self.drawings
+        found = kid(
+            self.features(view),
+            reference.features[view],
+            drawings=None if of_images is None or of_real is None else (of_images, of_real),
+            bootstrap_samples=self.jury.settings.bootstrap_samples,
+            rng=np.random.default_rng(self.jury.settings.seed),
+        )
+        damage = reference.damage[view]
+        scaled = {key: getattr(found, key) / damage for key in ("value", "low", "high")}
+        return replace(found, **scaled)
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """What neighbours among held-out real images say, in the smoothed view."""
+        return neighbours(
+            self.features(SMOOTHED),
+            self.jury.reference.features[SMOOTHED],
+            drawings=self.drawings,
+            **self.jury.bootstrap,
+        )
 
     @property
-    def diversity(self) -> Estimate:
-        """How far the images of one prompt lie apart."""
-        first = self.features[: len(self.further[0])]
-        several = torch.stack([first, *map(self.jury.extractor.extract, self.further)], dim=1)  # (p, m, d)
-        return within_prompt_diversity(several, **self.jury.bootstrap)
+    def diversity(self) -> Estimate | None:
+        """How much the images of one caption vary, of what real ones do; `None` where these are too few."""
+        if self.several is None:
+            return None
+        return spread_ratio(
+            thumbnail_distances(self.several.drawn),
+            thumbnail_distances(self.several.real),
+            clusters=self.several.clusters,
+            **self.jury.bootstrap,
+        )
+
+    @property
+    def factor_diversity(self) -> Estimate | None:
+        """The same of what a renderer drew at random, over all factors; `None` where none is known."""
+        if self._variances is None or self.several is None:
+            return None
+        drawn, real = self._variances
+        weights = 1 / real.mean(axis=0).clip(min=1e-12)
+        return spread_ratio(
+            drawn @ weights, real @ weights, clusters=self.several.clusters, **self.jury.bootstrap
+        )
+
+    @cached_property
+    def _variances(self) -> tuple[Float[np.ndarray, "p f"], Float[np.ndarray, "p f"]] | None:
+        regressor = self.jury.regressor
+        if regressor is None or self.several is None:
+            return None
+
+        def variances(several: UInt8[Tensor, "p m 3 h w"]) -> Float[np.ndarray, "p f"]:
+            return within_caption_variance(
+                regressor.read(several.flatten(0, 1)).unflatten(0, several.shape[:2])
+            )
+
+        return variances(self.several.drawn), variances(self.several.real)
+
+    @property
+    def factors(self) -> dict[str, dict[str, Estimate]]:
+        """Each factor's spread within a caption, and how far its values lie from those of real images."""
+        regressor = self.jury.regressor
+        if self._variances is None or self.several is None or regressor is None:
+            return {}
+        drawn, real = self._variances
+        values, of_real = regressor.read(self.images).numpy(), regressor.read(self.prompts.images).numpy()
+        bootstrap, clusters = self.jury.bootstrap, self.several.clusters
+        return {
+            name: {
+                "sd": spread_ratio(drawn[:, i], real[:, i], clusters=clusters, **bootstrap),
+                "ks": ks_distance(values[:, i], of_real[:, i], **bootstrap),
+            }
+            for i, name in enumerate(regressor.readable)
+        }
 
     @cached_property
     def memorisation(self) -> Memorisation:
@@ -185,9 +291,23 @@ def judge_source(
     """The images of a method or sentinel for the prompts of each split, judged."""
     for split, asked in prompts.items():
         images = draw(split, asked, 0)
-        few = asked.take(range(min(DIVERSITY_PROMPTS, len(asked))))
-        repeats = range(1, DIVERSITY_PICTURES) if split == "test" else ()
-        yield split, JudgedImages(jury, split, asked, images, [draw(split, few, i) for i in repeats])
+        several = _several(jury, split, asked, images, draw) if split == "test" else None
+        yield split, JudgedImages(jury, split, asked, images, several)
+
+
+def _several(
+    jury: Jury, split: str, asked: CaptionedImages, images: UInt8[Tensor, "n 3 h w"], draw: Draw
+) -> Several | None:
+    """Of the first prompts of which there are as many real images; `None` if there is no such prompt."""
+    repeats = range(1, DIVERSITY_PICTURES)
+    rows = [row for row in range(len(asked)) if len(jury.alike.rows(asked, row)) >= len(repeats)]
+    if not (rows := rows[:DIVERSITY_PROMPTS]):
+        return None
+    few = asked.take(rows)
+    drawn = [images[rows], *(draw(split, few, repeat) for repeat in repeats)]
+    real = [few.images, *(jury.alike.further(few, repeat) for repeat in repeats)]
+    clusters = jury.clusters(wanted(few), split)
+    return Several(torch.stack(drawn, dim=1), torch.stack(real, dim=1), clusters)
 
 
 def record(seen: Mapping[str, JudgedImages], *, cost: Cost | None = None) -> Judgement:

@@ -9,12 +9,31 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal
 
-from salon.judging.sentinel_rules import COPYCAT, NOISE, REAL, RETRIEVAL, SHUFFLED, Bound, Rule
+from salon.judging.record import Judgement
+from salon.judging.sentinel_rules import (
+    BLEND,
+    COPYCAT,
+    FAINT,
+    GAPS,
+    JPEG,
+    NOISE,
+    REAL,
+    RETRIEVAL,
+    SHUFFLED,
+    THROUGH_CODEC,
+    AnyRule,
+    Bound,
+    Near,
+    Rule,
+)
 from salon.judging.statistics import Estimate
+from salon.judging.views import SHARP, SMOOTHED, SMOOTHED_AGAIN, View
 
-SCORER, RETRIEVER, FEATURES = "scorer", "retrieval", "efficientnet-lite0"
+SCORER, RETRIEVER = "scorer", "retrieval"
 EVERY_SPLIT = ("val", "test", "novel")
-FIDELITY, REACH = "do their textures lie where real ones do?", "are the real textures reached?"
+LIKENESS = ("likeness", "likeness_again")
+"""The metrics that must agree before one method is called more like real pictures than another."""
+FIDELITY, REACH = "do they lie where real pictures lie?", "are the real ones reached?"
 
 
 @dataclass(frozen=True)
@@ -27,14 +46,14 @@ class Metric:
     """Its name on the page."""
     means: str
     """What it says, on the page; metrics that share a meaning share a sentence."""
-    measure: Callable[[Any], Estimate]
+    measure: Callable[[Any], Estimate | None]
     """Of the images of one split, a `salon.judging.jury.JudgedImages`."""
-    judge: str | None = FEATURES
+    judge: str | None = SMOOTHED.network
     """The network that gives it, which no method may have trained with."""
     better: Literal["higher", "lower", "as real"] = "higher"
     splits: tuple[str, ...] = ("test",)
     """Where it is measured; choices look at `val`, reports at the others."""
-    rules: tuple[Rule | Bound, ...] = ()
+    rules: tuple[AnyRule, ...] = ()
     """Where the sentinels must stand."""
     may_be_withheld: bool = False
     """Whether it asks for neighbours among real images, and is lost where these are too diverse for any."""
@@ -42,6 +61,8 @@ class Metric:
     """Whether it reads as a percentage, on a scale to 100; a plain number otherwise."""
     on: Literal["captions", "images", "copies"] = "images"
     """What it judges, which is the part of the page that shows it."""
+    optional: bool = False
+    """Whether there are pictures that it cannot be measured of: it is `None` then, and shown nowhere."""
     detailed: bool = False
     """Whether the record holds more than one figure of it: alignment by language, the copy test's power."""
     card: str = ""
@@ -58,9 +79,41 @@ def _apart(
     return tuple(Rule(metric, good, bad, direction) for good in better for bad in worse)
 
 
-def _manifold(name: str, means: str, **reads: Any) -> Metric:
-    measure, rules = attrgetter(f"fidelity.{name}"), (Rule(f"test/{name}", REAL, NOISE),)
+INVISIBLE = (FAINT, JPEG)
+
+
+def _neighbours(name: str, means: str, *, within: float = 0.1, gaps: bool = False, **reads: Any) -> Metric:
+    """A metric of neighbours, which what nobody sees leaves where it is."""
+    key = f"test/{name}"
+    rules: tuple[AnyRule, ...] = (
+        Rule(key, REAL, NOISE),
+        *(Near(key, faint, REAL, within) for faint in INVISIBLE),
+        *([Rule(key, REAL, GAPS)] if gaps else []),
+    )
+    measure = attrgetter(f"neighbours.{name}")
     return Metric(name, name, means, measure, rules=rules, may_be_withheld=True, **reads)
+
+
+def _likeness(name: str, title: str, means: str, view: View, *rules: AnyRule, **reads: Any) -> Metric:
+    """A distance from real pictures as a share of that of blends."""
+    return Metric(
+        name,
+        title,
+        means,
+        lambda seen: seen.distance(view),
+        judge=view.network,
+        better="lower",
+        rules=(*_apart(f"test/{name}", (REAL, COPYCAT, RETRIEVAL, SHUFFLED), (NOISE,), "lower"), *rules),
+        share=True,
+        **reads,
+    )
+
+
+def _blind(name: str) -> tuple[AnyRule, ...]:
+    """What nobody sees costs no likeness, and the damage that it is measured by costs all of it."""
+    key = f"test/{name}"
+    near = (Near(key, faint, REAL, 0.05) for faint in INVISIBLE)
+    return *near, *_apart(key, (REAL,), (BLEND,), "lower")
 
 
 _ROWS = (
@@ -91,40 +144,70 @@ _ROWS = (
         share=True,
         on="captions",
     ),
-    Metric(
-        "kid",
-        "KID",
-        "distance of texture, noise that no eye sees included; 0 for one and the same.",
-        # on val the reference holds the real pictures of the prompts, too, alike for every method: there it
-        # compares methods, and is not to be compared with that on test
-        lambda seen: seen.fidelity.kid,
-        better="lower",
+    # on val the reference holds the real pictures of the prompts, too, alike for every method: there it
+    # compares methods, and is not to be compared with that on test
+    _likeness(
+        "likeness",
+        "likeness lost",
+        "how far from real pictures, of the way to blends of two of them, all seen through the same noise",
+        SMOOTHED,
+        *_blind("likeness"),
         splits=("val", "test"),
-        rules=_apart("test/kid", (REAL, COPYCAT, RETRIEVAL, SHUFFLED), (NOISE,), "lower"),
-        card="KID, the distance in texture to held-out real pictures: 0 is none, lower is better",
+        card="likeness lost: how far its pictures lie from real ones, of the way to blends of two",
     ),
-    _manifold(
+    _likeness(
+        "likeness_again",
+        "likeness lost, second network",
+        "the same by another network; what one alone sees is not told",
+        SMOOTHED_AGAIN,
+        *_blind("likeness_again"),
+        splits=("val", "test"),
+    ),
+    _neighbours(
         "precision",
         FIDELITY,
         share=True,
-        card="precision, the share of its pictures whose texture lies where that of real ones does",
+        card="precision, the share of its pictures that lie where real ones do",
     ),
-    _manifold(
-        "recall",
-        REACH,
-        share=True,
-        card="recall, the share of real pictures whose texture lies where that of its own does",
+    _neighbours(
+        "recall", REACH, share=True, card="recall, the share of real pictures that lie where its own do"
     ),
-    _manifold("density", FIDELITY),
-    _manifold("coverage", REACH, share=True),
+    _neighbours("density", FIDELITY, within=0.2),
+    _neighbours("coverage", REACH, share=True, gaps=True),
+    _likeness(
+        "texture",
+        "texture lost",
+        "the same without that noise: what no eye sees counts, and a codec costs most of it",
+        SHARP,
+    ),
     Metric(
         "diversity",
         "diversity",
-        "how far pictures of one prompt lie apart in texture; artefacts count as much as variety",
+        "how much pictures of one caption vary, as thumbnails, of what real ones do",
         lambda seen: seen.diversity,
+        judge=None,
         better="as real",
-        # real pictures of what a caption asks for are many
-        rules=(Rule("test/diversity", REAL, RETRIEVAL, needs_attributes=True),),
+        rules=(
+            Rule("test/diversity", REAL, NOISE),
+            Bound("test/diversity", RETRIEVAL, at_most=0.05),  # one picture per caption
+        ),
+        share=True,
+        optional=True,
+        card="diversity: how much its pictures of one caption vary, of what real ones do",
+    ),
+    Metric(
+        "factor_diversity",
+        "of place, size and light",
+        "the same of what the renderer of these scenes draws at random, as a network of its own reads it",
+        lambda seen: seen.factor_diversity,
+        judge="regressor",
+        better="as real",
+        rules=(
+            Rule("test/factor_diversity", REAL, NOISE),
+            Bound("test/factor_diversity", RETRIEVAL, at_most=0.05),
+        ),
+        share=True,
+        optional=True,
     ),
     Metric(
         "copy_rate",
@@ -148,9 +231,16 @@ METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}
 """By name, in the order in which they are told."""
 
 
-def sentinel_rules(*, attributes: bool) -> list[Rule | Bound]:
-    """What holds for any captioned images, and beside that what holds where the rows carry attributes."""
-    rules = (rule for metric in METRICS.values() for rule in metric.rules)
+def sentinel_rules(*, attributes: bool, codecs: Sequence[str] = ()) -> list[AnyRule]:
+    """What holds for any captioned images, and beside that what holds where the rows carry attributes.
+
+    Args:
+        codecs: What has been through one is worse than real pictures, and no noise.
+    """
+    rules = [rule for metric in METRICS.values() for rule in metric.rules]
+    for codec in (THROUGH_CODEC + name for name in codecs):
+        rules += _apart("test/likeness", (codec,), (NOISE,), "lower")
+        rules += _apart("test/texture", (REAL,), (codec,), "lower")
     asked = (rule for rule in rules if attributes or not rule.needs_attributes)
     return sorted(asked, key=lambda rule: (rule.needs_attributes, isinstance(rule, Bound)))
 
@@ -158,6 +248,23 @@ def sentinel_rules(*, attributes: bool) -> list[Rule | Bound]:
 def withholdable() -> set[str]:
     """Metrics that need not be right where images may be too diverse, as `test/precision`."""
     return {f"test/{metric.name}" for metric in METRICS.values() if metric.may_be_withheld}
+
+
+def better_than_real(judged: Judgement, real: Judgement) -> dict[str, str]:
+    """Figures that real pictures do not reach, as `test/diversity` -> why they mean nothing."""
+    found = {}
+    of_real = real.estimates()
+    for keys, figure in judged.estimates().items():
+        metric, theirs = METRICS.get(keys[-1]), of_real.get(keys)
+        if metric is None or theirs is None or metric.detailed:
+            continue
+        beaten = figure.high < theirs.low if metric.better == "lower" else figure.low > theirs.high
+        if beaten:
+            found["/".join(keys)] = (
+                f"{metric.title} of {figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g}) is better "
+                f"than that of real pictures, {theirs.value:.4g} ({theirs.low:.4g} to {theirs.high:.4g})"
+            )
+    return found
 
 
 def judging_networks() -> dict[str, str]:

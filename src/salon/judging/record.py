@@ -26,6 +26,9 @@ class SplitFigures:
     """Language tag -> alignment over the captions in it."""
     phrasings: dict[str, Alignment] = field(default_factory=dict)
     """`en-1`, … -> alignment over the captions put that way; empty where the source says nothing of it."""
+    factors: dict[str, dict[str, Estimate]] = field(default_factory=dict)
+    """Factor of variation -> `sd`, its standard deviation within a caption as a share of that of real
+    pictures, and `ks`, how far the values over all captions lie from those of real pictures."""
     metrics: dict[str, Estimate] = field(default_factory=dict)
     """Every other metric of `salon.judging.metrics` that is measured on this split, by its name."""
 
@@ -40,6 +43,7 @@ class SplitFigures:
             ("alignment",): self.alignment,
             **{(f"alignment_{lang}",): alignment for lang, alignment in self.languages.items()},
             **{("phrasing", name): alignment for name, alignment in self.phrasings.items()},
+            **{("factors", name): found for name, found in self.factors.items()},
             (): self.metrics,
         }
         return {(*group, name): value for group, found in groups.items() for name, value in found.items()}
@@ -54,9 +58,8 @@ class SplitFigures:
             if key.startswith("alignment_")
         }
         phrased = {name: _alignment(found) for name, found in phrasings.items()}
-        return cls(
-            alignment, languages, phrased, {name: Estimate(**value) for name, value in metrics.items()}
-        )
+        factors = {name: _estimates(found) for name, found in metrics.pop("factors", {}).items()}
+        return cls(alignment, languages, phrased, factors, _estimates(metrics))
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,11 @@ class Cost:
     """Counted, shared stages included, as are the minutes."""
     train_minutes: float
     parameters: int
-    """Trained: of `gan` with its discriminator, of all without codec and towers."""
+    """Of what draws a picture: generator and codec, without the text tower, which is the same for all."""
+    training_parameters: int
+    """Of what training alone needs, as a discriminator."""
+    sample_flops: float
+    """Of one picture at the method's own settings, counted, from the states of its caption to pixels."""
     images_seen: int
     latency_ms_p50: float
     """One image alone, from text to PNG."""
@@ -132,6 +139,15 @@ class Judgement:
         if self.memorisation:
             found["memorisation", "copy_rate"] = self.memorisation.copy_rate
         return found
+
+    def require(self, needs: Sequence[str]) -> None:
+        """
+        Raises:
+            KeyError: something of `needs` was not measured, as `test/likeness`, or `cost`.
+        """
+        known = {"/".join(keys) for keys in self.estimates()} | ({"cost"} if self.cost else set())
+        if absent := [need for need in needs if need not in known]:
+            raise KeyError(", ".join(absent))
 
     def without(self, withheld: Collection[str]) -> "Judgement":
         """All but the metrics `<split>/<name>` of `withheld`."""
@@ -180,9 +196,7 @@ class Judgement:
 
         def parse(raw: Mapping[str, Any]) -> "Judgement":
             found = cls.from_json(raw)
-            known = {"/".join(keys) for keys in found.estimates()} | ({"cost"} if found.cost else set())
-            if absent := [need for need in needs if need not in known]:
-                raise KeyError(", ".join(absent))
+            found.require(needs)
             return found
 
         stage = "sentinels" if path.stem.startswith("sentinel-") else f"evaluate@{path.stem}"
@@ -254,4 +268,8 @@ def in_reading_order(by_attribute: Mapping[str, T]) -> dict[str, T]:
 
 
 def _alignment(raw: Mapping[str, Any]) -> Alignment:
-    return {name: Estimate(**value) for name, value in in_reading_order(raw).items()}
+    return _estimates(in_reading_order(raw))
+
+
+def _estimates(raw: Mapping[str, Any]) -> dict[str, Estimate]:
+    return {name: Estimate(**value) for name, value in raw.items()}

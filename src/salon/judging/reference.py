@@ -4,8 +4,10 @@ Every method is judged against the same of it, in a process of its own. It is th
 workspace's scratch folder, under a digest of the rows, the settings and the code that it follows from.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,17 +15,21 @@ from torch import Tensor
 from salon.data.dataset import Dataset
 from salon.errors import SalonError
 from salon.fingerprint import fingerprint
-from salon.judging.features import FeatureExtractor
+from salon.judging.alike import wanted
+from salon.judging.features import Extractors
+from salon.judging.fidelity import blends, kid
 from salon.judging.memorisation import FALSE_ALARMS, CopyTest, distinct_rows
+from salon.judging.views import VIEWS, View
 from salon.params import EvaluateParams
 from salon.paths import Paths
 from salon.weights import load_tensors, save_tensors
 
 REFERENCE = 1000  # real pictures that fidelity compares with; their features cost 5 ms each
+SMOOTHING_SEED = 1  # of the reference; the pictures that are judged have another
 SOURCES = (
     "data/dataset.py",
     "images.py",
-    *(f"judging/{name}.py" for name in ("reference", "features", "memorisation")),
+    *(f"judging/{name}.py" for name in ("reference", "features", "fidelity", "memorisation", "views")),
 )
 
 
@@ -31,36 +37,53 @@ SOURCES = (
 class Reference:
     """Held-out real pictures that are no prompts, as fidelity and the copy test need them."""
 
-    features: Float[Tensor, "m d"]
+    features: Mapping[View, Float[Tensor, "m d"]]
+    damage: Mapping[View, float]
+    """KID of blends of two real pictures of `test`."""
+    wanted: list[Mapping[str, str]]
+    """What each picture of the reference shows."""
     copies: CopyTest
 
     @classmethod
     def open(
-        cls, paths: Paths, settings: EvaluateParams, *, data: Dataset, extractor: FeatureExtractor
+        cls, paths: Paths, settings: EvaluateParams, *, data: Dataset, extractors: Extractors
     ) -> "Reference":
         """Read what an earlier process worked out, or work it out.
 
         Raises:
             SalonError: too few pictures are held out beside the prompts.
         """
-        device = next(extractor.parameters()).device.type  # another rounds features otherwise
+        device = extractors.device.type  # another rounds features otherwise
         key = fingerprint([settings.pictures, settings.seed, device], files=[paths.interim], sources=SOURCES)
         file = paths.scratch / "reference" / f"{key}.safetensors"
-        if file.is_file():
-            tensors = load_tensors(file)
-            return cls(tensors.pop("reference"), CopyTest.from_tensors(tensors))
-        test, val = data["test"], data["val"]
-        # with several captions a picture stands in several rows, prompts and others
-        prompts, others = test.images[: settings.pictures], torch.cat([test.images, val.images])
-        held_out = others[distinct_rows(others, without=prompts)]
-        if len(held_out) < 1 / FALSE_ALARMS:
-            raise SalonError(
-                f"{len(held_out)} real pictures of val and test are no prompts, {1 / FALSE_ALARMS:.0f} are "
-                "needed to know what is no copy: lower evaluate.pictures or hold out more pictures"
-            )
-        copies = CopyTest(data["train"].images, held_out, seed=settings.seed)
-        found = cls(extractor.extract(held_out[:REFERENCE]), copies)
-        save_tensors(file, {"reference": found.features, **copies.to_tensors()})
-        for stale in set(file.parent.glob("*.safetensors")) - {file}:  # of other rows or other code
-            stale.unlink(missing_ok=True)
-        return found
+        if not file.is_file():
+            save_tensors(file, _work_out(settings, data, extractors))
+            for stale in set(file.parent.glob("*.safetensors")) - {file}:  # of other rows or other code
+                stale.unlink(missing_ok=True)
+        tensors = load_tensors(file)
+        shown = [*wanted(data["test"]), *wanted(data["val"])]
+        return cls(
+            {view: tensors.pop(str(view)) for view in VIEWS},
+            {view: float(tensors.pop(f"{view} damage")) for view in VIEWS},
+            [shown[row] for row in tensors.pop("reference").tolist()],
+            CopyTest.from_tensors(tensors),
+        )
+
+
+def _work_out(settings: EvaluateParams, data: Dataset, extractors: Extractors) -> dict[str, Tensor]:
+    test, val = data["test"], data["val"]
+    # with several captions a picture stands in several rows, prompts and others
+    prompts, others = test.images[: settings.pictures], torch.cat([test.images, val.images])
+    rows = distinct_rows(others, without=prompts)
+    if len(rows) < 1 / FALSE_ALARMS:
+        raise SalonError(
+            f"{len(rows)} real pictures of val and test are no prompts, {1 / FALSE_ALARMS:.0f} are "
+            "needed to know what is no copy: lower evaluate.pictures or hold out more pictures"
+        )
+    found = {"reference": rows[:REFERENCE]}
+    for view in VIEWS:
+        real = extractors.extract(others[rows[:REFERENCE]], view, seed=SMOOTHING_SEED)
+        damaged = extractors.extract(blends(prompts), view, seed=settings.seed)
+        damage = kid(damaged, real, bootstrap_samples=1, rng=np.random.default_rng(settings.seed))
+        found |= {str(view): real, f"{view} damage": torch.tensor(damage.value, dtype=torch.float64)}
+    return found | CopyTest(data["train"].images, others[rows], seed=settings.seed).to_tensors()

@@ -10,9 +10,15 @@ from salon.errors import GateError
 from salon.judging.record import Gate
 from salon.judging.statistics import Estimate
 
-REAL, COPYCAT, RETRIEVAL, SHUFFLED, NOISE = "real", "copycat", "retrieval", "shuffled", "noise"
+REAL, FAINT, JPEG, BLEND, GAPS = "real", "faint", "jpeg", "blend", "gaps"
+COPYCAT, RETRIEVAL, SHUFFLED, NOISE = "copycat", "retrieval", "shuffled", "noise"
+THROUGH_CODEC = "codec-"  # and the codec's name
 SENTINELS = {
     REAL: "held-out real pictures of the very prompts, the ceiling",
+    FAINT: "real pictures with noise that nobody sees",
+    JPEG: "real pictures as JPEG of quality 95",
+    BLEND: "half of one real picture and half of another",
+    GAPS: "real pictures, a quarter of the concepts missing",
     COPYCAT: "a training picture that shows what is asked",
     RETRIEVAL: "the training picture with the nearest caption",
     SHUFFLED: "real pictures under each other's captions",
@@ -64,9 +70,34 @@ class Bound:
         return f"{metric}: {self.sentinel} is {_show(figure)}, must be {told}", not within
 
 
+@dataclass(frozen=True)
+class Near:
+    """One sentinel's figure lies near another's."""
+
+    metric: str
+    sentinel: str
+    other: str
+    within: float
+    """Largest difference of the two figures."""
+    needs_attributes: bool = False
+
+    def apply(self, metric: str, figures: Mapping[str, Mapping[str, Estimate]]) -> tuple[str, bool]:
+        """The same."""
+        one, other = figures[self.sentinel].get(metric), figures[self.other].get(metric)
+        sentence = (
+            f"{metric}: {self.sentinel} {_show(one)} must lie within {self.within:g} of "
+            f"{self.other} {_show(other)}"
+        )
+        # written so that what is no number does not pass
+        return sentence, one is None or other is None or not abs(one.value - other.value) <= self.within
+
+
+AnyRule = Rule | Bound | Near
+
+
 def check_rules(
     measured: Mapping[str, Mapping[tuple[str, ...], Estimate]],
-    rules: Sequence[Rule | Bound],
+    rules: Sequence[AnyRule],
     *,
     may_withhold: Collection[str] = (),
 ) -> Gate:

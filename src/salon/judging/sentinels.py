@@ -5,6 +5,11 @@ says about methods. Each sentinel answers prompts as a method would and goes thr
 must stand to one another is written in `salon.judging.metrics`.
 
 - `real`: held-out real pictures of the very prompts, the ceiling.
+- `faint`, `jpeg`: real pictures with noise of two levels of 255, and as JPEG of quality 95: nobody sees
+  either.
+- `blend`: half of one real picture and half of another: the damage that likeness is measured by.
+- `gaps`: real pictures, a quarter of the concepts missing. Faithful, and not all there.
+- `codec-<name>`: real pictures through a codec: the floor of every method on it.
 - `copycat`: a training picture with what the caption asks for, another one for each seed. What only the
   memorisation test can find fault with (it beats every real model in FID: FLD, Jiralerspong 2023).
 - `retrieval`: the training picture with the nearest caption, always the same: the floor that a method which
@@ -13,32 +18,58 @@ must stand to one another is written in `salon.judging.metrics`.
 - `noise`: each pixel drawn alone.
 """
 
+import io
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Int, UInt8
+from PIL import Image
 from scipy import sparse
 from torch import Tensor
 
+from salon.codecs.base import Codec
 from salon.data.dataset import CaptionedImages
-from salon.judging.sentinel_rules import COPYCAT, NOISE, REAL, RETRIEVAL, SENTINELS, SHUFFLED
+from salon.images import to_float, to_uint8
+from salon.judging.alike import Alike
+from salon.judging.fidelity import blends
+from salon.judging.sentinel_rules import (
+    BLEND,
+    COPYCAT,
+    FAINT,
+    GAPS,
+    JPEG,
+    NOISE,
+    REAL,
+    RETRIEVAL,
+    SENTINELS,
+    SHUFFLED,
+    THROUGH_CODEC,
+)
 from salon.towers.tokenizer import words
 
 NAMES = tuple(SENTINELS)
+FAINT_NOISE = 2  # levels of 255, standard deviation
+JPEG_QUALITY = 95
+MISSING = 0.25  # share of the concepts
+CODED_AT_ONCE = 64  # pictures
 CHUNK = 256  # prompts at a time: a sparse matrix of CHUNK x distinct captions
 
 
 class Sentinels:
-    """All five, over the training pictures they may copy."""
+    """All of them, over the training pictures they may copy."""
 
-    def __init__(self, training: CaptionedImages) -> None:
-        self._training = training
-        self._captions = CaptionIndex(training.captions)
-        self._alike: dict[frozenset[tuple[str, str]], list[int]] = {}  # rows with the same attributes
-        for row, attributes in enumerate(training.attributes):
-            self._alike.setdefault(frozenset(attributes.items()), []).append(row)
+    def __init__(self, alike: Alike, codecs: Mapping[str, Codec] | None = None) -> None:
+        self._alike, self._training = alike, alike.training
+        self._codecs = {THROUGH_CODEC + name: codec for name, codec in (codecs or {}).items()}
+        self._captions = CaptionIndex(self._training.captions)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of every workspace, then one for each codec."""
+        return (*NAMES, *self._codecs)
 
     def answer(
         self, name: str, prompts: CaptionedImages, *, seed: int, repeat: int = 0
@@ -49,8 +80,15 @@ class Sentinels:
             KeyError: there is no such sentinel.
         """
         rng = np.random.default_rng([seed, NAMES.index(name) if name in NAMES else 0, repeat])
+        real = prompts.images if repeat == 0 else self._alike.further(prompts, repeat)
+        if codec := self._codecs.get(name):
+            return through_codec(codec, real)
         sources: dict[str, Callable[[], Tensor]] = {
-            REAL: lambda: prompts.images if repeat == 0 else self._further(prompts, repeat),
+            REAL: lambda: real,
+            FAINT: lambda: add_noise(real, rng),
+            JPEG: lambda: as_jpeg(real),
+            BLEND: lambda: blends(real),
+            GAPS: lambda: self._leave_out(prompts, real, rng, seed=seed),
             COPYCAT: lambda: self._copy(prompts, rng),
             RETRIEVAL: lambda: self._training.images[self._captions.nearest(prompts.captions)],
             SHUFFLED: lambda: prompts.images[derange(prompts.captions, rng)],
@@ -62,21 +100,61 @@ class Sentinels:
         rows = self._captions.nearest(prompts.captions)
         for i, attributes in enumerate(prompts.attributes):
             # without ground truth, or where training has nothing of the kind, the nearest caption's like
-            if like := self._like(attributes) or self._like(self._training.attributes[int(rows[i])]):
+            nearest = self._training.attributes[int(rows[i])]
+            if like := self._alike.of_attributes(attributes) or self._alike.of_attributes(nearest):
                 rows[i] = int(rng.choice(like))
         return self._training.images[rows]
 
-    def _further(self, prompts: CaptionedImages, repeat: int) -> UInt8[Tensor, "n 3 h w"]:
-        """The `repeat`-th further real picture of what each prompt asks for; its own where there is none."""
-        pictures = prompts.images.clone()
-        for i, attributes in enumerate(prompts.attributes):
-            if rows := self._like(attributes):
-                pictures[i] = self._training.images[rows[(i + repeat) % len(rows)]]
+    def _leave_out(
+        self, prompts: CaptionedImages, real: UInt8[Tensor, "n 3 h w"], rng: np.random.Generator, *, seed: int
+    ) -> UInt8[Tensor, "n 3 h w"]:
+        """Real pictures of other prompts where the concept is one of those missing."""
+        concepts = _concepts(prompts)
+        known = sorted(set(concepts))
+        count = max(1, round(MISSING * len(known)))
+        missing = set(np.random.default_rng(seed).choice(known, count, replace=False).tolist())
+        kept = [row for row, concept in enumerate(concepts) if concept not in missing]
+        pictures = real.clone()
+        for row in (row for row, concept in enumerate(concepts) if concept in missing):
+            other = int(rng.choice(kept)) if kept else row
+            like = self._alike.rows(prompts, other)
+            pictures[row] = self._training.images[int(rng.choice(like))] if like else real[other]
         return pictures
 
-    def _like(self, attributes: Mapping[str, str]) -> list[int]:
-        """Training rows with these very attributes; none without ground truth."""
-        return self._alike.get(frozenset(attributes.items()), []) if attributes else []
+
+def _concepts(prompts: CaptionedImages) -> list[str]:
+    """The attribute with the most values, of each prompt; the caption where there are no attributes."""
+    names = list(prompts.attributes[0])
+    if not names:
+        return list(prompts.captions)
+    most = max(names, key=lambda name: len({row[name] for row in prompts.attributes}))
+    return [row[most] for row in prompts.attributes]
+
+
+def add_noise(images: UInt8[Tensor, "n 3 h w"], rng: np.random.Generator) -> UInt8[Tensor, "n 3 h w"]:
+    """Pictures with noise that nobody sees."""
+    noise = torch.from_numpy(np.rint(rng.normal(0, FAINT_NOISE, images.shape)))
+    return (images + noise).clamp(0, 255).to(torch.uint8)
+
+
+def as_jpeg(images: UInt8[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
+    """Pictures as a JPEG file of high quality keeps them."""
+
+    def code(picture: np.ndarray) -> np.ndarray:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
+        return np.asarray(Image.open(file).convert("RGB"))
+
+    with ThreadPoolExecutor() as pool:
+        coded = list(pool.map(code, images.permute(0, 2, 3, 1).numpy()))
+    return torch.from_numpy(np.stack(coded)).permute(0, 3, 1, 2).contiguous()
+
+
+@torch.inference_mode()
+def through_codec(codec: Codec, images: UInt8[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
+    """Pictures encoded and decoded, on the CPU."""
+    parts = (codec.decode(codec.encode(to_float(part))) for part in images.split(CODED_AT_ONCE))
+    return torch.cat([to_uint8(part.clamp(-1, 1)) for part in parts])
 
 
 class CaptionIndex:

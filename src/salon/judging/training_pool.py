@@ -4,13 +4,14 @@ from functools import cached_property
 
 import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from salon.data.batches import BatchSource, batch_indices
 from salon.data.dataset import CaptionedImages
 from salon.images import to_float
 from salon.judging.classifier import AttributeScorer, LabelledImages
+from salon.judging.regressor import MeasuredImages
 from salon.judging.retriever import DescribedImages, describe
 
 
@@ -62,3 +63,21 @@ class DescribedBatches(TrainingPool):
         captions = [self.captions[row] for row in rows.tolist()]
         same = self.kinds[rows][:, None] == self.kinds[rows]
         return DescribedImages(to_float(self.images[rows].to(self.device)), captions, same)
+
+
+class FactorBatches(BatchSource):
+    """Real pictures with what their renderer drew."""
+
+    def __init__(
+        self,
+        images: UInt8[Tensor, "n 3 h w"],
+        factors: Float[Tensor, "n f"],
+        *,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        super().__init__(len(images), batch_size=batch_size, seed=seed)
+        self.images, self.factors = images, factors
+
+    def batch(self, rows: Int[Tensor, "b"], *, step: int) -> MeasuredImages:
+        return MeasuredImages(to_float(self.images[rows].to(self.device)), self.factors[rows].to(self.device))

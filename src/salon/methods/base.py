@@ -122,6 +122,8 @@ class Method(Trainable, ABC):
 
     config_class: ClassVar[type[MethodConfig]]
     noise_stride: ClassVar[int] = 4096
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Submodules that no picture needs, as a discriminator."""
     tradeoff: ClassVar[Tradeoff] = "num_inference_steps"
     """The argument of `sample` that buys quality with time."""
 

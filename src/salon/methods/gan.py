@@ -100,6 +100,7 @@ class GAN(Method):
     replayable: ClassVar[bool] = True
     objectives: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
     held_out_objectives: ClassVar[tuple[str, ...]] = ()  # a game has no likelihood
+    training_only: ClassVar[tuple[str, ...]] = ("discriminator",)
     tradeoff: ClassVar[Tradeoff] = "candidates"
     config: GANConfig
 

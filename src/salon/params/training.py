@@ -25,6 +25,17 @@ class RetrieverParams(Section):
     """Channels of the first convolution; doubled twice, which is also the size of the embedding."""
 
 
+class RegressorParams(Section):
+    """The independent reader of what a renderer drew at random."""
+
+    max_steps: int = Field(gt=0)
+    """Training steps."""
+    batch_size: int = Field(gt=0)
+    lr: float = Field(gt=0)
+    width: int = Field(gt=0)
+    """Channels of the first block; doubled twice."""
+
+
 class ScorerParams(Section):
     """The independent judge: an attribute classifier that no method ever sees."""
 
@@ -42,6 +53,8 @@ class ScorerParams(Section):
     """Accuracy on held-out real renders that each attribute must reach, else the stage fails."""
     retriever: RetrieverParams
     """The judge of whole captions."""
+    regressor: RegressorParams
+    """The judge of what varies within a caption, where rows say what was drawn at random."""
 
 
 class ClipParams(Section):
@@ -120,6 +133,6 @@ class RegisterParams(Section):
     max_copy_rate: Fraction
     """Guardrail: share of pictures that are copies of training pictures, by the copy test's estimate."""
     max_parameters: int = Field(gt=0)
-    """Guardrail: parameters of the method, without codec and towers."""
+    """Guardrail: parameters of generator and codec, without the text tower."""
     min_probability_better: Fraction
     """Paired-bootstrap probability with which a challenger must beat the champion."""

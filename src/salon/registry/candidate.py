@@ -13,7 +13,9 @@ from salon.errors import SalonError
 from salon.files import file_digests, lines_sha256, read_json
 from salon.inference.bundle import CLIP, CODEC, METHOD
 from salon.judging.alignment import ALL
+from salon.judging.metrics import better_than_real
 from salon.judging.record import Gate, Judgement, read_output
+from salon.judging.sentinel_rules import REAL
 from salon.paths import Paths
 from salon.registry.promotion import PromotionEvidence
 
@@ -99,7 +101,9 @@ def read_candidate(paths: Paths, method: str) -> Candidate:
     validation = read_output(paths.validation, dict, stage="validate")
     gate = Gate.load(paths.sentinels)
     needs = ("test/alignment/all", "memorisation/copy_rate", "cost")
-    judgement = Judgement.load(paths.metrics(method), needs=needs).without(gate.withheld)
+    judgement = Judgement.load(paths.metrics(method), needs=needs)
+    real = Judgement.load(paths.metrics(f"sentinel-{REAL}"))
+    judgement = judgement.without(gate.withheld.keys() | better_than_real(judgement, real).keys())
     assert judgement.cost
     assert judgement.memorisation
     if not paths.scorer.is_dir():

@@ -40,7 +40,8 @@ def model_card(
         "\n## Cost",
         f"- {judgement.cost.latency_ms_p50:.0f} ms per picture (p50, batch 1, on the machine that judged it)",
         f"- {ledger['train_flops']:.3g} training FLOPs, {ledger['train_minutes']:.1f} minutes, "
-        f"{ledger['parameters']:,} parameters trained, not counting codec and text tower",
+        f"{judgement.cost.parameters:,} parameters, codec included and text tower apart; "
+        f"{judgement.cost.sample_flops:.3g} FLOPs a picture",
         "\n## Use",
         f"`mlflow models serve -m models:/salon-{method}@champion --env-manager local`, then POST to "
         '`/invocations`: `{"dataframe_records": [{"prompt": "…", "seed": 7}]}`. Optional per row or as '

@@ -28,7 +28,7 @@ class PromotionEvidence:
     copy_rate: float
     """Share of pictures that are copies of training pictures."""
     parameters: int
-    """Of the method, without codec and towers."""
+    """Of generator and codec, without the text tower."""
     data_valid: bool
     """Whether its training data passed validation."""
     sentinels_passed: bool

@@ -41,6 +41,7 @@ def render_comparison(data: ReportData, params: Params) -> str:
     for split in data.splits:
         check_prompts({method.name: method.samples[split].ids for method in data.methods}, split=split)
     ranked = rank(data.methods)
+    shown = [metric for metric in of_images() if metric.name in ranked[0].test.metrics]
     samples = params.evaluate.bootstrap_samples
     environment = page_environment("salon.report")
     environment.filters |= {
@@ -50,6 +51,7 @@ def render_comparison(data: ReportData, params: Params) -> str:
         "split_note": partial(wording.split_note, captions_alone=data.captions_alone),
         "listed": wording.enumerate_words,
         "gflop": lambda flops: f"{flops / 1e9:,.0f}",
+        "mflop": lambda flops: f"{flops / 1e6:,.1f}",
         "count": lambda number: f"{number:,}",
         "number": lambda number: f"{number:g}",
         "wording": lambda phrasing: wording_of(phrasing) or phrasing,
@@ -60,11 +62,11 @@ def render_comparison(data: ReportData, params: Params) -> str:
         tradeoff_notes=[note for method in ranked if (note := wording.cheapest_good_setting(method))],
         argument_title=wording.argument_title,
         data=data,
-        explained=_explain(of_images()),
+        explained=_explain(shown),
         known=wording.prompts_of_test(captions_alone=data.captions_alone),
         machines=list(dict.fromkeys(wording.describe_machine(method.cost) for method in ranked)),
         methods=ranked,
-        of_images=of_images(),
+        of_images=shown,
         most_mistakes=MISTAKES,
         paragraphs=summarize(data, bootstrap_samples=samples),
         params=params,

@@ -112,6 +112,8 @@ class MethodFigures(JudgedSource):
     """What training cost: `own`, and `shared` by stage."""
     tradeoff: list[TradeoffRow]
     """Of what buys quality with time; cheapest setting first."""
+    withheld: dict[str, str]
+    """Figures that are not shown, as `test/precision` -> why."""
     guidance: list[TradeoffRow]
     """Of the guidance scale; one row where there is no guidance."""
 
@@ -163,6 +165,8 @@ class ReportData:
     sentinels: list[JudgedSource]
     gate: Gate
     codecs: list[CodecFigures]
+    floors: list[JudgedSource]
+    """Real pictures through each codec."""
     real: dict[str, InlineImage]
     """Split -> the prompts' own pictures, in the order of the methods' sheets."""
     scorer: dict[str, Any]

@@ -10,9 +10,9 @@ from PIL import Image
 
 from salon.data.shards import read_tables
 from salon.errors import SalonError
-from salon.judging.metrics import of_images
+from salon.judging.metrics import better_than_real, of_images
 from salon.judging.record import Gate, Judgement, RatePoint, in_reading_order, read_output
-from salon.judging.sentinel_rules import SENTINELS
+from salon.judging.sentinel_rules import REAL, SENTINELS
 from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import SPLITS, Paths
@@ -42,14 +42,18 @@ def load_report_data(params: Params, paths: Paths) -> ReportData:
     """
     clip = _read(paths.clip_metrics, "train_clip", needs=("cost", "probe", "probe_trials", "zero_shot"))
     named = _in_order_of_splits(clip["zero_shot"])
-    methods = [_read_method(name, paths) for name in params.methods]
+    gate = Gate.load(paths.sentinels)
+    sentinels = [
+        JudgedSource(name, Judgement.load(paths.metrics(f"sentinel-{name}"), needs=_shown()))
+        for name in SENTINELS
+    ]
+    real = next(source.judgement for source in sentinels if source.name == REAL)
+    methods = [_read_method(name, paths, gate=gate, real=real) for name in params.methods]
     return ReportData(
         methods=methods,
-        sentinels=[
-            JudgedSource(name, Judgement.load(paths.metrics(f"sentinel-{name}"), needs=_shown()))
-            for name in SENTINELS
-        ],
-        gate=Gate.load(paths.sentinels),
+        sentinels=sentinels,
+        gate=gate,
+        floors=_read_floors(paths.codec_floors),
         codecs=[_read_codec(name, paths) for name in params.codecs],
         real={split: _draw_real(paths, split, samples) for split, samples in methods[0].samples.items()},
         scorer=_read(paths.scorer_metrics, "scorer", needs=("held_out_accuracy", "held_out_pictures")),
@@ -63,7 +67,17 @@ def load_report_data(params: Params, paths: Paths) -> ReportData:
     )
 
 
-def _read_method(name: str, paths: Paths) -> MethodFigures:
+def _read_floors(path: Path) -> list[JudgedSource]:
+    def parse(raw: Any) -> list[JudgedSource]:
+        judged = {name: Judgement.from_json(found) for name, found in raw.items()}
+        for found in judged.values():
+            found.require(_shown())
+        return [JudgedSource(f"codec {name}", found) for name, found in judged.items()]
+
+    return read_output(path, parse, stage="sentinels")
+
+
+def _read_method(name: str, paths: Paths, *, gate: Gate, real: Judgement) -> MethodFigures:
     stage, folder = f"evaluate@{name}", paths.samples(name)
     judgement = Judgement.load(paths.metrics(name), needs=(*_shown(), "cost"))
     return MethodFigures(
@@ -79,6 +93,7 @@ def _read_method(name: str, paths: Paths) -> MethodFigures:
         worst=(worst := _read(folder / "worst.json", stage)),
         worst_sheet=_read_picture(folder / "worst.png", stage) if worst else None,
         ledger=_read(paths.method(name) / LEDGER, f"train@{name}", needs=("own", "shared")),
+        withheld=gate.withheld | better_than_real(judgement, real),
         tradeoff=_read_tradeoff(paths.tradeoff(name), stage),
         guidance=_read_tradeoff(paths.guidance(name), stage),
     )
@@ -86,7 +101,11 @@ def _read_method(name: str, paths: Paths) -> MethodFigures:
 
 def _shown() -> list[str]:
     """What the page says of every source."""
-    return ["test/alignment/all", "memorisation/copy_rate", *(f"test/{m.name}" for m in of_images())]
+    return [
+        "test/alignment/all",
+        "memorisation/copy_rate",
+        *(f"test/{m.name}" for m in of_images() if not m.optional),
+    ]
 
 
 def _read_tradeoff(path: Path, stage: str) -> list[TradeoffRow]:

@@ -1,9 +1,9 @@
 """Which method to take, given what a team can afford. `salon.report.recommendation_text` says it in words.
 
 Selection looks at `val`; the figures on `test`, which selected nothing, are what to expect. First come those
-that follow captions as well as the best, as far as can be told; of these, those whose pictures are nearest
-to real ones in texture (KID); of these, the fastest for one picture alone: a difference that may not exist is
-not worth waiting for. All of it is of one training each.
+that follow captions as well as the best, as far as can be told; of these, those whose pictures are the most
+like real ones, as far as two networks agree; of these, the fastest for one picture alone: a difference that
+may not exist is not worth waiting for. All of it is of one training each.
 
 Seconds and gigabytes hold for the machine that they were measured on. Asked for another, nothing is scaled:
 with more cores of the same kind they are taken as they are, for anything else they are unknown.
@@ -17,6 +17,7 @@ import numpy as np
 
 from salon.errors import SalonError
 from salon.judging.comparison import Comparison, compare_all
+from salon.judging.metrics import LIKENESS
 from salon.judging.record import Cost
 from salon.judging.statistics import Estimate, bootstrap_mean, probability_best
 from salon.report.figures import JudgedSource
@@ -82,9 +83,9 @@ class Contender(JudgedSource):
         return float(np.mean(list(self.scores.values())))
 
     @property
-    def kid(self) -> Estimate:
-        """KID of its pictures of the validation prompts; 0 is the texture of real pictures."""
-        return self.judgement.splits["val"].metrics["kid"]
+    def likeness(self) -> Estimate:
+        """Likeness lost by its pictures of the validation prompts; 0 is as real."""
+        return self.judgement.splits["val"].metrics["likeness"]
 
     def stands_for(self, constraints: Constraints) -> bool:
         """Whether the seconds measured for it are known to hold where it is to run."""
@@ -164,24 +165,25 @@ def recommend(
         each = place.contender
         if not place.tied:
             return 2, 0, ""  # by alignment, as they came
-        return (0, each.latency_ms, each.name) if each in nearest else (1, each.kid.value, each.name)
+        return (0, each.latency_ms, each.name) if each in nearest else (1, each.likeness.value, each.name)
 
     return Recommendation(sorted(places, key=order), rejected, constraints)
 
 
 def nearest_to_real(contenders: Sequence[Contender]) -> list[Contender]:
-    """That of the lowest KID, and those whose difference from it may be none: its 95 % interval reaches zero.
+    """The most like real ones, and those whose difference from it may be none.
 
-    The two errors count as independent. On the same prompts and reference they are not, and the difference is
-    known better than that: some that could be told apart are kept.
+    It may be where the 95 % interval reaches zero in the eyes of one of the networks. The two errors count as
+    independent. On the same prompts and reference they are not, and the difference is known better than that:
+    some that could be told apart are kept.
     """
-    best = min((each.kid for each in contenders), key=lambda kid: kid.value)
-    error = best.high - best.value
-    return [
-        each
-        for each in contenders
-        if each.kid.value - best.value <= hypot(error, each.kid.value - each.kid.low)
-    ]
+    first = min(contenders, key=lambda contender: contender.likeness.value)
+
+    def reaches(contender: Contender, metric: str) -> bool:
+        one, best = (each.judgement.splits["val"].metrics[metric] for each in (contender, first))
+        return one.value - best.value <= hypot(best.high - best.value, one.value - one.low)
+
+    return [each for each in contenders if any(reaches(each, metric) for metric in LIKENESS)]
 
 
 def violations(contender: Contender, constraints: Constraints) -> list[str]:

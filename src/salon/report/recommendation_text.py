@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from salon.judging.comparison import Comparison
 from salon.report.recommend import Constraints, Contender, Place, Recommendation, nearest_to_real
-from salon.report.wording import decimal, describe_machine, enumerate_words, interval, percent, span
+from salon.report.wording import describe_machine, enumerate_words, interval, percent
 
 
 def describe_recommendation(found: Recommendation) -> list[str]:
@@ -37,7 +37,7 @@ def _describe(place: Place) -> str:
     return (
         f"{contender.name}: everything right in {percent(place.alignment.value)} of val "
         f"({interval(place.alignment)}), {percent(test.value)} of test ({interval(test)}); "
-        f"KID {decimal(contender.kid.value)} ({span(contender.kid)}); "
+        f"likeness lost {percent(contender.likeness.value)} ({interval(contender.likeness)}); "
         f"{cost.latency_ms_p50:.0f} ms a picture, "
         f"{cost.images_per_second_b16:.0f} a second in batches of 16; "
         f"{cost.train_minutes:.1f} minutes of training in {cost.peak_memory_gb:.2f} GB; "
@@ -67,22 +67,24 @@ def _conclude(choice: Contender, tied: Sequence[Contender], nearest: Sequence[Co
     equal = f"Take {name}: {_names(tied)} follow captions equally well, as far as these prompts can tell"
     quickest = f"{name} is the fastest for one picture alone ({choice.latency_ms:.0f} ms)"
     if len(nearest) == len(tied):
-        return [f"{equal}, and their pictures are equally near to real ones in texture; {quickest}."]
-    texture = f"the pictures of {_names(nearest)} are nearest to real ones in texture"
-    sentence = f"{equal}; {texture}" + (f", and of these {quickest}." if len(nearest) > 1 else ".")
-    best = min(nearest, key=lambda contender: contender.kid.value)
-    worth: list[Contender] = []  # the fastest first, each next one of a lower KID than those before
+        return [f"{equal}, and their pictures are equally like real ones; {quickest}."]
+    likest = f"the pictures of {_names(nearest)} are the most like real ones"
+    sentence = f"{equal}; {likest}" + (f", and of these {quickest}." if len(nearest) > 1 else ".")
+    best = min(nearest, key=lambda contender: contender.likeness.value)
+    worth: list[Contender] = []  # the fastest first, each next one more like real pictures than those before
     for contender in sorted(tied, key=lambda contender: contender.latency_ms):
         faster = contender.latency_ms < choice.latency_ms
-        if faster and (not worth or contender.kid.value < worth[-1].kid.value):
+        if faster and (not worth or contender.likeness.value < worth[-1].likeness.value):
             worth.append(contender)
     if not worth:
         return [sentence]
-    listed = [f"{each.name} ({each.latency_ms:.0f} ms, KID {decimal(each.kid.value)})" for each in worth]
+    listed = [
+        f"{each.name} ({each.latency_ms:.0f} ms, {percent(each.likeness.value)} lost)" for each in worth
+    ]
     return [
         sentence,
-        f"Faster, but farther from real pictures in texture than {best.name} "
-        f"(KID {decimal(best.kid.value)}): {enumerate_words(listed)}.",
+        f"Faster, but less like real pictures than {best.name} "
+        f"({percent(best.likeness.value)} of likeness lost): {enumerate_words(listed)}.",
     ]
 
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from salon.judging.alignment import ALL, labels_of
 from salon.judging.comparison import Comparison, compare_all
+from salon.judging.metrics import LIKENESS
+from salon.judging.record import SplitFigures
 from salon.judging.statistics import probability_best
 from salon.report.figures import MethodFigures, ReportData
 from salon.report.wording import (
-    decimal,
     enumerate_words,
     interval,
     language,
@@ -22,8 +23,9 @@ from salon.report.wording import (
     percent,
     points,
     prompts_of_test,
-    span,
 )
+
+COLLAPSED = 0.3  # diversity within a caption below which a method is said to have none
 
 
 @dataclass(frozen=True)
@@ -173,15 +175,31 @@ def _speed(standing: Standing, called: str) -> list[str]:
 
 
 def _fidelity(data: ReportData) -> list[str]:
-    first, *others = sorted(data.methods, key=lambda method: method.test.metrics["kid"].value)
-    kid = first.test.metrics["kid"]
-    real = next(sentinel.test.metrics["kid"] for sentinel in data.sentinels if sentinel.name == "real")
-    figure = f"{decimal(kid.value)}, {span(kid)}; held-out real pictures get {decimal(real.value)}"
+    first, *others = sorted(data.methods, key=lambda method: method.test.metrics["likeness"].value)
+    lost = first.test.metrics["likeness"]
+    figure = f"{percent(lost.value)} ({interval(lost)})"
+    scale = "of the way from real pictures to blends of two of them"
     if not others:
-        return [f"The distance of its pictures from real ones in texture is a KID of {figure}."]
-    near = [method.name for method in others if method.test.metrics["kid"].low <= kid.high]
-    reach = f"; the intervals of {enumerate_words(near)} reach its" if near else ""
-    return [f"In texture the pictures of {first.name} lie nearest to real ones (KID {figure}){reach}."]
+        return [f"Its pictures lie {figure} {scale}.", *_collapsed(data.methods)]
+    behind = [method.name for method in others if not may_be_alike(method.test, first.test)]
+    found = f"The pictures of {first.name} lie nearest to real ones, {figure} {scale}"
+    if len(behind) == len(others):
+        return [f"{found}; two networks agree.", *_collapsed(data.methods)]
+    reach = [method.name for method in others if method.name not in behind]
+    found += f"; {enumerate_words(reach)} cannot be told from it by two networks that agree"
+    return [f"{found}.", *_collapsed(data.methods)]
+
+
+def may_be_alike(one: SplitFigures, nearer: SplitFigures) -> bool:
+    """Whether the likeness of two, `nearer` the better, may be the same in the eyes of some network."""
+    return any(one.metrics[view].low <= nearer.metrics[view].high for view in LIKENESS)
+
+
+def _collapsed(methods: Sequence[MethodFigures]) -> list[str]:
+    varied = {method.name: method.test.metrics.get("diversity") for method in methods}
+    poor = {name: share for name, share in varied.items() if share and share.high < COLLAPSED}
+    parts = [f"{name} ({percent(share.value)} of real variety)" for name, share in poor.items()]
+    return [f"Of one caption, nearly one picture is drawn by {enumerate_words(parts)}."] if parts else []
 
 
 def _copies(methods: Sequence[MethodFigures]) -> list[str]:

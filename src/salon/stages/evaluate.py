@@ -10,6 +10,7 @@ from torch import Tensor
 
 from salon.data.dataset import CaptionedImages, Dataset
 from salon.devices import inference_device
+from salon.evaluation.footprint import drawing_cost
 from salon.evaluation.latency import LatencyMeter, describe_machine
 from salon.evaluation.prompts import prompts_per_split, select_first
 from salon.evaluation.results_cache import ResultsCache
@@ -78,9 +79,9 @@ def run(params: Params, paths: Paths, name: str) -> None:
     cost = Cost(
         train_flops=ledger["train_flops"],
         train_minutes=ledger["train_minutes"],
-        parameters=ledger["parameters"],
         images_seen=ledger["own"]["images_seen"],
         peak_memory_gb=round(ledger["own"]["peak_memory_gb"], 3),
+        **drawing_cost(method, sampler.states_of(prompts["val"])),
         **speed,
         **cache.figures("machine", describe_machine),
     )

@@ -1,6 +1,6 @@
 """Train the independent judges on real images, and refuse them when they cannot judge."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -11,11 +11,12 @@ from salon.errors import GateError
 from salon.files import whole_folder, write_json
 from salon.judging.alignment import CAPTION
 from salon.judging.classifier import AttributeScorer, accuracy, is_for_training, select
+from salon.judging.regressor import FactorRegressor, standardise
 from salon.judging.retriever import Retriever, retrieval_accuracy
-from salon.judging.training_pool import DescribedBatches, LabelledBatches
+from salon.judging.training_pool import DescribedBatches, FactorBatches, LabelledBatches
 from salon.nn.trainable import Trainable
 from salon.params import Params
-from salon.params.training import RetrieverParams, ScorerParams
+from salon.params.training import RegressorParams, RetrieverParams, ScorerParams
 from salon.paths import Paths
 from salon.training.module import Optimization
 from salon.training.run import training_run
@@ -23,7 +24,7 @@ from salon.training.trainer import StepCost, Trained, small_network, train
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Write `models/scorer/`, `models/retriever/` and `reports/metrics/scorer.json`.
+    """Write `models/scorer/`, `models/retriever/`, `models/regressor/` and `reports/metrics/scorer.json`.
 
     Raises:
         GateError: an attribute is recognised in less than `scorer.min_accuracy` of held-out real images.
@@ -54,10 +55,13 @@ def run(params: Params, paths: Paths) -> None:
         }
     else:  # a caption is right or wrong as a whole
         judged = {split: {CAPTION: share, "all": share} for split, share in found.items()}
+    regressor = _read_factors(splits, settings, learn)
+    explained = regressor.explained if regressor else {}
     metrics = {
         "held_out_accuracy": judged,
         "held_out_r_precision": found,
         "held_out_pictures": {split: len(data) for split, data in held_out.items()},
+        "explained": {name: round(share, 4) for name, share in explained.items()},
         "loss": round(trained[-1].loss, 4),
         "cost": {
             "train_minutes": round(sum(each.cost.train_minutes for each in trained), 3),
@@ -67,11 +71,35 @@ def run(params: Params, paths: Paths) -> None:
     write_json(paths.scorer_metrics, metrics)
     if scorer:
         _gate(judged, settings)
-    for judge, place in ((scorer, paths.scorer), (retriever, paths.retriever)):
+    for judge, place in (
+        (scorer, paths.scorer),
+        (retriever, paths.retriever),
+        (regressor, paths.regressor),
+    ):
         with whole_folder(place) as folder:
             if judge:
                 judge.save_pretrained(folder)
     print(f"scorer: held-out accuracy {judged}, R-precision {found}")
+
+
+def _read_factors(
+    splits: Dataset, settings: ScorerParams, learn: Callable[..., Trained[Trainable]]
+) -> FactorRegressor | None:
+    """The regressor of what varies, with what it explains of `val`; `None` where nothing says it."""
+    drawn = splits.factors("train")
+    if drawn.empty:
+        return None
+    torch.manual_seed(settings.seed)
+    names = [str(name) for name in drawn if drawn[name].std() > 0]
+    regressor = FactorRegressor(dict.fromkeys(names, 0.0), width=settings.regressor.width)
+    batches = partial(FactorBatches, batch_size=settings.regressor.batch_size, seed=settings.seed)
+    train_rows, val_rows = (
+        batches(splits[split].images, standardise(splits.factors(split), drawn, names))
+        for split in ("train", "val")
+    )
+    learn("regressor", regressor, train_rows, val_rows, settings.regressor)
+    regressor.explained.update(regressor.eval().measure(val_rows.images, val_rows.factors))
+    return regressor
 
 
 def _learn(
@@ -79,7 +107,7 @@ def _learn(
     judge: Trainable,
     source: BatchSource,
     held_out: BatchSource,
-    own: RetrieverParams | ScorerParams,
+    own: RegressorParams | RetrieverParams | ScorerParams,
     *,
     params: Params,
     paths: Paths,

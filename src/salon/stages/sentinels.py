@@ -1,23 +1,36 @@
 """Judge the sentinels as if they were methods, and let nothing be judged by a metric that misplaces them."""
 
+from salon.codecs import load_codec
 from salon.data.dataset import Dataset
 from salon.devices import inference_device
 from salon.errors import GateError
 from salon.evaluation.prompts import prompts_per_split
 from salon.evaluation.sheets import empty_folder, save_sheet
+from salon.files import write_json
 from salon.judging.jury import Draw, Jury, judge_source, record
 from salon.judging.metrics import sentinel_rules, withholdable
 from salon.judging.record import Gate, Judgement
-from salon.judging.sentinel_rules import check_rules
-from salon.judging.sentinels import NAMES, Sentinels
+from salon.judging.sentinel_rules import (
+    COPYCAT,
+    NOISE,
+    REAL,
+    RETRIEVAL,
+    SENTINELS,
+    SHUFFLED,
+    THROUGH_CODEC,
+    check_rules,
+)
+from salon.judging.sentinels import Sentinels
 from salon.params import Params
 from salon.paths import Paths
 
 SHEET_IMAGES = 16
+EVERYWHERE = {REAL, COPYCAT, RETRIEVAL, SHUFFLED, NOISE}  # the others say something of known prompts alone
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Write `reports/metrics/sentinel-<name>.json`, their pictures, and `reports/sentinels.json`.
+    """Write `reports/metrics/sentinel-<name>.json`, their pictures, `reports/codec_floors.json` and
+    `reports/sentinels.json`.
 
     Pictures without attributes may be too diverse for neighbours among them to mean anything. A metric of
     neighbours that misplaces a sentinel there is withheld; any other closes the gate.
@@ -28,22 +41,32 @@ def run(params: Params, paths: Paths) -> None:
     settings = params.evaluate
     data = Dataset(paths.interim)
     jury = Jury(data, paths, settings, device=inference_device(), over_drawings=False)
-    sentinels = Sentinels(data["train"])
+    codecs = {name: load_codec(paths.codec(name)) for name in params.codecs}
+    sentinels = Sentinels(jury.alike, codecs)
     prompts = prompts_per_split(data, settings.pictures)
+    del prompts["val"]  # nothing is chosen among sentinels
 
     figures = {}
-    for name in NAMES:
-        seen = dict(judge_source(jury, prompts, _source(sentinels, name, seed=settings.seed)))
-        folder = empty_folder(paths.samples(f"sentinel-{name}"))
-        save_sheet(folder / "test.png", seen["test"].images[:SHEET_IMAGES])
-        file = paths.metrics(f"sentinel-{name}")
-        record(seen).save(file)
-        figures[name] = Judgement.load(file).estimates()  # the rules hold for what anybody can read
-        print(f"sentinel {name}: judged")
+    floors = {}
+    for name in sentinels.names:
+        asked = prompts if name in EVERYWHERE else {"test": prompts["test"]}
+        seen = dict(judge_source(jury, asked, _source(sentinels, name, seed=settings.seed)))
+        if name in SENTINELS:
+            folder = empty_folder(paths.samples(f"sentinel-{name}"))
+            save_sheet(folder / "test.png", seen["test"].images[:SHEET_IMAGES])
+            file = paths.metrics(f"sentinel-{name}")
+            record(seen).save(file)
+            figures[name] = Judgement.load(file).estimates()  # the rules hold for what anybody can read
+        else:
+            judgement = record(seen)
+            floors[name.removeprefix(THROUGH_CODEC)] = judgement.to_json()
+            figures[name] = judgement.estimates()
+        print(f"sentinel {name}: judged", flush=True)
+    write_json(paths.codec_floors, floors)
     try:
         gate = check_rules(
             figures,
-            sentinel_rules(attributes=data.has_attributes),
+            sentinel_rules(attributes=data.has_attributes, codecs=list(floors)),
             may_withhold=() if data.has_attributes else withholdable(),
         )
     except GateError as error:

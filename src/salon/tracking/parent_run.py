@@ -18,7 +18,7 @@ from salon.tracking.runs import Store
 
 PIPELINE = "salon.pipeline"  # tag of the parent: the digest
 SOURCES = ("codecs", "data", "images.py", "judging", "methods", "nn", "seeding.py", "towers", "training")
-HEADLINES = ("alignment_all", "kid", "copy_rate", "latency_ms_p50", "train_minutes")
+HEADLINES = ("alignment_all", "likeness", "diversity", "copy_rate", "latency_ms_p50", "train_minutes")
 """Terms of a method's judgement that its parent shows beside those of the other methods."""
 
 
