@@ -104,6 +104,12 @@ def train(method: MethodName) -> None:
 
 
 @app.command(rich_help_panel=STAGES)
+def select(method: MethodName) -> None:
+    """Choose how one method draws: search val for likeness that keeps variety and alignment."""
+    run("stages.select", method)
+
+
+@app.command(rich_help_panel=STAGES)
 def sentinels() -> None:
     """Judge picture sources whose place is known; fail when a metric puts one where it cannot stand."""
     run("stages.sentinels")

@@ -61,6 +61,8 @@ class Paths:
     """Weights, config and training ledger of one codec."""
     method = Each("models/methods/{}")
     """Weights, config and training ledger of one trained method."""
+    selected = Each("models/selected/{}")
+    """The same with the settings of the sampler that were selected: what is judged, registered and served."""
 
     ingest_report = At("reports/ingest.json")
     """Counts of found, ingested and quarantined rows."""
@@ -75,10 +77,12 @@ class Paths:
     codec_metrics = Each("reports/metrics/codec-{}.json")
     codec_pictures = Each("reports/codecs/{}")
     """Originals above their reconstructions."""
+    selection = Each("reports/selection/{}.json")
+    """What was tried of a method's sampler settings, and which were taken."""
     tradeoff = Each("reports/tradeoff/{}.json")
-    """Quality and latency at each setting of what the method has to buy quality with time."""
+    """Likeness, diversity and alignment of every trial by its time."""
     guidance = Each("reports/guidance/{}.json")
-    """Quality and latency at each guidance scale."""
+    """The same by its guidance; empty of a method without."""
     samples = Each("reports/samples/{}")
     """The judged pictures of one method and the verdict on each."""
     sentinels = At("reports/sentinels.json")

@@ -58,6 +58,7 @@ LEFT_OUT = {
         "salon.nn",
         "salon.towers.tokenizer",
     ),
+    "select": (*ROWS, *MODELS, "salon.data.ingest.worlds.scenes"),
     # what wraps a drawn picture into an answer costs nothing that is timed
     "evaluate": (*ROWS, *MODELS, "salon.data.ingest.worlds.scenes", "salon.inference", "salon.registry"),
     "compare": (*ROWS, "salon.data.ingest.worlds.scenes"),
@@ -69,6 +70,7 @@ LEFT_OUT = {
         "salon.images",
         "salon.judging",
         "salon.seeding",
+        "salon.training",
     ),
 }
 # A family, or a source, is imported by its name.
@@ -146,6 +148,15 @@ def test_what_is_left_out_is_imported(stage: str) -> None:
     assert [
         place for place in LEFT_OUT[stage] if not any(lies_in(module, (place,)) for module in modules)
     ] == []
+
+
+def test_what_chooses_settings_knows_nothing_that_it_is_judged_by() -> None:
+    judges_on_test = {"salon.judging.jury", "salon.judging.reference", "salon.evaluation.prompts"}
+    assert not imported_by("select") & judges_on_test
+    assert judges_on_test <= imported_by("evaluate")
+    deps = {str(path) for path in STAGES["select"]["deps"]}
+    assert not {path for path in deps if path.startswith("reports/")}
+    assert "data/interim" in deps  # whose other splits `Dataset.only` refuses
 
 
 def paths_of_dvc() -> set[str]:

@@ -6,7 +6,7 @@ import pytest
 from test_shards import ATTRIBUTES, make_row
 
 from salon.data import dataset
-from salon.data.dataset import Dataset
+from salon.data.dataset import Dataset, ForbiddenSplitError
 from salon.data.shards import ShardWriter
 from salon.paths import SPLITS
 
@@ -45,3 +45,16 @@ def test_columns_are_read_without_decoding(tmp_path: Path) -> None:
     assert (bare.has_attributes, bare.attribute_names) == (False, [])
     with pytest.raises(AssertionError, match="a picture is decoded"):
         data["train"]
+
+
+def test_what_chooses_cannot_read_what_it_is_judged_by(tmp_path: Path) -> None:
+    data = write(tmp_path / "interim").only("train", "val")
+    assert len(data["val"]) == len(data["train"]) == 3
+    assert {path.name.partition("-")[0] for path in data.shards()} == {"train", "val"}
+    refused = r"split '(test|novel)' was asked for where only train and val may be looked at"
+    for split in ("test", "novel"):
+        for ask in (data.__getitem__, data.ids, data.captions, data.attributes, data.factors):
+            with pytest.raises(ForbiddenSplitError, match=refused):
+                ask(split)
+    with pytest.raises(ForbiddenSplitError):
+        data.only("val", "test")  # nor is it got back

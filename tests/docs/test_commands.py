@@ -41,7 +41,7 @@ def workspace(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     paths, params = Paths(root), load_params(root / "params.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        weights = paths.method("diffusion") / "model.safetensors"
+        weights = paths.selected("diffusion") / "model.safetensors"
         trained = load_file(weights)
         save_file({name: 1.001 * value for name, value in trained.items()}, weights)
         sync.run(params, paths)

@@ -34,7 +34,7 @@ def test_what_draws_a_picture_is_counted_with_its_codec(loaded: Loaded, name: st
     assert cost["parameters"] + cost["training_parameters"] == whole
     assert (cost["training_parameters"] > 0) == (name == "gan")
     assert (count_parameters(method.codec) > 0) == (name in ("vqvae", "dalle"))
-    assert cost["sample_flops"] > 2 * 32 * 32  # at least a product per pixel
+    assert cost["picture_flops"] > 2 * 32 * 32  # at least a product per pixel
 
 
 def test_a_discriminator_draws_nothing(loaded: Loaded) -> None:
@@ -44,7 +44,7 @@ def test_a_discriminator_draws_nothing(loaded: Loaded) -> None:
     method.discriminator = torch.nn.Identity()
     found = drawing_cost(method, text)
     method.discriminator = before
-    assert found["sample_flops"] == cost["sample_flops"]
+    assert found["picture_flops"] == cost["picture_flops"]
     assert (found["parameters"], found["training_parameters"]) == (cost["parameters"], 0)
 
 
@@ -53,7 +53,7 @@ def test_every_step_and_candidate_is_counted(loaded: Loaded) -> None:
     cost = drawing_cost(method, text)
     own = method.config
     method.config = own.model_copy(update={"num_inference_steps": 2 * own.num_inference_steps})
-    assert drawing_cost(method, text)["sample_flops"] > 1.5 * cost["sample_flops"]
+    assert drawing_cost(method, text)["picture_flops"] > 1.5 * cost["picture_flops"]
     method.config = own.model_copy(update={"candidates": 4})
-    assert drawing_cost(method, text)["sample_flops"] > 4 * cost["sample_flops"]
+    assert drawing_cost(method, text)["picture_flops"] > 4 * cost["picture_flops"]
     method.config = own

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torchmetrics.image.kid import poly_mmd
 
 from salon.judging.features import FEATURE_DIM, Extractors, FeatureExtractor
-from salon.judging.fidelity import blends, kid, neighbours
+from salon.judging.fidelity import blends, kid, kid_terms, neighbours
 from salon.judging.views import VIEWS
 
 
@@ -23,6 +23,18 @@ def test_kid_equals_an_independent_implementation() -> None:
     x, y = gaussian(40, 24, seed=0, mean=0.2).double(), gaussian(40, 24, seed=1, std=1.2).double()
     ours = kid(x, y, bootstrap_samples=100, rng=np.random.default_rng(0))
     assert ours.value == pytest.approx(poly_mmd(x, y, degree=3, gamma=None, coef=1.0).item(), rel=1e-9)
+
+
+def test_the_terms_of_kid_are_each_picture_s_part_of_it_and_vary_as_it_does() -> None:
+    y = gaussian(300, 8, seed=1)
+    values, errors = [], []
+    for seed in range(2, 102):
+        x = gaussian(60, 8, seed=seed, mean=0.5)
+        terms = kid_terms(x, y)
+        values.append(kid(x, y, bootstrap_samples=1, rng=np.random.default_rng(0)).value)
+        assert terms.mean() == pytest.approx(values[-1], rel=1e-9)
+        errors.append(terms.std(ddof=1) / np.sqrt(len(x)))
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.25)
 
 
 def test_kid_equals_a_loop_over_pairs_when_the_numbers_differ() -> None:

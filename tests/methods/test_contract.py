@@ -6,6 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from frozen_nets import fit_codec, fit_towers
 from salon.errors import SalonError
+from salon.evaluation.search_space import PRIORS
 from salon.families import family_of
 from salon.images import to_uint8
 from salon.methods.base import (
@@ -154,6 +155,27 @@ def test_saved_and_loaded_draws_the_same(
     config = (tmp_path / "config.json").read_text(encoding="utf-8")  # as the release before wrote it:
     (tmp_path / "config.json").write_text(config.replace("concept_width", "words_width"), encoding="utf-8")
     assert load_method(tmp_path, frozen).shape == SHAPE
+
+
+def test_it_draws_with_whatever_is_tried_of_its_sampler(overfitted: Method, captions: TextStates) -> None:
+    own = overfitted.sampler_settings
+    assert own
+    before = sample(overfitted, captions, seed=3)
+    try:
+        for name in own:
+            for share in (0.0, 1.0):
+                overfitted.draw_with({name: PRIORS[name].at(share)})
+                assert getattr(overfitted.config, name) == PRIORS[name].at(share)
+                drawn = sample(overfitted, captions, seed=3)
+                assert drawn.isfinite().all()
+                assert drawn.abs().max() <= 1
+            overfitted.draw_with(own)
+        assert torch.equal(sample(overfitted, captions, seed=3), before)
+        for wrong in ({"batch_size": 2}, {next(iter(own)): -1.0}):
+            with pytest.raises(SalonError, match="setting"):
+                overfitted.draw_with(wrong)
+    finally:
+        overfitted.draw_with(own)
 
 
 def test_the_same_batch_and_generator_give_the_same_loss(

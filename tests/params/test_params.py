@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from salon.errors import SalonError
-from salon.params import load_params
+from salon.params import EvaluateParams, load_params
 from salon.params.profiles import lay_over
 from salon.params.sources import SOURCES, is_world
 from salon.paths import Paths
@@ -114,38 +114,55 @@ def test_only_the_chosen_source_needs_a_section(tmp_path, source):
     load_changed(tmp_path, lambda raw: raw.update(ingest={"source": source, "path": "data/raw/mine"}))
 
 
-def rename(text: str, *names: str) -> str:
-    for name in names:
-        assert f"{name}:" in text
-        text = text.replace(f"{name}:", f"{name.replace('tradeoff', 'dial')}:")
-    return text
+@pytest.fixture
+def renamed(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The default settings, of which one key had another name in the release before."""
+    monkeypatch.setattr(EvaluateParams, "renamed", {"calls": "latency_repeats"})
+    return (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
 
 
-def test_keys_of_the_last_release_are_read_and_the_new_names_are_told(tmp_path: Path, capsys) -> None:
-    default = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+def test_keys_of_the_last_release_are_read_and_the_new_names_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], renamed: str
+) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(rename(default, "tradeoff", "tradeoff_pictures"), encoding="utf-8")
+    path.write_text(renamed.replace("latency_repeats:", "calls:"), encoding="utf-8")
     assert load_params(path) == load_params(REPOSITORY / "params.yaml")
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 2
-    assert told[0].startswith(f"salon: {path}: evaluate.dial is called evaluate.tradeoff now")
-    assert "evaluate.tradeoff_pictures" in told[1]
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"salon: {path}: evaluate.calls is called evaluate.latency_repeats now")
 
-    path.write_text(default.replace("  tradeoff:", "  dial: {}\n  tradeoff:"), encoding="utf-8")
-    with pytest.raises(SalonError, match=r"evaluate\.dial is called evaluate\.tradeoff now: give one of"):
+    twice = renamed.replace("  latency_repeats:", "  calls: 3\n  latency_repeats:")
+    path.write_text(twice, encoding="utf-8")
+    with pytest.raises(
+        SalonError, match=r"evaluate\.calls is called evaluate\.latency_repeats now: give one"
+    ):
         load_params(path)
 
 
-def test_a_profile_is_laid_over_keys_of_the_last_release(tmp_path: Path) -> None:
-    paths = Paths(tmp_path)
+def test_keys_that_mean_nothing_any_more_are_left_out_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     default = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
-    paths.params.write_text(rename(default, "tradeoff", "tradeoff_pictures"), encoding="utf-8")
+    path = tmp_path / "params.yaml"
+    gone = "evaluate:\n  tradeoff: {candidates: [1]}\n  tradeoff_pictures: 9\n"
+    path.write_text(default.replace("evaluate:\n", gone), encoding="utf-8")
+    assert load_params(path) == load_params(REPOSITORY / "params.yaml")
+    assert capsys.readouterr().err.splitlines() == [
+        f"salon: {path}: evaluate.{key} means nothing any more: select says what is tried"
+        for key in ("tradeoff", "tradeoff_pictures")
+    ]
+
+
+def test_a_profile_is_laid_over_keys_of_the_last_release(tmp_path: Path, renamed: str) -> None:
+    paths = Paths(tmp_path)
+    paths.params.write_text(renamed.replace("latency_repeats:", "calls:"), encoding="utf-8")
     paths.profiles.mkdir()
     smoke = (REPOSITORY / "profiles" / "smoke.yaml").read_text(encoding="utf-8")
+    old = smoke.replace("latency_repeats:", "calls:") + "  tradeoff_pictures: 40\n"
     (paths.profiles / "new.yaml").write_text(smoke, encoding="utf-8")
-    (paths.profiles / "old.yaml").write_text(rename(smoke, "tradeoff"), encoding="utf-8")
+    (paths.profiles / "old.yaml").write_text(old, encoding="utf-8")
     for name in ("new", "old"):
         text, params = lay_over(paths, name)
-        assert "dial" not in text
-        assert params.evaluate.tradeoff_pictures == 40
+        assert "calls" not in text
+        assert "tradeoff" not in text
+        assert params.evaluate.latency_repeats == 5
         assert "# One section per stage." in text

@@ -39,7 +39,7 @@ def leaves(tree: object, prefix: str = "") -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    "name", ["scorer", "scorer.retriever", "clip", "budget", "training", "register", "serve"]
+    "name", ["scorer", "scorer.retriever", "clip", "budget", "training", "select", "register", "serve"]
 )
 def test_a_value_that_params_yaml_states_is_no_default_as_well(name: str):
     section: object = load_params(REPOSITORY / "params.yaml")

@@ -13,7 +13,7 @@ from salon.commands.smoke import clone_environment
 
 REPOSITORY = Path(__file__).parents[2]
 METHODS = {"gan": {"codec": "pixels"}, "dalle": {"codec": "vqgan"}}
-# stands in for the evaluate stage: the same files, from a figure of params.yaml
+# stands in for the stages select and evaluate: the same files, from a figure of params.yaml
 WRITER = """
 import json, sys, yaml
 from pathlib import Path
@@ -21,24 +21,31 @@ name = sys.argv[1]
 share = yaml.safe_load(open("params.yaml"))["evaluate"]["share"]
 figures = {"test": {"alignment": {"all": {"value": share, "low": share - 0.1, "high": 1.0, "n": 500}}}}
 rows = [
-    {"argument": "d", "setting": s, "latency_ms_p50": 4.5 * s, "value": share, "low": 0, "high": 1, "n": 9}
+    {"trial": s, "guidance_scale": s, "draw_ms_p50": 4.5 * s, "likeness": share, "diversity": share}
     for s in (1, 2)
 ]
-for folder, value in (("metrics", figures), ("tradeoff", rows), ("guidance", rows)):
+tables = (("metrics", figures),)
+if sys.argv[2] == "select":
+    tables = (("selection", {}), ("tradeoff", rows), ("guidance", rows))
+for folder, value in tables:
     path = Path("reports") / folder / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
-(Path("reports/samples") / name).mkdir(parents=True, exist_ok=True)
+made = Path("models/selected" if sys.argv[2] == "select" else "reports/samples") / name
+made.mkdir(parents=True, exist_ok=True)
 """
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The evaluate stages of dvc.yaml alone, run twice with a commit after each."""
+    """The stages select and evaluate of dvc.yaml alone, run twice with a commit after each."""
     root = tmp_path_factory.mktemp("views")
-    stage = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["evaluate"]
-    stage["do"] |= {"cmd": f"{sys.executable} write.py ${{key}}", "deps": ["write.py"]}
-    write(root / "dvc.yaml", {"stages": {"evaluate": stage}})
+    pipeline = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    stages = {name: pipeline[name] for name in ("select", "evaluate")}
+    for name, stage in stages.items():
+        command = f"{sys.executable} write.py ${{key}} {name}"
+        stage["do"] |= {"cmd": command, "deps": ["write.py"], "params": ["evaluate"]}
+    write(root / "dvc.yaml", {"stages": stages})
     (root / "write.py").write_text(WRITER, encoding="utf-8")
     ignored = (REPOSITORY / ".gitignore").read_text(encoding="utf-8")
     (root / ".gitignore").write_text(ignored, encoding="utf-8")
@@ -86,7 +93,7 @@ def test_plots_show_the_tradeoffs_of_both_commits(repository: Path) -> None:
     run(repository, sys.executable, "-m", "dvc", "plots", "diff", "HEAD~1", "HEAD", "--out", str(repository))
     text = (repository / "index.html").read_text(encoding="utf-8")
     for name in METHODS:
-        assert f"{name}: share with everything right against ms a picture" in text
-        assert f"{name}: share with everything right against guidance scale" in text
+        assert f"{name}: likeness lost against ms a picture" in text
+        assert f"{name}: likeness lost against guidance scale" in text
     assert "HEAD~1" in text
     assert "0.875" in text

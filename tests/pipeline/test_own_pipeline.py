@@ -21,7 +21,7 @@ from salon.judging.record import Gate
 from salon.params import Params, load_params
 from salon.paths import Paths
 from salon.report.recommend import Constraints
-from salon.stages import compare, evaluate, register, scorer, sentinels, train, validate
+from salon.stages import compare, evaluate, register, scorer, select, sentinels, train, validate
 from salon.stages import train_clip as clip
 from salon.tracking import runs
 from tiny import REPOSITORY
@@ -40,10 +40,9 @@ SMALL = {
     "scorer": {"max_steps": 1, "retriever": {"max_steps": 3, "width": 8}},
     "clip": {"max_steps": 2, "text_width": 32, "text_layers": 1, "image_channels": [8], "projection_dim": 16},
     "budget": {"train_flops": 3.0e9},
+    "select": {"trials": 2, "pictures": 8},
     "evaluate": {
         "pictures": 20,
-        "tradeoff": {"num_inference_steps": [2], "guidance_scale": [1]},
-        "tradeoff_pictures": 4,
         "latency_repeats": 3,
         "bootstrap_samples": 100,
     },
@@ -146,6 +145,7 @@ def judged(prepared: Path, params: Params) -> Path:
         )
         sentinels.run(params, paths)
     train.run(params, paths, "diffusion")
+    select.run(params, paths, "diffusion")
     evaluate.run(params, paths, "diffusion")
     compare.run(params, paths)
     return prepared

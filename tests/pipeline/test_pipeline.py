@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from pipeline_clone import Clone
 from salon.files import read_json
+from salon.judging.selection import Selection
 from salon.report.wording import percent
 
 pytestmark = pytest.mark.pipeline
@@ -29,7 +30,9 @@ def test_every_stage_runs_once(clone: Clone) -> None:
     expected = {"ingest", "validate", "scorer", "train_clip", "sentinels", "compare"}
     expected |= {f"codec@{name}" for name in clone.params.codecs}
     expected |= {
-        f"{stage}@{name}" for stage in ("train", "evaluate", "register") for name in clone.params.methods
+        f"{stage}@{name}"
+        for stage in ("train", "select", "evaluate", "register")
+        for name in clone.params.methods
     }
     assert set(clone.seconds) == expected
 
@@ -63,8 +66,11 @@ def test_every_figure_is_written_and_the_page_shows_it(clone: Clone) -> None:
     scorer = read_json(clone.paths.scorer_metrics)["held_out_accuracy"]
     gate = clone.params.scorer.min_accuracy
     assert all(value >= gate for split in scorer.values() for name, value in split.items() if name != "all")
-    tradeoff = read_json(clone.paths.tradeoff("diffusion"))
-    assert {row["setting"] for row in tradeoff} >= set(clone.params.evaluate.tradeoff.num_inference_steps)
+    selection = Selection.load(clone.paths.selection("diffusion"))
+    assert len(selection.trials) == clone.params.select.trials
+    drawing = read_json(clone.paths.selected("diffusion") / "config.json")["config"]
+    assert {name: drawing[name] for name in selection.settings} == selection.settings
+    assert metrics["cost"]["selection_flops"] == selection.cost["flops"] > 0
     page = (clone.paths.compare / "index.html").read_text(encoding="utf-8")
     assert percent(metrics["test"]["alignment"]["all"]["value"]) in page
     assert read_json(clone.paths.validation)["verdict"] == "passed"

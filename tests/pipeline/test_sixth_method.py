@@ -36,7 +36,7 @@ def sixth(clone: Clone) -> Iterator[Clone]:
 def test_one_file_and_one_entry_make_a_sixth_method(sixth: Clone) -> None:
     output = sixth.run("dvc", "repro", "register@ridge")
     stages = re.findall(r"Running stage '([^']+)'", output)
-    assert stages == ["train@ridge", "evaluate@ridge", "register@ridge"]
+    assert stages == ["train@ridge", "select@ridge", "evaluate@ridge", "register@ridge"]
     assert 0 <= read_json(sixth.paths.metrics("ridge"))["test"]["alignment"]["all"]["value"] <= 1
     assert read_json(sixth.paths.registration("ridge"))["alias"] == "champion"
     assert "salon-ridge: in step" in sixth.run("salon", "sync")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.pipeline
 PAGE = commands((REPOSITORY / "docs" / "sweeps.md").read_text(encoding="utf-8"))
 VALUES = {"lr-1": 0.0015, "lr-2": 0.002}
 TIMEOUT_SECONDS = 800
-METHOD_STAGES = ["train@dalle", "evaluate@dalle", "register@dalle"]
+METHOD_STAGES = ["train@dalle", "select@dalle", "evaluate@dalle", "register@dalle"]
 
 
 def stages_run(output: str) -> list[str]:

@@ -87,7 +87,7 @@ def test_trained_run_is_logged_into_and_keeps_its_end(workspace: Workspace):
     run_id = runs.find_or_start_run(store, name=NAME, stage="train")
     runs.finish_run(store, run_id)
     ended = store.client.get_run(run_id).info.end_time
-    ledger = workspace.paths.method(NAME) / "training.json"
+    ledger = workspace.paths.selected(NAME) / "training.json"
     write_json(ledger, {**read_json(ledger), "run_id": run_id})
 
     assert workspace.register()["run_id"] == run_id
@@ -222,7 +222,7 @@ def test_sync_restores_what_the_store_lost(workspace: Workspace, capsys: pytest.
     assert workspace.aliases()["champion"] == "2"
     assert workspace.paths.registration(NAME).read_bytes() == report  # DVC's, not sync's
 
-    shutil.rmtree(workspace.paths.method(NAME))
+    shutil.rmtree(workspace.paths.selected(NAME))
     sync.run(workspace.params, workspace.paths)
     assert "not trained here" in capsys.readouterr().out
 
@@ -252,8 +252,8 @@ def test_moved_workspace_is_told_apart(workspace: Workspace):
 @pytest.mark.parametrize(
     ("missing", "stage"),
     [
-        ("models/methods/diffusion/training.json", "train"),
-        ("models/methods/diffusion/model.safetensors", "train"),
+        ("models/selected/diffusion/training.json", "select"),
+        ("models/selected/diffusion/model.safetensors", "select"),
         ("reports/metrics/diffusion.json", "evaluate"),
         ("reports/samples/diffusion/val.json", "evaluate"),
         ("reports/validation.json", "validate"),

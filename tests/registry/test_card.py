@@ -24,8 +24,10 @@ def metrics() -> dict[str, Any]:
             "images_seen": 9,
             "parameters": 2_871_095,
             "training_parameters": 0,
-            "sample_flops": 2.5e8,
             "peak_memory_gb": 1.5,
+            "selection_flops": 2e12,
+            "selection_minutes": 0.25,
+            "picture_flops": 1.25e9,
             "device": "cpu",
             "cpu_cores": 2,
             **LEDGER,
@@ -70,7 +72,7 @@ def test_figures_come_from_the_metrics() -> None:
     assert "0.65 (0.61 to 0.69)" in text
     assert "near-exact copies of training pictures: 0.0 % (0.0 to 1.3); copies through a codec" in text
     assert "39 ms per picture" in text
-    assert "2,871,095 parameters, codec included and text tower apart; 2.5e+08 FLOPs a picture" in text
+    assert "2,871,095 parameters, codec included and text tower apart; 1.25e+09 FLOPs a picture" in text
     assert "at 0123456789ab." in text
 
 

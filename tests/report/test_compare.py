@@ -37,6 +37,7 @@ from salon.report.plot import (
     plot_rates,
     plot_tradeoff,
     plot_training,
+    plot_variety,
 )
 from salon.report.side_by_side import show_worst, side_by_side
 from salon.report.wording import decimal, percent
@@ -106,11 +107,15 @@ def test_every_figure_of_the_files_is_on_the_page(tmp_path: Path) -> None:
             assert (percent(value) if metric.share else decimal(value)) in text
     for name in ("flagged", "false_alarms", "power"):
         assert percent(metrics["memorisation"][name]) in text
-    for row in read_json(paths.tradeoff("diffusion")):
-        assert f"{row['setting']} steps {percent(row['value'])}" in text
-        assert f" {row['latency_ms_p50']} " in text
-    for row in read_json(paths.guidance("diffusion")):
-        assert f"guidance {row['setting']} {percent(row['value'])}" in text
+    selection = read_json(paths.selection("diffusion"))
+    for trial in selection["trials"]:
+        guidance, steps = trial["settings"].values()
+        assert f"guidance {guidance:g}, {steps} steps" in text
+        for figure in (trial["likeness"], trial["diversity"], trial["alignment"]):
+            ends = f"{100 * figure['low']:.1f}–{100 * figure['high']:.1f}"
+            assert f"{percent(figure['value'])} {ends}" in text
+        assert f" {decimal(trial['picture_flops'] / 1e9)} {trial['draw_ms_p50']} {trial['verdict']} " in text
+    assert f"diffusion (guidance 2.5, 5 steps): {selection['reason']}." in text
     assert "Measured on 2 CPU cores." in text
     for shown in (
         "5.437",
@@ -125,6 +130,9 @@ def test_every_figure_of_the_files_is_on_the_page(tmp_path: Path) -> None:
         "1.215",
         "4,321",
         "1.234",
+        "2,112",
+        "0.161",
+        "432",
     ):
         assert f" {shown} " in text
     for value in read_json(paths.scorer_metrics)["held_out_accuracy"]["test"].values():
@@ -277,12 +285,11 @@ def test_unequal_budgets_are_refused(tmp_path: Path) -> None:
         ("reports/codecs/vqvae/reconstructions.png", "dvc repro codec@vqvae"),
         ("reports/metrics/scorer.json", "dvc repro scorer"),
         ("reports/metrics/clip_tower.json", "dvc repro train_clip"),
-        ("reports/tradeoff/diffusion.json", "dvc repro evaluate@diffusion"),
-        ("reports/guidance/diffusion.json", "dvc repro evaluate@diffusion"),
+        ("reports/selection/diffusion.json", "dvc repro select@diffusion"),
         ("reports/samples/diffusion/worst.json", "dvc repro evaluate@diffusion"),
         ("reports/samples/diffusion/test.png", "dvc repro evaluate@diffusion"),
         ("reports/samples/diffusion/memorisation.png", "dvc repro evaluate@diffusion"),
-        ("models/methods/diffusion/training.json", "dvc repro train@diffusion"),
+        ("models/selected/diffusion/training.json", "dvc repro select@diffusion"),
     ],
 )
 def test_a_missing_file_is_named_with_what_to_do(tmp_path: Path, victim: str, remedy: str) -> None:
@@ -321,9 +328,9 @@ def test_hostile_captions_and_values_stay_text(tmp_path: Path) -> None:
     rows[1] |= {"seen": {**rows[1]["seen"], "style": HOSTILE}, "lang": '"><b>'}
     rows[1]["right"]["style"] = False
     write_json(paths.samples("diffusion") / "test.json", rows)
-    ledger = read_json(paths.method("diffusion") / "training.json")
+    ledger = read_json(paths.selected("diffusion") / "training.json")
     ledger["own"]["warnings"] = [HOSTILE]
-    write_json(paths.method("diffusion") / "training.json", ledger)
+    write_json(paths.selected("diffusion") / "training.json", ledger)
     page = render(params, paths)
     assert HOSTILE in page.text
     assert f"diffusion: {HOSTILE}" in page.labels
@@ -401,13 +408,19 @@ def test_plots_hold_what_was_measured(tmp_path: Path) -> None:
     assert tradeoff is not None
     assert training is not None
     assert plot_training(ranked[:1]) is None
-    guidance = plot_guidance(ranked)
+    guidance, variety = plot_guidance(ranked), plot_variety(ranked)
     assert guidance is not None
-    assert [len(line.points) for line in guidance.lines] == [3, 3]
-    assert plot_guidance([replace(ranked[0], guidance=ranked[0].guidance[:1])]) is None  # has no guidance
-    assert [(line.name, len(line.points)) for line in tradeoff.lines] == [("diffusion", 3), ("gan", 3)]
+    assert variety is not None
+    for plot in (tradeoff, guidance, variety):
+        shown = [(line.name, len(line.points), line.large, line.joined) for line in plot.lines]
+        assert shown == [("diffusion", 3, 1, False), ("gan", 3, 1, False)]
+    trials = [replace(trial, settings={}, diversity=None) for trial in ranked[0].selection.trials]
+    bare = replace(ranked[0], selection=replace(ranked[0].selection, trials=trials))
+    assert plot_guidance([bare]) is None
+    assert plot_variety([bare]) is None
+    assert plot_guidance([bare, ranked[1]]).lines[0].hue == 1  # a method's colour in every plot
     first = tradeoff.lines[0].points
-    assert [point.x for point in first] == sorted(point.x for point in first)
+    assert first[1].x < first[0].x < first[2].x
     assert all(point.y_low > point.y > point.y_high for point in first)  # y grows downwards
     better, worse = (line.points[0].y for line in training.lines)
     assert better < worse
@@ -452,9 +465,9 @@ def test_sheets_are_cut_as_the_evaluate_stage_lays_them_out(tmp_path: Path) -> N
 
 def test_the_ledger_names_every_shared_stage(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.9, dalle=0.8)
-    ledger = read_json(paths.method("dalle") / "training.json")
+    ledger = read_json(paths.selected("dalle") / "training.json")
     ledger["shared"]["codec-vqgan"] = {"train_flops": 1_111 * GFLOP, "train_minutes": 0.777}
-    write_json(paths.method("dalle") / "training.json", ledger)
+    write_json(paths.selected("dalle") / "training.json", ledger)
     text = render(params, paths).text
     assert "shared: codec-vqgan – 1,111" in text
     assert "shared: codec-vqgan – 0.777" in text

@@ -180,7 +180,7 @@ def test_a_method_that_draws_one_picture_per_caption_is_named(tmp_path: Path) ->
 
 def test_warnings_of_a_training_are_not_hidden(tmp_path: Path) -> None:
     params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
-    path = paths.method("gan") / "training.json"
+    path = paths.selected("gan") / "training.json"
     ledger = read_json(path)
     ledger["own"]["warnings"] = ["the pictures of a batch are all alike"]
     write_json(path, ledger)

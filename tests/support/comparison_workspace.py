@@ -84,12 +84,40 @@ def memorisation(rate: float = 0.0, *, low: float = 0.0) -> dict[str, Any]:
     }
 
 
-def write_tradeoff(path: Path, argument: str, quality: dict[float, float]) -> None:
-    rows = [
-        {"argument": argument, "setting": setting, "latency_ms_p50": 4.5 * setting, **estimate(value)}
-        for setting, value in quality.items()
+def trial(number: int, settings: dict[str, float], lost: float, **figures: Any) -> dict[str, Any]:
+    return {
+        "number": number,
+        "settings": settings,
+        "likeness": estimate(lost, n=96),
+        "alignment": estimate(0.9345, n=96),
+        "diversity": estimate(0.5432, n=48),
+        "picture_flops": 1_420_000_000,
+        "draw_ms_p50": 12.34,
+        "pictures": 144,
+        "seconds": 3.21,
+        "verdict": "taken",
+        **figures,
+    }
+
+
+def write_selection(path: Path) -> None:
+    """Three trials, the second of which was taken."""
+    trials = [
+        trial(0, {"guidance_scale": 2.0, "num_inference_steps": 7}, 0.3123, verdict="a picture costs more"),
+        trial(1, {"guidance_scale": 2.5, "num_inference_steps": 5}, 0.2876, draw_ms_p50=8.76),
+        trial(
+            2,
+            {"guidance_scale": 4.5, "num_inference_steps": 12},
+            0.2234,
+            diversity=estimate(0.3210, n=48),
+            picture_flops=2_840_000_000,
+            draw_ms_p50=23.45,
+            verdict="diversity 0.32 is below 0.49",
+        ),
     ]
-    write_json(path, rows)
+    reason = "trial 1: of 2 of 3 trials it lies nearest to real pictures"
+    settings = trials[1]["settings"]
+    write_json(path, {"chosen": 1, "settings": settings, "reason": reason, "cost": {}, "trials": trials})
 
 
 def samples(count: int = PICTURES, *, wrong: Sequence[int] = ()) -> list[dict[str, Any]]:
@@ -140,9 +168,11 @@ def write_method(paths: Paths, name: str, *, all_right: float, flops: float) -> 
             "train_minutes": 5.437,
             "parameters": 1234567,
             "training_parameters": 765432,
-            "sample_flops": 23_456_789,
             "images_seen": 98765,
             "peak_memory_gb": 1.234,
+            "selection_flops": 2_112 * GFLOP,
+            "selection_minutes": 0.161,
+            "picture_flops": 1_420_000_000,
             "latency_ms_p50": 31.41,
             "latency_ms_p95": 44.02,
             "images_per_second_b16": 77.7,
@@ -151,8 +181,7 @@ def write_method(paths: Paths, name: str, *, all_right: float, flops: float) -> 
         },
     }
     write_json(paths.metrics(name), metrics)
-    write_tradeoff(paths.tradeoff(name), "num_inference_steps", {2: 0.7123, 4: 0.9456, 8: 0.9512})
-    write_tradeoff(paths.guidance(name), "guidance_scale", {1: 0.6123, 1.5: 0.9345, 3: 0.8765})
+    write_selection(paths.selection(name))
     own = {
         "steps": 4321,
         "train_flops": flops - 5_400 * GFLOP,
@@ -164,7 +193,9 @@ def write_method(paths: Paths, name: str, *, all_right: float, flops: float) -> 
         "device": "cpu",
     }
     shared = {"clip": {"train_flops": 5_400 * GFLOP, "train_minutes": 1.215}}
-    write_json(paths.method(name) / "training.json", {"own": own, "shared": shared})
+    selection = {"trials": 3, "pictures": 432, "flops": 2_112 * GFLOP, "minutes": 0.161}
+    ledger = {"own": own, "shared": shared, "selection": selection}
+    write_json(paths.selected(name) / "training.json", ledger)
     folder = paths.samples(name)
     for split in SPLITS:
         write_json(folder / f"{split}.json", samples())

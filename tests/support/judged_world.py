@@ -36,8 +36,6 @@ CLIP = ClipParams(
 )
 EVALUATE = {
     "pictures": 20,  # what else is held out must be enough for the copy test
-    "tradeoff": {"num_inference_steps": [2], "guidance_scale": [1]},
-    "tradeoff_pictures": 4,
     "latency_repeats": 3,
     "bootstrap_samples": 100,
 }

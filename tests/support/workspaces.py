@@ -75,7 +75,7 @@ class Workspace:
 
 
 def write_method(paths: Paths, *, seed: int) -> None:
-    """An untrained flow and the ledger that the train stage would leave."""
+    """An untrained flow, whose own settings were selected, and the ledgers that both stages would leave."""
     torch.manual_seed(seed)
     frozen = FrozenNets.load(codec=paths.codec(CONFIG.codec), clip=paths.clip)
     concept_width = TextStateCache.load(paths.text_states).states.concept.shape[1]
@@ -84,8 +84,9 @@ def write_method(paths: Paths, *, seed: int) -> None:
     with torch.no_grad():
         for parameter in method.parameters():  # zero-initialised layers would draw the same for every prompt
             parameter.add_(0.02 * torch.randn_like(parameter))
-    shutil.rmtree(paths.method(NAME), ignore_errors=True)
-    method.save_pretrained(paths.method(NAME))
+    for folder in (paths.method(NAME), paths.selected(NAME)):
+        shutil.rmtree(folder, ignore_errors=True)
+        method.save_pretrained(folder)
     parameters = sum(p.numel() for p in method.parameters())
     own = {
         "steps": 5,
@@ -107,3 +108,5 @@ def write_method(paths: Paths, *, seed: int) -> None:
         "parameters": parameters,
     }
     write_json(paths.method(NAME) / "training.json", ledger)
+    selection = {"trials": 1, "pictures": 4, "flops": 400, "minutes": 0.01}
+    write_json(paths.selected(NAME) / "training.json", {**ledger, "selection": selection})

@@ -110,7 +110,7 @@ def _weights(provenance: Provenance, params: Params, paths: Paths) -> "Iterator[
                 packages = read_models(versions.download_bundle(store, version, folder))
                 yield f"{name} version {version.version} of the registry", packages[provenance.method]
                 return
-        trained = paths.method(provenance.method)
+        trained = paths.selected(provenance.method)
         is_trained = (trained / "model.safetensors").is_file()
         if is_trained and candidate.model_sha256(paths, provenance.method) == provenance.model_sha256:
             codec = paths.codec(read_json(trained / "config.json")["config"]["codec"])

@@ -67,7 +67,7 @@ def _train_once(clone: Paths, name: str, figures: SeedFigures) -> None:
         print(f"{name}: this training failed and counts as diverged", file=sys.stderr)
         figures.diverged += 1
         return
-    if not _succeeds(clone, "evaluate", name):
+    if not (_succeeds(clone, "select", name) and _succeeds(clone, "evaluate", name)):
         raise SalonError(f"{name} was trained and could not be judged: see the output above")
     judgement = Judgement.load(clone.metrics(name), needs=("test/alignment/all",))
     figures.all_right.append(judgement.splits["test"].all_right.value)

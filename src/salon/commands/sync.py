@@ -15,7 +15,7 @@ def run(params: Params, paths: Paths) -> None:
     """
     store = runs.open_store(params, paths)
     for name in params.methods:
-        if not (paths.method(name) / "model.safetensors").is_file():
+        if not (paths.selected(name) / "model.safetensors").is_file():
             print(f"{registered_name(name)}: not trained here")
             continue
         digest = model_sha256(paths, name)

@@ -1,7 +1,7 @@
 """The ingested rows: splits decoded once, and what their columns say without decoding anything."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from salon.data.shards import read_shard, read_tables, shard_paths
 from salon.errors import SalonError
+from salon.paths import SPLITS
 
 DECODED_AT_ONCE = 256  # pictures
 
@@ -46,17 +47,31 @@ class CaptionedImages:
         )
 
 
+class ForbiddenSplitError(SalonError):
+    """Something that chooses asked for a split by which its choice will be judged."""
+
+
 class Dataset:
     """The splits below `data/interim/`, each decoded when it is first asked for and then kept."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, allowed: Collection[str] = SPLITS) -> None:
+        self.folder, self._allowed = folder, allowed
         self._decoded: dict[str, CaptionedImages] = {}
+
+    def only(self, *splits: str) -> "Dataset":
+        """The same for code that chooses: other splits than these are an error, whatever is asked of them."""
+        for split in splits:
+            self._check(split)
+        return Dataset(self.folder, allowed=splits)
+
+    def shards(self) -> list[Path]:
+        """The files of the splits that may be read."""
+        return [path for split in self._allowed for path in shard_paths(self.folder, split)]
 
     def __getitem__(self, split: str) -> CaptionedImages:
         """
         Raises:
-            SalonError: the split is missing, or its pictures are not all of one size.
+            SalonError: the split is missing or must not be read, or its pictures are not all of one size.
         """
         if split not in self._decoded:
             self._decoded[split] = self._decode(split)
@@ -81,6 +96,7 @@ class Dataset:
     @cached_property
     def attribute_names(self) -> list[str]:
         """What the attributes of the training rows are called, as its first row has them."""
+        self._check("train")
         shard = read_shard(shard_paths(self.folder, "train")[0], columns=["attributes"])
         return sorted(name for row in shard["attributes"].slice(0, 1).to_pylist() for name, _ in row)
 
@@ -91,6 +107,7 @@ class Dataset:
 
     def _decode(self, split: str) -> CaptionedImages:
         """All pictures of a split; one without rows has pictures of the size of the others."""
+        self._check(split)
         columns = ["id", "image", "caption", "lang", "attributes"]
         table = read_tables(self.folder, [split], columns=columns)
         encoded = table["image"].combine_chunks().field("bytes")
@@ -100,7 +117,7 @@ class Dataset:
                 encoded[start : start + DECODED_AT_ONCE] for start in range(0, len(encoded), DECODED_AT_ONCE)
             ]
             arrays = [array for part in pool.map(_decode, parts) for array in part]
-        shapes = {array.shape for array in arrays} or {_shape_of_any(self.folder)}
+        shapes = {array.shape for array in arrays} or {_shape_of_any(self.folder, self._allowed)}
         if len(shapes) != 1:
             raise SalonError(
                 f"split {split!r} in {self.folder} mixes picture sizes {sorted(shapes)}: set one size at "
@@ -116,13 +133,19 @@ class Dataset:
             attributes=[dict(pairs) for pairs in table["attributes"].to_pylist()],
         )
 
+    def _check(self, split: str) -> None:
+        if split not in self._allowed:
+            known = " and ".join(self._allowed)
+            raise ForbiddenSplitError(f"split {split!r} was asked for where only {known} may be looked at")
+
     def _column(self, split: str, name: str) -> list[Any]:
+        self._check(split)
         return read_tables(self.folder, [split], columns=[name])[name].to_pylist()
 
 
-def _shape_of_any(folder: Path) -> tuple[int, int, int]:
+def _shape_of_any(folder: Path, splits: Collection[str]) -> tuple[int, int, int]:
     """Height, width and channels of the first picture of any split."""
-    sizes = read_tables(folder, columns=["width", "height"]).slice(0, 1).to_pylist()
+    sizes = read_tables(folder, splits, columns=["width", "height"]).slice(0, 1).to_pylist()
     if not sizes:
         raise SalonError(f"{folder} holds no row: run the ingest stage with a source that has some")
     return sizes[0]["height"], sizes[0]["width"], 3

@@ -13,15 +13,17 @@ def drawing_cost(method: Method, text: TextStates) -> dict[str, int]:
 
     From the states of a caption on: the text tower is the same for all methods.
     """
-    one = text[:1]
     apart = sum(count_parameters(method.get_submodule(name)) for name in method.training_only)
     return {
-        "sample_flops": count_forward_flops(
-            lambda: method.sample(one, generator=seeded_generators(0, len(one)))
-        ),
+        "picture_flops": picture_flops(method, text),
         "parameters": count_parameters(method) - apart + count_parameters(method.codec),
         "training_parameters": apart,
     }
+
+
+def picture_flops(method: Method, text: TextStates) -> int:
+    """Counted operations of drawing one of `text`."""
+    return count_forward_flops(lambda: method.sample(text[:1], generator=seeded_generators(0, 1)))
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -4,7 +4,6 @@ The model is bundled and loaded as MLflow does it, and asked as MLflow asks it. 
 out. Every call has another prompt and another seed, so that nothing is answered from memory.
 """
 
-import shutil
 import statistics
 import tempfile
 import time
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from salon.cpus import count_cpus
 from salon.devices import device_name, inference_device
-from salon.files import read_json, write_json
+from salon.files import read_json
 from salon.inference.bundle import write_bundle
 from salon.paths import Paths
 from salon.registry.candidate import model_sha256
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 BATCH = 16
 BATCH_SHARE = 4  # calls with one picture over calls with 16, which vary less and cost more
 WARMUP_CALLS = 2  # the first calls allocate
-CONFIGURED = {"candidates"}  # what is no matter of a request, but of the model that is registered
 
 
 class LatencyMeter:
@@ -39,24 +37,15 @@ class LatencyMeter:
 
     def time_own(self) -> dict[str, float]:
         """One picture alone and 16 at a time, at the method's own settings."""
-        one = self._time(self._served, 1, calls=self.repeats)
-        many = self._time(self._served, BATCH, calls=max(3, self.repeats // BATCH_SHARE))
+        one = self._time(1, calls=self.repeats)
+        many = self._time(BATCH, calls=max(3, self.repeats // BATCH_SHARE))
         return {
             "latency_ms_p50": round(1000 * statistics.median(one), 2),
             "latency_ms_p95": round(1000 * statistics.quantiles(one, n=20)[-1], 2),
             "images_per_second_b16": round(BATCH / statistics.median(many), 2),
         }
 
-    def time_setting(self, argument: str, value: float) -> float:
-        """Median milliseconds of one picture alone where `argument` is `value`."""
-        calls, setting = max(3, self.repeats // BATCH_SHARE), {argument: value}
-        if argument in CONFIGURED:
-            seconds = self._time(self._serve(**setting), 1, calls=calls)
-        else:
-            seconds = self._time(self._served, 1, calls=calls, **setting)
-        return round(1000 * statistics.median(seconds), 2)
-
-    def _time(self, model: "PythonModel", batch: int, *, calls: int, **options: float) -> list[float]:
+    def _time(self, batch: int, *, calls: int) -> list[float]:
         """Seconds per call."""
         import pandas as pd
 
@@ -66,7 +55,7 @@ class LatencyMeter:
             asked = [self.prompts[number % len(self.prompts)] for number in numbers]
             rows = pd.DataFrame({"prompt": asked, "seed": numbers})
             started = time.perf_counter()
-            answer = model.predict(None, rows, options)  # ends with bytes, so that a GPU has finished
+            answer = self._served.predict(None, rows, {})  # ends with bytes, so that a GPU has finished
             if call >= WARMUP_CALLS:
                 durations.append(time.perf_counter() - started)
             assert len(answer) == batch
@@ -74,26 +63,20 @@ class LatencyMeter:
 
     @cached_property
     def _served(self) -> "PythonModel":
-        return self._serve()
-
-    def _serve(self, **overrides: float) -> "PythonModel":
-        """The model that would be registered, its config changed by `overrides`."""
+        """The model that would be registered."""
         from mlflow.pyfunc import PythonModelContext  # seconds, which whoever does not measure does without
 
         from salon.inference.mlflow_model import ServedModel
 
-        method = self.paths.method(self.name)
+        method = self.paths.selected(self.name)
         config = read_json(method / "config.json")
         digest = model_sha256(self.paths, self.name)
         digests = {"model_sha256": digest, "data_sha256": digest}  # of no picture that is kept
         with tempfile.TemporaryDirectory() as temporary:
-            changed = Path(temporary) / "method"
-            shutil.copytree(method, changed)
-            write_json(changed / "config.json", {**config, "config": {**config["config"], **overrides}})
             bundle = Path(temporary) / "bundle"
             write_bundle(
                 bundle,
-                method=changed,
+                method=method,
                 clip=self.paths.clip,
                 codec=self.paths.codec(config["config"]["codec"]),
                 card="",

@@ -1,7 +1,7 @@
 """A method at work: pictures of prompts as a user would get them, each from a seed fixed beforehand."""
 
-from collections.abc import Mapping
-from typing import Any
+import statistics
+import time
 
 import torch
 from jaxtyping import UInt8
@@ -14,6 +14,8 @@ from salon.nn.products import batch_invariant
 from salon.params import EvaluateParams
 from salon.seeding import seeded_generators
 from salon.towers.states import TextStateCache, TextStates
+
+WARMUP_CALLS = 1  # the first call allocates
 
 
 class BatchSampler:
@@ -28,13 +30,10 @@ class BatchSampler:
         """What the text tower made of their captions, on the device."""
         return self.cache.states[self.cache.indices(prompts.captions)].to(self.device)
 
-    def draw(
-        self, prompts: CaptionedImages, options: Mapping[str, Any] | None = None, *, repeat: int = 0
-    ) -> UInt8[Tensor, "n 3 h w"]:
+    def draw(self, prompts: CaptionedImages, *, repeat: int = 0) -> UInt8[Tensor, "n 3 h w"]:
         """One picture per prompt.
 
         Args:
-            options: Arguments of `Method.sample` that are to differ from the method's own.
             repeat: Number of further pictures of the same prompts; their noise is that of no judged picture.
         """
         states = self.states_of(prompts)
@@ -44,6 +43,16 @@ class BatchSampler:
             text = states[start : start + self.settings.batch_size]
             generators = seeded_generators(self.settings.seed, len(text), first=first + start)
             with batch_invariant(half=True):  # as they are served
-                images = self.method.sample(text, generator=generators, **(options or {}))
+                images = self.method.sample(text, generator=generators)
             parts.append(to_uint8(images).cpu())
         return torch.cat(parts)
+
+    def time_one(self, prompts: CaptionedImages, *, calls: int) -> float:
+        """Median milliseconds of one picture alone, from text states to pixels."""
+        seconds = []
+        for number in range(WARMUP_CALLS + calls):
+            prompt = prompts.take([number % len(prompts)])
+            started = time.perf_counter()
+            self.draw(prompt, repeat=number)  # ends on the CPU, so that a GPU has finished
+            seconds.append(time.perf_counter() - started)
+        return round(1000 * statistics.median(seconds[WARMUP_CALLS:]), 2)

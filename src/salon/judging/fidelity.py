@@ -128,11 +128,26 @@ def kid(
             times = _counts(1 + max(int(side.max()) for side in drawings), size, rng)
             draws.append(mmd(*(times[:, side] for side in drawings)))
     found, clusters = torch.cat(draws).numpy(), None
+    found = found[np.isfinite(found)]  # of few drawings a resample may hold no pair
     if drawings is not None:
         # a drawing drawn twice brings pairs of its own pictures, which lie close: resamples are too far apart
         clusters = len(np.unique(drawings[0]))
         found = value.item() + small_sample_widening(clusters) * (found - found.mean())
     return summarise(value.item(), draws=found, n=len(x), clusters=clusters)
+
+
+def kid_terms(generated: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> Float[np.ndarray, " n"]:
+    """What each generated picture has to do with the KID, which is their mean.
+
+    The first-order term of each (Hájek's projection), so that the difference of two means, over pictures of
+    the same prompts, varies as the difference of the KIDs does.
+    """
+    x, y = generated.double(), real.double()
+    within_x, within_y = _kernel(x, x).fill_diagonal_(0), _kernel(y, y).fill_diagonal_(0)
+    own = within_x.sum(dim=1) / (len(x) - 1) - _kernel(x, y).mean(dim=1)
+    pairs = len(y) * (len(y) - 1)
+    rest = within_y.sum() / pairs - _kernel(x, y).mean()
+    return (2 * own - own.mean() + rest).numpy()
 
 
 def _counts(n: int, samples: int, rng: np.random.Generator) -> Float[Tensor, "samples n"]:

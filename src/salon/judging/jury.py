@@ -5,7 +5,7 @@ prompts of `test` (never shown to a method; the `real` sentinel), and all other 
 combinations (the reference of fidelity and the null of memorisation), each once.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -15,10 +15,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from salon.data.dataset import CaptionedImages, Dataset
-from salon.data.ingest.worlds.phrasings import phrasing_of
-from salon.judging.alignment import CAPTION, Judged, alignment, labels_of
+from salon.judging.alignment import Judged
 from salon.judging.alike import Alike, wanted
-from salon.judging.classifier import AttributeScorer
 from salon.judging.diversity import (
     ks_distance,
     spread_ratio,
@@ -29,10 +27,10 @@ from salon.judging.features import Extractors
 from salon.judging.fidelity import Neighbours, kid, neighbours
 from salon.judging.memorisation import Memorisation
 from salon.judging.metrics import METRICS
-from salon.judging.record import Alignment, Cost, Judgement, SplitFigures
+from salon.judging.record import Cost, Judgement, SplitFigures
 from salon.judging.reference import Reference
 from salon.judging.regressor import FactorRegressor
-from salon.judging.retriever import Retriever, describe, draw_candidates
+from salon.judging.scorers import Scorers
 from salon.judging.statistics import Clusters, Estimate, bootstrap_mean
 from salon.judging.views import SMOOTHED, View
 from salon.params import EvaluateParams
@@ -45,12 +43,8 @@ Draw = Callable[[str, CaptionedImages, int], UInt8[Tensor, "n 3 h w"]]
 """One image per prompt of the split, the further ones numbered from 1."""
 
 
-class Jury:
-    """Scorers of attributes and of captions, features of the reference, and the copy test.
-
-    Where rows carry no attributes, the caption is the one attribute that a picture can show, and it does when
-    the retriever picks it among others.
-    """
+class Jury(Scorers):
+    """The scorers, the features of the reference, and the copy test."""
 
     def __init__(
         self,
@@ -63,18 +57,10 @@ class Jury:
     ) -> None:
         """Read the scorers and the real pictures of a workspace.
 
-        Args:
-            over_drawings: Whether intervals say what other drawings and pairs would have given; else they
-                speak of other prompts for the same ones, enough to see whether a metric is broken.
-
         Raises:
             SalonError: something is missing, or too few pictures are held out beside the prompts.
         """
-        self.data, self.settings, self._over_drawings = data, settings, over_drawings
-        self._scorer = (
-            AttributeScorer.from_pretrained(paths.scorer).to(device) if data.has_attributes else None
-        )
-        self._retriever = Retriever.from_pretrained(paths.retriever).to(device)
+        super().__init__(data, paths, settings, device=device, over_drawings=over_drawings)
         self.regressor = (
             FactorRegressor.from_pretrained(paths.regressor).to(device)
             if (paths.regressor / "config.json").is_file()
@@ -83,35 +69,6 @@ class Jury:
         self.alike = Alike(data["train"])
         self.extractors = Extractors(device)
         self.reference = Reference.open(paths, settings, data=data, extractors=self.extractors)
-
-    def judge(self, prompts: CaptionedImages, images: UInt8[Tensor, "n 3 h w"]) -> list[Judged]:
-        """What the scorers see in the picture of each prompt."""
-        candidates = draw_candidates(describe(prompts), seed=self.settings.seed)
-        rows = self._retriever.choose(images, prompts.captions, candidates)
-        retrieved = [prompts.captions[row] for row in rows]
-        captions = [{CAPTION: caption} for caption in retrieved]
-        seen = self._scorer.judge(images) if self._scorer else captions
-        texts = prompts.captions, prompts.langs
-        phrasings = [
-            phrasing_of(caption, lang=lang, attributes=attributes)
-            for caption, lang, attributes in zip(*texts, prompts.attributes, strict=True)
-        ]
-        found = zip(prompts.ids, *texts, wanted(prompts), seen, retrieved, phrasings, strict=True)
-        return [Judged(*each) for each in found]
-
-    def align(self, judged: Sequence[Judged], split: str) -> Alignment:
-        """Share of pictures with each attribute right, and with all of them right."""
-        clusters = self.clusters([each.wanted for each in judged], split)
-        return alignment(judged, clusters=clusters, **self.bootstrap)
-
-    def clusters(self, wanted: Sequence[Mapping[str, str]], split: str) -> Clusters:
-        """Which pictures stand or fall together, by what is asked for."""
-        return labels_of(wanted, split) if self._over_drawings else None
-
-    @property
-    def bootstrap(self) -> dict[str, int]:
-        """How every interval is drawn."""
-        return {"bootstrap_samples": self.settings.bootstrap_samples, "seed": self.settings.seed}
 
 
 @dataclass(frozen=True)

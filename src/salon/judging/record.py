@@ -99,8 +99,6 @@ class Cost:
     """Of what draws a picture: generator and codec, without the text tower, which is the same for all."""
     training_parameters: int
     """Of what training alone needs, as a discriminator."""
-    sample_flops: float
-    """Of one picture at the method's own settings, counted, from the states of its caption to pixels."""
     images_seen: int
     latency_ms_p50: float
     """One image alone, from text to PNG."""
@@ -109,6 +107,11 @@ class Cost:
     """16 in one request."""
     peak_memory_gb: float
     """Of the training."""
+    selection_flops: float
+    """Counted in drawing the pictures by which the settings of the sampler were chosen."""
+    selection_minutes: float
+    picture_flops: float
+    """Counted in drawing one picture at the chosen settings, from the states of its caption to pixels."""
     device: str
     """What the seconds were measured on: `cpu`, or `cuda: ` and the name of the GPU."""
     cpu_cores: int

@@ -5,10 +5,10 @@ package, found by its name; adding one is adding a file.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
@@ -26,7 +26,6 @@ from salon.towers.states import Batch, TextStates, with_new_names
 from salon.towers.tower import ClipTower, TwoTowers
 from salon.weights import CONFIG, load_weights, read_network_config, save_network
 
-Tradeoff = Literal["num_inference_steps", "candidates"]
 Generators = torch.Generator | Sequence[torch.Generator]
 """One generator for the batch, or one for each picture (then a picture does not depend on its batch)."""
 
@@ -124,8 +123,8 @@ class Method(Trainable, ABC):
     noise_stride: ClassVar[int] = 4096
     training_only: ClassVar[tuple[str, ...]] = ()
     """Submodules that no picture needs, as a discriminator."""
-    tradeoff: ClassVar[Tradeoff] = "num_inference_steps"
-    """The argument of `sample` that buys quality with time."""
+    search_space: ClassVar[tuple[str, ...]] = ("candidates",)
+    """Settings of the config that change nothing in training but how pictures are drawn, and are searched."""
 
     def __init__(self, config: MethodConfig, shape: DataShape, frozen: FrozenNets) -> None:
         super().__init__()
@@ -147,6 +146,24 @@ class Method(Trainable, ABC):
     def steps_range(self) -> tuple[int, int]:
         """Fewest and most `num_inference_steps` of `sample`."""
         return 1, 1
+
+    @property
+    def sampler_settings(self) -> dict[str, float]:
+        """What the method draws with, of what is searched."""
+        return {name: getattr(self.config, name) for name in self.search_space}
+
+    def draw_with(self, settings: Mapping[str, float]) -> None:
+        """Change how pictures are drawn from now on.
+
+        Raises:
+            SalonError: a setting is none of the sampler's, or out of range.
+        """
+        family = family_of(type(self))
+        if foreign := sorted(settings.keys() - set(self.search_space)):
+            known = ", ".join(self.search_space)
+            raise SalonError(f"{family}: {foreign[0]} is no setting of the sampler; those are {known}")
+        changed = self.config.model_dump() | dict(settings)
+        self.config = parse_section(type(self.config), changed, where=f"{family}: settings of the sampler")
 
     def precompute(self, images: Float[Tensor, "b 3 h w"]) -> Tensor | None:
         """What training needs of each picture beside its pixels, computed once for the whole training set."""

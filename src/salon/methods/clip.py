@@ -58,6 +58,7 @@ class Clip(FlowMethod):
     """Decoder of image embeddings, driven by the words of a caption."""
 
     config_class: ClassVar[type[MethodConfig]] = ClipConfig
+    search_space: ClassVar[tuple[str, ...]] = (*FlowMethod.search_space, "refinement")
     config: ClipConfig
 
     def __init__(self, config: ClipConfig, shape: DataShape, frozen: FrozenNets) -> None:

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from salon.methods.base import MethodConfig, SampleOptions, Tradeoff
+from salon.methods.base import MethodConfig, SampleOptions
 from salon.methods.token_base import TokenConfig, TokenMethod
 from salon.nn.code_prediction import guide, gumbel
 from salon.nn.products import linear
@@ -39,7 +39,7 @@ class Dalle(TokenMethod):
 
     config_class: ClassVar[type[MethodConfig]] = DalleConfig
     config: DalleConfig
-    tradeoff: ClassVar[Tradeoff] = "candidates"
+    search_space: ClassVar[tuple[str, ...]] = (*TokenMethod.search_space, "candidates")
 
     @property
     def steps_range(self) -> tuple[int, int]:

@@ -44,6 +44,7 @@ class FlowMethod(Method):
     """A U-Net on the codec's latents that predicts the picture from a noisy one."""
 
     replayable: ClassVar[bool] = True
+    search_space: ClassVar[tuple[str, ...]] = ("guidance_scale", "num_inference_steps")
     config: FlowConfig
 
     def __init__(self, config: FlowConfig, shape: DataShape, frozen: FrozenNets) -> None:

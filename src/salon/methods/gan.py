@@ -39,7 +39,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from salon.errors import SalonError
-from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig, SampleOptions, Tradeoff
+from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig, SampleOptions
 from salon.nn.discriminator import ProjectionDiscriminator
 from salon.nn.distributed import gather, own_rows, processes
 from salon.nn.generator import Generator
@@ -101,7 +101,6 @@ class GAN(Method):
     objectives: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
     held_out_objectives: ClassVar[tuple[str, ...]] = ()  # a game has no likelihood
     training_only: ClassVar[tuple[str, ...]] = ("discriminator",)
-    tradeoff: ClassVar[Tradeoff] = "candidates"
     config: GANConfig
 
     def __init__(self, config: GANConfig, shape: DataShape, frozen: FrozenNets) -> None:

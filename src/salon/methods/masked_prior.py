@@ -52,6 +52,7 @@ class MaskedPrior(TokenMethod):
 
     config_class: ClassVar[type[MethodConfig]] = MaskedPriorConfig
     extra_codes: ClassVar[int] = 1
+    search_space: ClassVar[tuple[str, ...]] = (*TokenMethod.search_space, "num_inference_steps")
     config: MaskedPriorConfig
 
     def __init__(self, config: MaskedPriorConfig, shape: DataShape, frozen: FrozenNets) -> None:

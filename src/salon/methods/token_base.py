@@ -44,6 +44,7 @@ class TokenMethod(Method):
     """A transformer over the grid of the codec's codes."""
 
     replayable: ClassVar[bool] = True
+    search_space: ClassVar[tuple[str, ...]] = ("temperature", "guidance_scale")
     extra_codes: ClassVar[int] = 0
     """Codes that are read and never predicted."""
     config: TokenConfig

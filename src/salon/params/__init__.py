@@ -97,21 +97,23 @@ class ValidateParams(Section):
     drift: DriftParams
 
 
-class TradeoffParams(Section):
-    """Values of the arguments that trade one quality for another, beside the method's own."""
+class SelectParams(Section):
+    """The search of sampler settings, the same for every method."""
 
-    num_inference_steps: list[int] = Field([2, 4, 8, 16], min_length=1)
-    """Solver steps of a flow, decoding steps of a masked prior."""
-    candidates: list[int] = Field([1, 2, 4, 8], min_length=1)
-    """Pictures per caption that the towers choose from, where nothing else buys quality with time."""
-    guidance_scale: list[float] = Field([1, 1.5, 2, 3, 5], min_length=1)
-    """How far the caption is exaggerated, where a method can do that; 1 is not at all."""
+    trials: int = Field(ge=1)
+    """Settings that are tried of each method, its own first; fewer where its space holds fewer."""
+    pictures: int = Field(gt=1)
+    """Validation prompts per trial, at most half of the split: the others are what real pictures are."""
+    seed: int
+    """Seed of what is tried and of the noise, which is not that of judged pictures."""
 
 
 class EvaluateParams(Section):
     """The jury's protocol."""
 
-    renamed: ClassVar[Mapping[str, str]] = {"dial": "tradeoff", "dial_pictures": "tradeoff_pictures"}
+    dropped: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("tradeoff", "tradeoff_pictures", "dial", "dial_pictures"), "select says what is tried"
+    )
 
     pictures: int = Field(gt=0)
     """Prompts per split (of `novel`: per kind); at most what the split holds."""
@@ -120,11 +122,7 @@ class EvaluateParams(Section):
     bootstrap_samples: int = Field(2000, ge=100)
     """Resamples behind each 95 % interval."""
     latency_repeats: int = Field(20, ge=3)
-    """Timed calls with one picture; a quarter as many with 16 pictures, and per value of an argument."""
-    tradeoff: TradeoffParams = TradeoffParams()
-    """Settings whose quality and latency are tabled."""
-    tradeoff_pictures: int = Field(128, gt=0)
-    """Validation prompts per value of an argument; at most `pictures`."""
+    """Timed calls with one picture; a quarter as many with 16 pictures."""
 
 
 class Params(Section):
@@ -144,6 +142,7 @@ class Params(Section):
     """One entry per trained codec; the key is its name and, unless `family` says otherwise, its module."""
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
     """One entry per method; the key is its name and, unless `family` says otherwise, its module."""
+    select: SelectParams
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
     serve: ServeParams = ServeParams()

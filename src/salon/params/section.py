@@ -30,6 +30,8 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     renamed: ClassVar[Mapping[str, str]] = {}
     """Keys of an earlier release that are still read -> their names now."""
+    dropped: ClassVar[Mapping[str, str]] = {}
+    """Keys of an earlier release that mean nothing any more -> what does, in a few words."""
 
 
 def parse_section(section: type[S], raw: Any, *, where: str) -> S:
@@ -47,13 +49,17 @@ def parse_section(section: type[S], raw: Any, *, where: str) -> S:
 
 
 def rename_keys(section: type[BaseModel], raw: Any, *, where: str, inside: str = "") -> list[str]:
-    """Give the keys of an earlier release their names of now, in place; a sentence on each.
+    """Give the keys of an earlier release their names of now, or leave them out, in place; a sentence each.
 
     Raises:
         SalonError: a key is given under both names.
     """
     sentences = []
     renamed: Mapping[str, str] = getattr(section, "renamed", {})
+    for key, instead in getattr(section, "dropped", {}).items():
+        if key in raw:
+            del raw[key]
+            sentences.append(f"{where}: {inside}{key} means nothing any more: {instead}")
     for old in (key for key in renamed if key in raw):
         told = f"{where}: {inside}{old} is called {inside}{renamed[old]} now"
         if renamed[old] in raw:

@@ -89,9 +89,10 @@ def read_candidate(paths: Paths, method: str) -> Candidate:
     Raises:
         SalonError: a stage before registration has not run, or its files belong to another version of Salon.
     """
-    folder = paths.method(method)
+    folder = paths.selected(method)
     config, ledger = (
-        read_output(folder / file, dict, stage=f"train@{method}") for file in ("config.json", "training.json")
+        read_output(folder / file, dict, stage=f"select@{method}")
+        for file in ("config.json", "training.json")
     )
     scores = read_output(
         paths.samples(method) / f"{SELECTION_SPLIT}.json",
@@ -141,11 +142,11 @@ def model_sha256(paths: Paths, method: str) -> str:
     """Digest of everything that determines a picture: the method, its codec and the towers.
 
     Raises:
-        SalonError: the method, its codec or the towers were not trained.
+        SalonError: the method, its codec or the towers were not trained, or its settings not selected.
     """
-    folder = paths.method(method)
+    folder = paths.selected(method)
     if not all((folder / file).is_file() for file in MODEL_FILES):
-        raise SalonError(f"{folder} holds no trained method: run its train stage first")
+        raise SalonError(f"{folder} holds no trained method: run `dvc repro select@{method}` first")
     codec = paths.codec(read_json(folder / "config.json")["config"]["codec"])
     if not (codec / "config.json").is_file():
         raise SalonError(f"{codec} holds no codec: run its codec stage first")

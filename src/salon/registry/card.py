@@ -41,7 +41,9 @@ def model_card(
         f"- {judgement.cost.latency_ms_p50:.0f} ms per picture (p50, batch 1, on the machine that judged it)",
         f"- {ledger['train_flops']:.3g} training FLOPs, {ledger['train_minutes']:.1f} minutes, "
         f"{judgement.cost.parameters:,} parameters, codec included and text tower apart; "
-        f"{judgement.cost.sample_flops:.3g} FLOPs a picture",
+        f"{judgement.cost.picture_flops:.3g} FLOPs a picture",
+        f"- {judgement.cost.selection_flops:.3g} FLOPs and {judgement.cost.selection_minutes:.1f} minutes "
+        "more to choose on val how it draws",
         "\n## Use",
         f"`mlflow models serve -m models:/salon-{method}@champion --env-manager local`, then POST to "
         '`/invocations`: `{"dataframe_records": [{"prompt": "…", "seed": 7}]}`. Optional per row or as '

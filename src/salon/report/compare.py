@@ -12,7 +12,7 @@ from salon.judging.sentinel_rules import SENTINELS
 from salon.params import Params
 from salon.report import wording
 from salon.report.figures import MethodFigures, ReportData
-from salon.report.plot import plot_guidance, plot_rates, plot_tradeoff, plot_training
+from salon.report.plot import plot_guidance, plot_rates, plot_tradeoff, plot_training, plot_variety
 from salon.report.recommend import check_budgets, check_prompts
 from salon.report.seeds import spread_over_seeds, told_apart
 from salon.report.side_by_side import collect_sheets, show_worst, side_by_side
@@ -54,13 +54,12 @@ def render_comparison(data: ReportData, params: Params) -> str:
         "mflop": lambda flops: f"{flops / 1e6:,.1f}",
         "count": lambda number: f"{number:,}",
         "number": lambda number: f"{number:g}",
+        "settings": wording.describe_settings,
         "wording": lambda phrasing: wording_of(phrasing) or phrasing,
     }
     return environment.get_template("compare.html").render(
         ALL=ALL,
         SENTINELS=SENTINELS,
-        tradeoff_notes=[note for method in ranked if (note := wording.cheapest_good_setting(method))],
-        argument_title=wording.argument_title,
         data=data,
         explained=_explain(shown),
         known=wording.prompts_of_test(captions_alone=data.captions_alone),
@@ -78,6 +77,7 @@ def render_comparison(data: ReportData, params: Params) -> str:
         plot_guidance=plot_guidance(ranked),
         plot_rates=plot_rates(data.codecs),
         plot_training=plot_training(ranked),
+        plot_variety=plot_variety(ranked),
         seed_spread=spread_over_seeds(data.seeds, bootstrap_samples=samples) if data.seeds else {},
         seed_leads=told_apart(data.seeds) if data.seeds else [],
         shared_stages=list(dict.fromkeys(stage for m in ranked for stage in m.ledger["shared"])),

@@ -6,7 +6,7 @@ from typing import Any
 
 from salon.judging.alignment import ALL, CAPTION
 from salon.judging.record import CopyFigures, Cost, Gate, Judgement, RatePoint, SplitFigures
-from salon.judging.statistics import Estimate
+from salon.judging.selection import Selection
 
 SHEET_COLUMNS = 8  # as the evaluate stage lays its sheets out
 SHEET_GAP = 2  # pixels between two pictures, likewise
@@ -50,17 +50,6 @@ class JudgedSamples:
         pairs = Counter((row["wanted"][attribute], row["seen"][attribute]) for row in wrong)
         ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
         return [(wanted, seen, times, asked[wanted]) for (wanted, seen), times in ordered[:most]]
-
-
-@dataclass(frozen=True)
-class TradeoffRow:
-    """Quality and latency at one setting of what a method has to trade, on validation prompts."""
-
-    argument: str
-    """Of `sample`, e.g. `num_inference_steps`."""
-    setting: float
-    latency_ms_p50: float
-    all_right: Estimate
 
 
 @dataclass(frozen=True)
@@ -109,13 +98,11 @@ class MethodFigures(JudgedSource):
     worst_sheet: InlineImage | None
     """These pictures; `None` where nothing is wrong."""
     ledger: dict[str, Any]
-    """What training cost: `own`, and `shared` by stage."""
-    tradeoff: list[TradeoffRow]
-    """Of what buys quality with time; cheapest setting first."""
+    """What training cost: `own`, and `shared` by stage; and `selection`, what the search of settings did."""
     withheld: dict[str, str]
     """Figures that are not shown, as `test/precision` -> why."""
-    guidance: list[TradeoffRow]
-    """Of the guidance scale; one row where there is no guidance."""
+    selection: Selection
+    """What was tried of the sampler's settings, and which were taken."""
 
     @property
     def warnings(self) -> list[str]:

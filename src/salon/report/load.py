@@ -12,8 +12,8 @@ from salon.data.shards import read_tables
 from salon.errors import SalonError
 from salon.judging.metrics import better_than_real, of_images
 from salon.judging.record import Gate, Judgement, RatePoint, in_reading_order, read_output
+from salon.judging.selection import Selection
 from salon.judging.sentinel_rules import REAL, SENTINELS
-from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import SPLITS, Paths
 from salon.report.figures import (
@@ -27,7 +27,6 @@ from salon.report.figures import (
     ReportData,
     SeedFigures,
     SeedStudy,
-    TradeoffRow,
 )
 
 LEDGER = "training.json"
@@ -92,10 +91,9 @@ def _read_method(name: str, paths: Paths, *, gate: Gate, real: Judgement) -> Met
         closest_pairs=_read_picture(folder / "memorisation.png", stage),
         worst=(worst := _read(folder / "worst.json", stage)),
         worst_sheet=_read_picture(folder / "worst.png", stage) if worst else None,
-        ledger=_read(paths.method(name) / LEDGER, f"train@{name}", needs=("own", "shared")),
+        ledger=_read(paths.selected(name) / LEDGER, f"select@{name}", needs=("own", "shared", "selection")),
         withheld=gate.withheld | better_than_real(judgement, real),
-        tradeoff=_read_tradeoff(paths.tradeoff(name), stage),
-        guidance=_read_tradeoff(paths.guidance(name), stage),
+        selection=Selection.load(paths.selection(name)),
     )
 
 
@@ -106,16 +104,6 @@ def _shown() -> list[str]:
         "memorisation/copy_rate",
         *(f"test/{m.name}" for m in of_images() if not m.optional),
     ]
-
-
-def _read_tradeoff(path: Path, stage: str) -> list[TradeoffRow]:
-    def parse(row: Any) -> TradeoffRow:
-        return TradeoffRow(
-            row.pop("argument"), row.pop("setting"), row.pop("latency_ms_p50"), Estimate(**row)
-        )
-
-    rows = read_output(path, lambda raw: [parse(row) for row in raw], stage=stage)
-    return sorted(rows, key=lambda row: row.setting)
 
 
 def _read_codec(name: str, paths: Paths) -> CodecFigures:

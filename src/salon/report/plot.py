@@ -1,10 +1,11 @@
 """Coordinates of small SVG plots: points with intervals over a logarithmic or a linear axis."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from salon.judging.selection import Trial
 from salon.judging.statistics import Estimate
 from salon.report.figures import CodecFigures, MethodFigures
 
@@ -32,6 +33,9 @@ class Line:
     hue: int
     """Number of its color."""
     dashed: bool = False
+    joined: bool = True
+    large: int | None = None
+    """Number of the point that stands out."""
 
     @property
     def path(self) -> str:
@@ -54,27 +58,44 @@ class Plot:
 
 
 def plot_tradeoff(methods: Sequence[MethodFigures]) -> Plot | None:
-    """What is right on `val` over latency, at every setting of what each method has to trade.
+    """Likeness lost on `val` over the time of a picture, at every setting that was tried.
 
-    `None` when no method has two settings to join.
+    `None` when no method tried two.
     """
-    lines = [
-        Line(method.name, [_share(row.latency_ms_p50, row.all_right) for row in method.tradeoff], hue)
-        for hue, method in enumerate(methods)
-        if method.tradeoff
-    ]
-    settings = max((len(line.points) for line in lines), default=0)
-    return lay_out(lines, x_title="ms a picture", logarithmic=True) if settings > 1 else None
+    return _plot_trials(methods, lambda trial: trial.draw_ms_p50, x_title="ms a picture", logarithmic=True)
 
 
 def plot_guidance(methods: Sequence[MethodFigures]) -> Plot | None:
-    """What is right on `val` over the guidance scale. `None` where no method has guidance."""
-    lines = [
-        Line(method.name, [_share(row.setting, row.all_right) for row in method.guidance], hue)
-        for hue, method in enumerate(methods)
-        if len(method.guidance) > 1
-    ]
-    return lay_out(lines, x_title="guidance scale") if lines else None
+    """Likeness lost on `val` over the guidance scale. `None` where no method has guidance."""
+    return _plot_trials(methods, lambda trial: trial.settings.get("guidance_scale"), x_title="guidance scale")
+
+
+def plot_variety(methods: Sequence[MethodFigures]) -> Plot | None:
+    """Likeness lost on `val` over diversity. `None` where that cannot be measured."""
+    return _plot_trials(
+        methods,
+        lambda trial: 100 * trial.diversity.value if trial.diversity else None,
+        x_title="diversity, % of real pictures",
+    )
+
+
+def _plot_trials(
+    methods: Sequence[MethodFigures],
+    x: Callable[[Trial], float | None],
+    *,
+    x_title: str,
+    logarithmic: bool = False,
+) -> Plot | None:
+    """A mark per trial, the one that was taken a large one; other settings differ along the axis."""
+    lines = []
+    for hue, method in enumerate(methods):
+        placed = [(place, trial) for trial in method.selection.trials if (place := x(trial)) is not None]
+        points = [_share(place, trial.likeness) for place, trial in placed]
+        taken = [place for place, (_, trial) in enumerate(placed) if trial is method.selection.trial]
+        lines.append(Line(method.name, points, hue, joined=False, large=taken[0] if taken else None))
+    lines = [line for line in lines if line.points]
+    trials = max((len(line.points) for line in lines), default=0)
+    return lay_out(lines, x_title=x_title, y_top=None, logarithmic=logarithmic) if trials > 1 else None
 
 
 def plot_training(methods: Sequence[MethodFigures]) -> Plot | None:

@@ -1,16 +1,17 @@
 """How figures read in plain words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from salon.judging.record import Cost
 from salon.judging.statistics import Estimate
-from salon.report.figures import MethodFigures
 
 LANGUAGES = {"en": "English", "ru": "Russian"}
-ARGUMENTS = {
-    "num_inference_steps": ("step", "steps"),
-    "candidates": ("candidate", "candidates"),
-    "guidance_scale": ("guidance", "guidance"),
+SETTINGS = {
+    "guidance_scale": "guidance {:g}",
+    "temperature": "temperature {:g}",
+    "num_inference_steps": "{:g} steps",
+    "refinement": "refinement {:g}",
+    "candidates": "best of {:g}",
 }
 
 
@@ -78,28 +79,12 @@ def split_note(split: str, *, captions_alone: bool = False) -> str:
     return "every pair of attribute values in the caption occurs in training; the pictures do not"
 
 
-def argument_title(argument: str, *, setting: float = 2) -> str:
-    """What one unit of an argument is called."""
-    one, several = ARGUMENTS.get(argument, (argument, argument))
-    return one if setting == 1 else several
+def describe_settings(settings: Mapping[str, float]) -> str:
+    """`guidance 1.5, 8 steps`"""
+    return ", ".join(SETTINGS.get(name, f"{name} {{:g}}").format(value) for name, value in settings.items())
 
 
 def describe_machine(cost: Cost) -> str:
     """What a method's seconds were measured on: `2 CPU cores`."""
     own = f"{cost.cpu_cores} CPU core{'' if cost.cpu_cores == 1 else 's'}"
     return own if cost.device == "cpu" else f"{cost.device.removeprefix('cuda: ')} beside {own}"
-
-
-def cheapest_good_setting(method: MethodFigures) -> str | None:
-    """The smallest value of the argument that these prompts cannot tell from the best one."""
-    if len(method.tradeoff) < 2:
-        return None
-    best = max(method.tradeoff, key=lambda row: row.all_right.value)
-    fewest = next(row for row in method.tradeoff if row.all_right.high >= best.all_right.low)
-    unit = argument_title(best.argument, setting=best.setting)
-    sentence = f"{method.name} is best at {best.setting:g} {unit} ({percent(best.all_right.value)})"
-    if fewest.setting >= best.setting:
-        worse = "nothing cheaper was tried" if best is method.tradeoff[0] else "fewer are measurably worse"
-        return f"{sentence}; {worse}."
-    smallest = f"{fewest.setting:g} ({percent(fewest.all_right.value)}) is the smallest number"
-    return f"{sentence}; {smallest} whose interval reaches the best one's."

@@ -12,12 +12,11 @@ from salon.data.dataset import CaptionedImages, Dataset
 from salon.devices import inference_device
 from salon.evaluation.footprint import drawing_cost
 from salon.evaluation.latency import LatencyMeter, describe_machine
-from salon.evaluation.prompts import prompts_per_split, select_first
+from salon.evaluation.prompts import prompts_per_split
 from salon.evaluation.results_cache import ResultsCache
 from salon.evaluation.sampling import BatchSampler
 from salon.evaluation.sheets import empty_folder, save_samples, save_sheet, save_worst
-from salon.evaluation.tradeoff import GUIDANCE, measure_tradeoff
-from salon.files import read_json, write_json
+from salon.files import read_json
 from salon.fingerprint import fingerprint
 from salon.judging.jury import JudgedImages, Jury, judge_source, record
 from salon.judging.leakage import refuse_leaks
@@ -26,6 +25,7 @@ from salon.methods.base import FrozenNets, load_method, read_config
 from salon.params import Params
 from salon.paths import Paths
 from salon.towers.states import TextStateCache
+from salon.training.cost import LEDGER
 
 SOURCES = (
     "codecs",
@@ -43,14 +43,14 @@ SOURCES = (
 
 
 def run(params: Params, paths: Paths, name: str) -> None:
-    """Write the method's metrics, tradeoffs and samples below `reports/`."""
+    """Write the method's metrics and samples below `reports/`."""
     settings = params.evaluate
     device = inference_device()
     _, config = read_config(name, params.method(name))
     frozen = FrozenNets.load(codec=paths.codec(config.codec), clip=paths.clip)
     frozen.to(device)
-    method = load_method(paths.method(name), frozen).to(device)
-    ledger = read_json(paths.method(name) / "training.json")
+    method = load_method(paths.selected(name), frozen).to(device)
+    ledger = read_json(paths.selected(name) / LEDGER)
     refuse_leaks(ledger, method=name)
     data = Dataset(paths.interim)
     jury = Jury(data, paths, settings, device=device)
@@ -82,28 +82,17 @@ def run(params: Params, paths: Paths, name: str) -> None:
         images_seen=ledger["own"]["images_seen"],
         peak_memory_gb=round(ledger["own"]["peak_memory_gb"], 3),
         **drawing_cost(method, sampler.states_of(prompts["val"])),
+        selection_flops=ledger["selection"]["flops"],
+        selection_minutes=ledger["selection"]["minutes"],
         **speed,
         **cache.figures("machine", describe_machine),
     )
-    few = select_first(prompts["val"], settings.tradeoff_pictures)
-    for argument, file in ((method.tradeoff, paths.tradeoff(name)), (GUIDANCE, paths.guidance(name))):
-        table = measure_tradeoff(
-            argument,
-            sampler=sampler,
-            jury=jury,
-            meter=meter,
-            prompts=few,
-            own=seen["val"].judged[: len(few)],
-            own_latency_ms=speed["latency_ms_p50"],
-            cache=cache,
-        )
-        write_json(file, table)
     record(seen, cost=cost).save(paths.metrics(name))
     cache.discard()
 
 
 def _open_cache(params: Params, paths: Paths, name: str, *, codec: str) -> ResultsCache:
-    inputs = [paths.interim, paths.text_states, paths.clip, paths.codec(codec), paths.method(name)]
+    inputs = [paths.interim, paths.text_states, paths.clip, paths.codec(codec), paths.selected(name)]
     key = fingerprint(
         [params.evaluate.model_dump(), describe_machine()],  # seconds of one machine
         files=[*inputs, paths.scorer, paths.retriever],
