@@ -134,7 +134,7 @@ def register(
         bool, typer.Option("--promote", help="Make it champion without comparing; guardrails still hold.")
     ] = False,
 ) -> None:
-    """Log one method to MLflow and make it champion if it follows captions better."""
+    """Log one method to MLflow and make it champion if it draws better than the champion."""
     run("stages.register", method, promote=promote)
 
 

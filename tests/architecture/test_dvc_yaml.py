@@ -62,7 +62,7 @@ LEFT_OUT = {
     # what wraps a drawn picture into an answer costs nothing that is timed
     "evaluate": (*ROWS, *MODELS, "salon.data.ingest.worlds.scenes", "salon.inference", "salon.registry"),
     "compare": (*ROWS, "salon.data.ingest.worlds.scenes"),
-    # the whole jury is imported for one case: a champion that was judged on other rows
+    # the whole jury is imported for a contest with a champion: when it changes, so do the figures listed
     "register": (
         *MODELS,
         "salon.data",

@@ -70,6 +70,12 @@ def test_default_file_is_valid():
         (lambda raw: raw["ingest"].update(source="folder"), r"ingest\.source: .*'imagefolder'"),
         (lambda raw: raw["ingest"].pop("emoji"), r"ingest: .*source emoji needs a section"),
         (lambda raw: raw["methods"].update({"Bad Name": {}}), r"method name 'Bad Name'"),
+        (
+            lambda raw: raw["register"].update(min_probability_better=0.95),
+            r"register: .*min_probability_better decides nothing any more: alpha, alignment_margin",
+        ),
+        (lambda raw: raw["register"].update(alpha=0.0), r"register\.alpha"),
+        (lambda raw: raw["register"].pop("prompts"), r"register\.prompts: Field required"),
     ],
 )
 def test_wrong_value_is_named(tmp_path, change, message):

@@ -15,7 +15,7 @@ from salon.files import read_json, write_json
 from salon.paths import Paths
 from salon.stages import register
 from salon.tracking import runs
-from workspaces import NAME, Workspace
+from workspaces import COARSE, COARSER, NAME, Workspace
 
 
 def test_first_registration_is_champion_and_says_all_that_is_known(
@@ -104,33 +104,55 @@ def test_registering_again_changes_nothing(workspace: Workspace):
     assert len(workspace.store.client.search_runs([workspace.store.experiment_id])) == runs_before
 
 
-def test_champion_tie_worse_better_and_rollback(workspace: Workspace, capsys: pytest.CaptureFixture[str]):
-    workspace.retrain(seed=1, right=0.5)
+def test_champion_worse_better_equal_and_rollback(workspace: Workspace, capsys: pytest.CaptureFixture[str]):
+    workspace.retrain(seed=4, scale=COARSE)
     assert workspace.register()["version"] == "1"
 
-    workspace.retrain(seed=2, right=0.5)
-    tie = workspace.register()
-    assert (tie["alias"], tie["promoted"]) == ("challenger", False)
-    assert "0.95 is needed" in tie["reason"]
+    workspace.retrain(seed=5, scale=COARSER)
+    worse = workspace.register()
+    assert (worse["alias"], worse["promoted"]) == ("challenger", False)
+    assert "not shown to be less (p = 1, below 0.03 is needed)" in worse["reason"]
+    assert worse["reason"].endswith("attempt 1 on version 1, by 40 new prompts")
 
-    workspace.retrain(seed=3, right=0.2)
-    assert workspace.register()["alias"] == "challenger"
-    assert workspace.aliases() == {"champion": "1", "challenger": "3"}
-
-    workspace.retrain(seed=4, right=0.9)
+    workspace.retrain(seed=1)
     better = workspace.register()
     assert better["promoted"]
-    assert "better with probability 0.99" in better["reason"]
-    assert workspace.aliases() == {"champion": "4", "previous": "1", "challenger": "3"}
+    assert "less (p = 0.00" in better["reason"]
+    assert better["reason"].endswith("attempt 2 on version 1, by 40 new prompts")
+    assert workspace.aliases() == {"champion": "3", "previous": "1", "challenger": "2"}
 
+    workspace.retrain(seed=2)
+    equal = workspace.register()
+    assert equal["alias"] == "challenger"
+    assert equal["reason"].endswith("attempt 1 on version 3, by 40 new prompts")
+    assert workspace.aliases() == {"champion": "3", "previous": "1", "challenger": "4"}
+
+    client = workspace.store.client
+    claimed = client.get_registered_model(f"salon-{NAME}").tags
+    assert [claimed[f"contest.{number}"] for number in (1, 2, 3)] == [
+        '{"champion": "1", "challenger": "2"}',
+        '{"champion": "1", "challenger": "3"}',
+        '{"champion": "3", "challenger": "4"}',
+    ]
+    run = client.get_run(better["run_id"])
+    assert run.data.metrics["contest/likeness_efficientnet-lite0_p"] < 0.01
+    assert run.data.metrics["contest/likeness_efficientnet-lite0_gain"] > 0
+    found = client.download_artifacts(better["run_id"], "contest-2.json", str(workspace.root))
+    assert read_json(Path(found))["contest"]["prompts"] == "40 new prompts"
+
+    # again, unchanged: the same answer, and no new attempt
+    assert workspace.register() == equal
+    assert client.get_registered_model(f"salon-{NAME}").tags == claimed
+
+    workspace.retrain(seed=1)
     rollback.run(workspace.params, workspace.paths, NAME)
-    assert workspace.aliases() == {"champion": "1", "previous": "4", "challenger": "3"}
+    assert workspace.aliases() == {"champion": "1", "previous": "3", "challenger": "4"}
     assert "version 1 is champion again" in capsys.readouterr().out
     # the same weights again, as `dvc repro` may ask: a rollback is not undone behind one's back
     assert workspace.register()["alias"] == "previous"
     assert workspace.aliases()["champion"] == "1"
     rollback.run(workspace.params, workspace.paths, NAME)
-    assert workspace.aliases()["champion"] == "4"
+    assert workspace.aliases()["champion"] == "3"
 
 
 def test_rollback_without_previous_says_so(workspace: Workspace):
@@ -178,33 +200,41 @@ def rewrite(config: Path) -> None:
     config.write_text(config.read_text(encoding="utf-8") + "\n", encoding="utf-8")
 
 
-def test_another_judge_judges_the_champion_again(workspace: Workspace):
-    true_share = read_json(workspace.paths.metrics(NAME))["val"]["alignment"]["all"]["value"]
-    workspace.retrain(seed=1, right=0.5)  # the weights that were really judged, under other verdicts
+def test_another_judge_or_other_prompts_make_another_contest_and_the_rule_does_not(workspace: Workspace):
+    workspace.retrain(seed=4, scale=COARSE)
     workspace.register()
-    workspace.retrain(seed=2, right=1.0)
+    workspace.retrain(seed=1)
+    workspace.edit_params("register", alpha=1e-9)
+    assert "attempt 1 on version 1" in workspace.register()["reason"]
     rewrite(workspace.paths.scorer / "config.json")
-    better = workspace.register()
-    assert better["promoted"]
-    assert f"against the champion's {true_share:.1%}" in better["reason"]
-    assert better["reason"].endswith("version 1 was judged again")
-
-    workspace.retrain(seed=3, right=0.0)
-    rewrite(workspace.paths.scorer / "config.json")
-    worse = workspace.register()
-    assert worse["alias"] == "challenger"
-    assert worse["reason"].endswith("0.95 is needed; version 2 was judged again")
+    assert "attempt 2 on version 1" in workspace.register()["reason"]
+    workspace.edit_params("register", prompts=30)
+    assert workspace.register()["reason"].endswith("attempt 3 on version 1, by 30 new prompts")
+    workspace.edit_params("register", alpha=0.05)
+    relaxed = workspace.register()
+    assert relaxed["promoted"]
+    assert relaxed["reason"].endswith("attempt 3 on version 1, by 30 new prompts")
 
 
-def test_what_cannot_be_judged_again_is_not_compared_but_can_be_overruled(workspace: Workspace):
+def test_a_champion_whose_files_are_gone_is_replaced_by_what_keeps_the_guardrails(workspace: Workspace):
+    workspace.register()
+    shutil.rmtree(workspace.root / "mlartifacts" / "models")
+    workspace.retrain(seed=5, scale=COARSER)
+    found = workspace.register()
+    assert found["promoted"]
+    assert found["reason"].startswith("the files of version 1 are gone; first champion")
+
+
+def test_who_cannot_draw_is_not_met_but_can_be_overruled(workspace: Workspace):
     workspace.register()
     (weights,) = (workspace.root / "mlartifacts").rglob("bundle/method/model.safetensors")
     weights.write_bytes(b"damaged")
-    workspace.retrain(seed=2, right=1.0)
-    rewrite(workspace.paths.scorer / "config.json")
+    workspace.retrain(seed=2)
     refused = workspace.register()
     assert refused["alias"] == "challenger"
-    assert "cannot be judged again: the model is damaged" in refused["reason"]
+    assert "no contest with version 1: the model is damaged" in refused["reason"]
+    tags = workspace.store.client.get_registered_model(f"salon-{NAME}").tags
+    assert not any(tag.startswith("contest") for tag in tags), "nothing was seen: no attempt"
     register.run(workspace.params, workspace.paths, NAME, promote=True)
     assert workspace.aliases() == {"champion": "2", "previous": "1"}
     assert read_json(workspace.paths.registration(NAME))["reason"] == "promoted by hand"
@@ -283,6 +313,6 @@ def test_two_processes_at_once_leave_one_champion_and_both_versions(
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert workspace.versions() == ["1", "2"]
-    # verdicts are the same: whoever came second is a tie
+    # whoever came second was not shown to be better
     assert sorted(workspace.aliases()) == ["challenger", "champion"]
     assert len(set(workspace.aliases().values())) == 2

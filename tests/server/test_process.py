@@ -27,7 +27,7 @@ from salon.commands import serve as stage
 from salon.errors import SalonError
 from salon.registry import combined
 from salon.registry.champions import Champions
-from workspaces import NAME, Workspace
+from workspaces import COARSE, NAME, Workspace
 
 READY_SECONDS = 120
 COMMAND = [sys.executable, "-m", "salon", "serve", "--port"]
@@ -107,7 +107,7 @@ def test_one_server_through_promotion_rollback_a_killed_worker_and_a_damaged_cha
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ):
     workspace.edit_params("serve", poll_seconds=0.2)
-    workspace.retrain(seed=1, right=0.4)
+    workspace.retrain(seed=4, scale=COARSE)
     workspace.register()
     assert not combined.exists(workspace.store)  # four methods are still to come
     sync.run(workspace.params, workspace.paths)
@@ -126,7 +126,7 @@ def test_one_server_through_promotion_rollback_a_killed_worker_and_a_damaged_cha
 
         thread = threading.Thread(target=keep_asking)
         thread.start()
-        workspace.retrain(seed=2, right=0.9)
+        workspace.retrain(seed=1)
         workspace.register()
         served.wait(lambda status, health: health["models"] == {NAME: "2"})
         assert "salon: built, version 2 (champion) holds diffusion 2" in capsys.readouterr().out

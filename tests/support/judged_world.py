@@ -39,6 +39,8 @@ EVALUATE = {
     "latency_repeats": 3,
     "bootstrap_samples": 100,
 }
+# so few prompts show that one is nearer to real pictures, and rule out no small loss
+REGISTER = {"max_latency_ms": 10_000, "prompts": 40, "alignment_margin": 0.2, "diversity_margin": 1.0}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -60,7 +62,7 @@ def judged_world(ingested_world: Path, tmp_path_factory: pytest.TempPathFactory)
     shutil.copytree(ingested_world, root)
     workspace = Workspace(root)
     workspace.edit_params("evaluate", **EVALUATE)
-    workspace.edit_params("register", max_latency_ms=10_000)
+    workspace.edit_params("register", **REGISTER)
     workspace.edit_params("validate", max_attribute_imbalance=5.0)  # few rows are never balanced
     paths = workspace.paths
     validate.run(workspace.params, paths)

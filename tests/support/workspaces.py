@@ -17,6 +17,8 @@ from salon.towers.states import TextStateCache
 from salon.tracking import runs
 
 NAME = "diffusion"
+SCALE = 0.02  # of an untrained flow's weights
+COARSE, COARSER = 0.05, 0.1  # pictures lie further from real ones
 CONFIG = DiffusionConfig(
     family=NAME,
     channels=[16, 16],
@@ -45,16 +47,9 @@ class Workspace:
     def store(self) -> runs.Store:
         return runs.open_store(self.params, self.paths)
 
-    def retrain(self, *, seed: int, right: float | None = None) -> None:
-        """New weights; with `right`, the verdicts say that this share of val is all right."""
-        write_method(self.paths, seed=seed)
-        if right is None:
-            return
-        verdicts = self.paths.samples(NAME) / "val.json"
-        rows = read_json(verdicts)
-        for i, row in enumerate(rows):
-            row["all"] = i < right * len(rows)
-        write_json(verdicts, rows)
+    def retrain(self, *, seed: int, scale: float = SCALE) -> None:
+        """New weights, as if they had been judged as the old ones were."""
+        write_method(self.paths, seed=seed, scale=scale)
 
     def register(self) -> dict[str, str]:
         register.run(self.params, self.paths, NAME)
@@ -74,7 +69,7 @@ class Workspace:
         self.paths.params.write_text(yaml.safe_dump(raw, allow_unicode=True), encoding="utf-8")
 
 
-def write_method(paths: Paths, *, seed: int) -> None:
+def write_method(paths: Paths, *, seed: int, scale: float = SCALE) -> None:
     """An untrained flow, whose own settings were selected, and the ledgers that both stages would leave."""
     torch.manual_seed(seed)
     frozen = FrozenNets.load(codec=paths.codec(CONFIG.codec), clip=paths.clip)
@@ -83,7 +78,7 @@ def write_method(paths: Paths, *, seed: int) -> None:
     method = Diffusion(CONFIG, shape, frozen)
     with torch.no_grad():
         for parameter in method.parameters():  # zero-initialised layers would draw the same for every prompt
-            parameter.add_(0.02 * torch.randn_like(parameter))
+            parameter.add_(scale * torch.randn_like(parameter))
     for folder in (paths.method(NAME), paths.selected(NAME)):
         shutil.rmtree(folder, ignore_errors=True)
         method.save_pretrained(folder)

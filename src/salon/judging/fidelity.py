@@ -23,7 +23,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.nn import functional as F
 
+from salon.judging.contest import Finding, jackknife_error
 from salon.judging.statistics import Clusters, Estimate, bootstrap_mean, small_sample_widening, summarise
 
 PRECISION_K = 3  # Kynkäänniemi 2019, sec. 3
@@ -148,6 +150,48 @@ def kid_terms(generated: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> Fl
     pairs = len(y) * (len(y) - 1)
     rest = within_y.sum() / pairs - _kernel(x, y).mean()
     return (2 * own - own.mean() + rest).numpy()
+
+
+def compare_kid(
+    challenger: Float[Tensor, "n d"],
+    champion: Float[Tensor, "n d"],
+    real: Float[Tensor, "m d"],
+    *,
+    drawings: tuple[Int[np.ndarray, "n"], Int[np.ndarray, "m"]],
+    scale: float,
+) -> Finding:
+    """KID of two models from the same real pictures, and how far it is apart.
+
+    Args:
+        drawings: Which one each prompt and each real picture shows; each is left out of all three at once.
+        scale: KID that counts as 1.
+    """
+    of_prompts, of_real = (torch.from_numpy(side).long() for side in drawings)
+    nobody = 1 + int(torch.cat([of_prompts, of_real]).max())  # whom to leave out is to leave all
+    member, real_member = (F.one_hot(side, nobody + 1).T.double() for side in (of_prompts, of_real))  # (c, n)
+    n, m = (side.sum() - side.sum(dim=1) for side in (member, real_member))  # (c,): pictures left
+    y = real.double()
+    within_real = _mean_over_pairs(_kernel(y, y).fill_diagonal_(0), torch.ones(1, len(y)).double()).item()
+    found = []
+    for generated in (challenger, champion):
+        x = generated.double()
+        within = _sums_without(member @ _kernel(x, x).fill_diagonal_(0) @ member.T) / (n * (n - 1))
+        across = _sums_without(member @ _kernel(x, y) @ real_member.T) / (n * m)
+        found.append((within - 2 * across).numpy())
+    (ours, theirs), without = (float(each[nobody]) for each in found), found[0] - found[1]
+    return Finding(
+        (ours + within_real) / scale,
+        (theirs + within_real) / scale,
+        jackknife_error(without, ours - theirs) / scale,
+        n=len(challenger),
+        clusters=len(of_prompts.unique()),
+        lower_is_better=True,
+    )
+
+
+def _sums_without(sums: Float[Tensor, "c c"]) -> Float[Tensor, "c"]:
+    """Sum over pairs of clusters when each is left out in turn."""
+    return sums.sum() - sums.sum(dim=0) - sums.sum(dim=1) + sums.diagonal()
 
 
 def _counts(n: int, samples: int, rng: np.random.Generator) -> Float[Tensor, "samples n"]:

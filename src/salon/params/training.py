@@ -7,7 +7,7 @@ left out, and its defaults fit any machine.
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from salon.params.section import Fraction, Section
 
@@ -128,11 +128,28 @@ class TrainingParams(Section):
 class RegisterParams(Section):
     """What may become champion."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _say_what_came_in_its_place(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "min_probability_better" in raw:
+            raise ValueError(
+                "min_probability_better decides nothing any more: alpha, alignment_margin and "
+                "diversity_margin do, over prompts (docs/promote-and-roll-back.md)"
+            )
+        return raw
+
     max_latency_ms: float = Field(gt=0)
     """Guardrail: latency p50 per picture at batch 1."""
     max_copy_rate: Fraction
     """Guardrail: share of pictures that are copies of training pictures, by the copy test's estimate."""
     max_parameters: int = Field(gt=0)
     """Guardrail: parameters of generator and codec, without the text tower."""
-    min_probability_better: Fraction
-    """Paired-bootstrap probability with which a challenger must beat the champion."""
+    prompts: int = Field(ge=20, lt=1_000_000)
+    """Prompts that challenger and champion both draw, twice each: new ones in every contest where scenes are
+    rendered, at most those of `val` where they are not."""
+    alpha: float = Field(gt=0, lt=0.5)
+    """Probability with which a champion may ever give way to one that is no better, however many try."""
+    alignment_margin: Fraction
+    """How much less often than the champion's a challenger's pictures may show all that was asked."""
+    diversity_margin: Fraction
+    """How much less two of its pictures may vary than the champion's, as a share of what real ones do."""

@@ -8,8 +8,8 @@ that come at once one is compared with the other.
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
@@ -20,25 +20,21 @@ from salon.errors import SalonError
 from salon.params import Params, RegisterParams
 from salon.paths import Paths
 from salon.registry.candidate import Candidate, registered_name
+from salon.registry.contests import SETTLE_SECONDS, HoldContest, meet
 from salon.registry.lock import registry_lock
-from salon.registry.promotion import Decision, PromotionEvidence, broken_guardrails, comparable, decide
+from salon.registry.promotion import Decision, broken_guardrails, decide
 from salon.registry.versions import (
     create_version,
     download_bundle,
     find_version,
     has_files,
     log_judgement,
-    read_evidence,
     run_to_log_into,
 )
 from salon.tracking.runs import Store, git_commit
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 ATTEMPTS = 5
-SETTLE_SECONDS = 1.0  # many times what a request takes
-
-JudgeAgain = Callable[[ModelVersion], Mapping[str, float]]
-"""Scores of a registered version on today's validation prompts, by today's judge."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ def register(
     params: Params,
     paths: Paths,
     candidate: Candidate,
-    judge_again: JudgeAgain,
+    hold: HoldContest,
     *,
     promote: bool,
 ) -> Registration:
@@ -85,7 +81,7 @@ def register(
                     version,
                     candidate,
                     params.register_,
-                    judge_again,
+                    hold,
                     promote=promote,
                     exclusive=exclusive,
                 )
@@ -171,7 +167,7 @@ def _decide_alias(
     version: ModelVersion,
     candidate: Candidate,
     rule: RegisterParams,
-    judge_again: JudgeAgain,
+    hold: HoldContest,
     *,
     promote: bool,
     exclusive: bool,
@@ -185,7 +181,9 @@ def _decide_alias(
     else:
         for _ in range(ATTEMPTS):
             champion = version_at(client, name, CHAMPION)
-            decision = _decide(store, candidate.evidence, champion, rule, judge_again, promote=promote)
+            decision = _decide(
+                store, version, candidate, champion, rule, hold, promote=promote, exclusive=exclusive
+            )
             if not decision.promote:
                 client.set_registered_model_alias(name, CHALLENGER, number)
                 break
@@ -215,36 +213,30 @@ def _decide_alias(
 
 def _decide(
     store: Store,
-    challenger: PromotionEvidence,
+    version: ModelVersion,
+    candidate: Candidate,
     champion: ModelVersion | None,
     rule: RegisterParams,
-    judge_again: JudgeAgain,
+    hold: HoldContest,
     *,
     promote: bool,
+    exclusive: bool,
 ) -> Decision:
-    broken = broken_guardrails(challenger, rule)
+    evidence = candidate.evidence
+    broken = broken_guardrails(evidence, rule)
     if promote:
         return Decision(not broken, "; ".join(broken) or "promoted by hand")
     if champion is None or broken:
-        return decide(challenger, None, rule)
+        return decide(evidence, None, rule)
     if not has_files(store.client, champion):
-        decision = decide(challenger, None, rule)
+        decision = decide(evidence, None, rule)
         lost = f"the files of version {champion.version} are gone"
         return Decision(decision.promote, f"{lost}; {decision.reason}")
-    evidence = read_evidence(store.client, champion)
-    if evidence is not None and comparable(challenger, evidence):
-        return decide(challenger, evidence, rule)
     try:
-        # of a champion, only the scores are compared
-        evidence = replace(challenger, scores=judge_again(champion))
+        bout = meet(store, version, champion, evidence, rule, hold, exclusive=exclusive)
     except SalonError as error:
-        return Decision(
-            False,
-            f"not comparable: version {champion.version} was judged on other prompts or by another judge, "
-            f"and cannot be judged again: {error}",
-        )
-    decision = decide(challenger, evidence, rule)
-    return Decision(decision.promote, f"{decision.reason}; version {champion.version} was judged again")
+        return Decision(False, f"no contest with version {champion.version}: {error}")
+    return decide(evidence, bout, rule)
 
 
 def create_model(client: MlflowClient, name: str) -> None:

@@ -1,6 +1,5 @@
 """One version of a registered model: logged once per set of weights, with all that is known of it."""
 
-import json
 import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -20,7 +19,6 @@ from salon.params import Params
 from salon.paths import Paths
 from salon.registry.candidate import Candidate
 from salon.registry.card import model_card
-from salon.registry.promotion import PromotionEvidence
 from salon.tracking import runs
 from salon.tracking.parent_run import log_headlines, pipeline_tags
 from salon.tracking.runs import Store
@@ -87,7 +85,7 @@ def run_to_log_into(store: Store, params: Params, paths: Paths, candidate: Candi
 
 
 def log_judgement(store: Store, run_id: str, candidate: Candidate) -> None:
-    """Write metrics, grids, and the evidence that a later challenger is compared with."""
+    """Write metrics, grids, and what the guardrails looked at."""
     figures = candidate.flat_metrics()
     run = runs.Run(store, run_id)
     run.log_metrics(figures, step=candidate.steps)
@@ -180,17 +178,6 @@ def pinned_requirements() -> list[str]:
     """The installed versions of what the served model imports."""
     # a local label such as +cpu is on no index
     return [f"{package}=={installed_version(package).partition('+')[0]}" for package in SERVED_PACKAGES]
-
-
-def read_evidence(client: MlflowClient, version: ModelVersion) -> PromotionEvidence | None:
-    """What `version` was judged by, or None where no record is left."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            name = EVIDENCE_FILE.format(version.tags["model_sha256"])
-            path = client.download_artifacts(str(version.run_id), name, folder)
-            return PromotionEvidence(**json.loads(Path(path).read_bytes()))
-        except (MlflowException, OSError, KeyError, TypeError, ValueError):
-            return None  # a deleted run, or a version made by other means
 
 
 def download_bundle(store: Store, version: ModelVersion, folder: Path) -> Path:

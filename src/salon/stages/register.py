@@ -9,6 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from salon.errors import SalonError
 from salon.files import write_json
+from salon.judging.contest import Contest
 from salon.params import Params
 from salon.paths import Paths
 from salon.registry import aliases, champions, combined, versions
@@ -50,14 +51,19 @@ def register(params: Params, paths: Paths, name: str, *, promote: bool = False) 
     candidate = read_candidate(paths, name)
     store = runs.open_store(params, paths)
 
-    def judge_again(version: ModelVersion) -> dict[str, float]:
-        from salon.evaluation.champion import judge_bundle  # the whole jury, which registration does without
+    def hold(challenger: ModelVersion, champion: ModelVersion, number: int) -> Contest:
+        # the whole jury, which a first champion does without
+        from salon.evaluation.contest import hold_contest
 
-        print(f"{version.name} version {version.version}: judged again, on today's prompts by today's judge")
+        print(f"{candidate.name}: contest {number}, version {challenger.version} against {champion.version}")
         with tempfile.TemporaryDirectory() as folder:
-            return judge_bundle(params, paths, versions.download_bundle(store, version, Path(folder)))
+            bundles = {
+                part: versions.download_bundle(store, version, Path(folder) / part)
+                for part, version in (("challenger", challenger), ("champion", champion))
+            }
+            return hold_contest(params, paths, **bundles, attempt=number)
 
-    return aliases.register(store, params, paths, candidate, judge_again, promote=promote)
+    return aliases.register(store, params, paths, candidate, hold, promote=promote)
 
 
 def describe(registration: aliases.Registration) -> str:
