@@ -259,14 +259,18 @@ def decompress(
 
 @app.command(rich_help_panel=COMMANDS)
 def seeds(
-    profile: Annotated[str, typer.Option(help="A file of profiles/.")] = "smoke",
-    seeds: Annotated[int, typer.Option(help="Trainings of each method.")] = 3,
+    profile: Annotated[
+        str | None, typer.Option(help="A file of profiles/, if not the settings of params.yaml.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings of each method; those that are there count.")] = 3,
     methods: Annotated[str | None, typer.Option(help="Some methods only, with commas between.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the tables to this Markdown file.")] = None,
 ) -> None:
-    """Train every method with several seeds in a temporary clone: how much of all right on test is luck?"""
+    """Train all anew with several seeds, towers and codecs too, in a clone: what is luck, what the method?"""
     from salon.commands import seeds as command
 
-    command.run(Paths(), profile=profile, count=seeds, methods=methods.split(",") if methods else None)
+    chosen = methods.split(",") if methods else None
+    command.run(Paths(), profile=profile, count=seeds, methods=chosen, page=page)
 
 
 @app.command(rich_help_panel=COMMANDS)

@@ -71,7 +71,8 @@ ELSEWHERE = {
         "tests/docs/test_notebooks.py::test_both_run_from_top_to_bottom", "by the same script"
     ),
     "salon seeds --profile smoke --seeds 3": Elsewhere(
-        "tests/commands/test_seeds.py::test_a_divergence_is_counted_and_stops_nobody", "fifteen trainings"
+        "tests/commands/test_seeds.py::test_towers_codecs_and_methods_are_trained_anew_and_data_and_jury_once",
+        "fifteen trainings",
     ),
     "salon profile emoji64": PROFILES,
     "salon profile scenes2": PROFILES,

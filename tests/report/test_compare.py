@@ -39,9 +39,11 @@ from salon.report.plot import (
     plot_training,
     plot_variety,
 )
+from salon.report.seed_study import Made
 from salon.report.side_by_side import show_worst, side_by_side
 from salon.report.wording import decimal, percent
 from salon.stages import compare as stage
+from studies import make_study
 
 HOSTILE = """<script src="http://evil.example/x.js></script>'"><img src=x onerror=alert(1)>"""
 
@@ -384,21 +386,25 @@ def test_prompts_that_are_no_longer_in_the_data_are_an_error(tmp_path: Path) -> 
         stage.run(params, paths)
 
 
-def test_seeds_are_shown_when_somebody_trained_them(tmp_path: Path) -> None:
-    params, paths = make_workspace(tmp_path, diffusion=0.9512)
+def test_other_trainings_are_shown_when_somebody_made_them(tmp_path: Path) -> None:
+    params, paths = make_workspace(tmp_path, gan=0.8, diffusion=0.9512)
     assert "Each method was trained once" in render(params, paths).text
-    study = {"all_right": [0.8765, 0.9012], "minutes": [3.21, 3.33], "diverged": 1}
-    write_json(paths.seeds, {"profile": "smoke", "seeds": [1, 2, 3], "methods": {"diffusion": study}})
+    trainings = {"diffusion": [(0.92, 0.2), (0.93, 0.21)], "gan": [(0.71, 0.4)]}
+    make_study(params, trainings, diverged={"gan": [2]}).save(paths.seeds)
     text = render(params, paths).text
-    assert "seeds 1, 2 and 3" in text
-    assert "87.6\xa0%, 90.1\xa0% 87.6\xa0% – 90.1\xa0% 3.21, 3.33 1 of 3" in text
-    study["verdicts"] = ["1" * 70 + "0" * 10, "1" * 72 + "0" * 8]
-    other = {**study, "verdicts": ["1" * 40 + "0" * 40, "1" * 41 + "0" * 39]}
-    methods = {"diffusion": study, "gan": other}
-    write_json(paths.seeds, {"profile": "smoke", "seeds": [1, 2, 3], "methods": methods})
+    assert "the seeds 1 and 2, towers and codecs anew each time" in text
+    assert "These are trainings of the methods above." in text
+    assert "92.0\xa0%, 93.0\xa0% 71.0\xa0%" in text
+    assert "minutes 1.5, 1.5 1.5 diverged 0 of 2 1 of 2" in text
+    trainings = {"diffusion": [(0.92, 0.2), (0.93, 0.21), (0.91, 0.2)], "gan": [(0.71, 0.4)] * 3}
+    made = replace(Made.of(params), settings="0" * 16)
+    make_study(params, trainings, made=made).save(paths.seeds)
     text = render(params, paths).text
-    assert "Over prompts and seeds, diffusion leads gan by 38.1 points (" in text
-    assert "over prompts and seeds" in text
+    assert "nothing is ranked that lies closer" in text
+    assert "All right, test: diffusion is right more often than gan by 21.0 points (" in text
+    assert "two networks agree: diffusion is nearer to real pictures than gan." in text
+    make_study(params, trainings, made=replace(made, conditions="0" * 16)).save(paths.seeds)
+    assert "these figures say nothing of those" in render(params, paths).text
 
 
 def test_plots_hold_what_was_measured(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_a_clear_lead_is_paired(tmp_path: Path) -> None:
         row["all"] = False
     write_json(paths.samples("gan") / "test.json", rows)
     text = words(params, paths)
-    assert "At equal budgets diffusion follows captions best: asked for" in text
+    assert "At equal budgets, of one training each, diffusion follows captions best: asked for" in text
     assert "all as the caption says in 95.1\xa0% of 200 pictures (95\xa0% interval 93.0 to 97.0\xa0%)" in text
     assert "with probability 1.00" in text
     # of the ten rows made wrong for gan, five were wrong for both

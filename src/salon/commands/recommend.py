@@ -6,10 +6,17 @@ from salon.judging.metrics import LIKENESS
 from salon.judging.record import Gate, Judgement, read_output
 from salon.params import Params
 from salon.paths import Paths
+from salon.report.other_trainings import OtherTrainings
 from salon.report.recommend import Constraints, Contender, recommend
 from salon.report.recommendation_text import describe_recommendation
 
-NEEDED = ("test/alignment/all", *(f"val/{name}" for name in LIKENESS), "memorisation/copy_rate", "cost")
+NEEDED = (
+    "val/alignment/all",
+    "test/alignment/all",
+    *(f"val/{name}" for name in LIKENESS),
+    "memorisation/copy_rate",
+    "cost",
+)
 
 
 def run(params: Params, paths: Paths, constraints: Constraints) -> None:
@@ -27,6 +34,7 @@ def run(params: Params, paths: Paths, constraints: Constraints) -> None:
         budget_tolerance=params.budget.tolerance,
         bootstrap_samples=params.evaluate.bootstrap_samples,
         seed=params.evaluate.seed,
+        others=OtherTrainings.load(paths.seeds, params),
     )
     print("\n".join(describe_recommendation(found)))
 

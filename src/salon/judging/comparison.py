@@ -14,7 +14,7 @@ nearest.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -33,6 +33,8 @@ from salon.judging.statistics import (
 
 SIGNIFICANCE = 0.05
 FEW = 10  # discordant clusters below which the test is exact: 2^9 signs at most
+Component = tuple[float, float]
+"""A variance and its degrees of freedom."""
 TIE = 1e-12  # 0.1 + 0.2 - 0.3 is a tie, not a win
 
 
@@ -54,6 +56,16 @@ class Comparison:
     def distinguishable(self) -> bool:
         """Whether the two are told apart."""
         return self.p < SIGNIFICANCE
+
+    @property
+    def reversed(self) -> "Comparison":
+        """The second against the first."""
+        seen = self.difference
+        return replace(
+            self,
+            difference=replace(seen, value=-seen.value, low=-seen.high, high=-seen.low),
+            probability_better=1 - self.probability_better,
+        )
 
     @property
     def more_prompts(self) -> int | None:
@@ -98,17 +110,30 @@ def compare(first: Scores, second: Scores, *, clusters: Clusters = None) -> Comp
     return comparison
 
 
-def compare_all(scores: Sequence[Scores], *, clusters: Clusters = None) -> dict[tuple[int, int], Comparison]:
+def compare_all(
+    scores: Sequence[Scores], *, clusters: Clusters = None, spreads: Sequence[Component] | None = None
+) -> dict[tuple[int, int], Comparison]:
     """Paired comparisons of every method with every later one, which hold together.
+
+    Args:
+        spreads: What other trainings are known to vary by, of each method trained once: then its figure says
+            something of the method, and less.
 
     Raises:
         ValueError: they were judged on different numbers of prompts, or on none.
     """
     tables = as_tables(scores)
+    trained = [(seed_spread(table) ** 2, len(table) - 1.0) for table in tables]
+    if spreads is not None:
+        trained = [
+            known if len(table) == 1 else own
+            for table, own, known in zip(tables, trained, spreads, strict=True)
+        ]
     found = {
-        (i, j): _difference(tables[i], tables[j], clusters) for i, j in combinations(range(len(tables)), 2)
+        (i, j): _difference(tables[i], tables[j], clusters, [trained[i], trained[j]])
+        for i, j in combinations(range(len(tables)), 2)
     }
-    return _together(found, n=tables[0].shape[1], clusters=None if clusters is None else len(set(clusters)))
+    return together(found, n=tables[0].shape[1], clusters=None if clusters is None else len(set(clusters)))
 
 
 def compare_resampled(
@@ -128,31 +153,39 @@ def compare_resampled(
     for i, j in combinations(range(len(values)), 2):
         error = float((draws[:, i] - draws[:, j]).std() * math.sqrt((free + 1) / free))
         found[i, j] = Difference(float(values[i] - values[j]), error, free, error * math.sqrt(n))
-    return _together(found, n=n, clusters=clusters)
+    return together(found, n=n, clusters=clusters)
 
 
 def _difference(
-    first: Float[np.ndarray, "s n"], second: Float[np.ndarray, "r n"], clusters: Clusters
+    first: Float[np.ndarray, "s n"],
+    second: Float[np.ndarray, "r n"],
+    clusters: Clusters,
+    trained: Sequence[Component],
 ) -> Difference:
     apart = first.mean(axis=0) - second.mean(axis=0)
     (sums,), sizes = cluster_sums(apart[None], clusters)
     n, value = apart.size, float(apart.mean())
     free = max(1.0, sizes.size - 1.0)
     over_prompts = float(((sums - sizes * value) ** 2).sum() / n**2 * (free + 1) / free)
-    over_seeds = [(seed_spread(table) ** 2, len(table) - 1) for table in (first, second)]
-    variances = [(over_prompts, free), *(part for part in over_seeds if part[0])]
-    total = sum(variance for variance, _ in variances)
-    if total:
-        free = total**2 / sum(variance**2 / degrees for variance, degrees in variances)
+    error, free = combine([(over_prompts, free), *trained])
     discordant = sums[np.abs(sums) > TIE]
-    rare = len(first) == len(second) == 1 and discordant.size < FEW
+    rare = len(first) == len(second) == 1 and discordant.size < FEW and not any(part[0] for part in trained)
     return Difference(
         value,
-        math.sqrt(total),
+        error,
         free,
         spread=math.sqrt(over_prompts * n),
         exact=sign_flip_p(discordant) if rare else None,
     )
+
+
+def combine(components: Sequence[Component]) -> tuple[float, float]:
+    """Standard error of a sum of independent parts, and its degrees of freedom (Satterthwaite 1946)."""
+    parts = [(variance, free) for variance, free in components if variance]
+    total = sum(variance for variance, _ in parts)
+    if not parts:
+        return 0.0, max(free for _, free in components)
+    return math.sqrt(total), total**2 / sum(variance**2 / free for variance, free in parts)
 
 
 def sign_flip_p(discordant: Float[np.ndarray, "d"]) -> float:
@@ -173,10 +206,10 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _together(
+def together(
     found: Mapping[tuple[int, int], Difference], *, n: int, clusters: int | None
 ) -> dict[tuple[int, int], Comparison]:
-    """Comparisons of all pairs of a table, adjusted for one another."""
+    """Comparisons of all pairs of a table, adjusted for one another (Holm)."""
     together = {}
     for (pair, alone), p in zip(found.items(), holm([each.p for each in found.values()]), strict=True):
         reach = alone.reach(SIGNIFICANCE / len(found))

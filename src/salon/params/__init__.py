@@ -129,7 +129,7 @@ class Params(Section):
     """The whole of `params.yaml`."""
 
     seed: int = Field(ge=0, lt=2**32)
-    """Seed of ingestion, initialisation, data order and noise."""
+    """Seed of ingestion, and of all training that has no seed of its own."""
     experiment: str = "salon"
     """Name of the MLflow experiment."""
     ingest: IngestParams
@@ -149,7 +149,7 @@ class Params(Section):
 
     @property
     def training_seed(self) -> int:
-        """Seed of a method's own training."""
+        """Seed of the training of towers, codecs and methods."""
         return self.seed if self.training.seed is None else self.training.seed
 
     def method(self, name: str) -> dict[str, Any]:

@@ -112,8 +112,8 @@ class TrainingParams(Section):
     grids: int = Field(4, ge=1)
     """Sample grids logged in the course of one training."""
     seed: int | None = Field(None, ge=0, lt=2**32)
-    """Seed of a method's initialisation, data order and noise, if it is to differ from that of the data, the
-    towers and the codecs."""
+    """Seed of initialisation, data order and noise of towers, codecs and methods, if it is to differ from
+    that of the data: with another one all is trained anew on the same data, and judged by the same jury."""
 
     @field_validator("devices", mode="before")
     @classmethod

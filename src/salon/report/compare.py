@@ -14,7 +14,7 @@ from salon.report import wording
 from salon.report.figures import MethodFigures, ReportData
 from salon.report.plot import plot_guidance, plot_rates, plot_tradeoff, plot_training, plot_variety
 from salon.report.recommend import check_budgets, check_prompts
-from salon.report.seeds import spread_over_seeds, told_apart
+from salon.report.replicates_page import headline_rows, told_apart
 from salon.report.side_by_side import collect_sheets, show_worst, side_by_side
 from salon.report.summary import summarize
 from salon.templates import page_environment
@@ -78,8 +78,9 @@ def render_comparison(data: ReportData, params: Params) -> str:
         plot_rates=plot_rates(data.codecs),
         plot_training=plot_training(ranked),
         plot_variety=plot_variety(ranked),
-        seed_spread=spread_over_seeds(data.seeds, bootstrap_samples=samples) if data.seeds else {},
-        seed_leads=told_apart(data.seeds) if data.seeds else [],
+        others=data.others,
+        seed_rows=(rows := headline_rows(data.others.study) if data.others.study else []),
+        seed_leads=told_apart(rows),
         shared_stages=list(dict.fromkeys(stage for m in ranked for stage in m.ledger["shared"])),
         sheets=collect_sheets(data, ranked),
         side_by_side={split: side_by_side(split, data, ranked) for split in data.splits},

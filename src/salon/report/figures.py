@@ -1,12 +1,13 @@
 """What the comparison knows of each method, sentinel and codec; `salon.report.load` fills it in."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from salon.judging.alignment import ALL, CAPTION
 from salon.judging.record import CopyFigures, Cost, Gate, Judgement, RatePoint, SplitFigures
 from salon.judging.selection import Selection
+from salon.report.other_trainings import OtherTrainings
 
 SHEET_COLUMNS = 8  # as the evaluate stage lays its sheets out
 SHEET_GAP = 2  # pixels between two pictures, likewise
@@ -123,27 +124,6 @@ class CodecFigures:
     """Rows of originals, each above the same pictures through the codec."""
 
 
-@dataclass
-class SeedFigures:
-    """One method trained several times."""
-
-    all_right: list[float] = field(default_factory=list)
-    """On `test`, one per seed that did not diverge."""
-    minutes: list[float] = field(default_factory=list)
-    diverged: int = 0
-    verdicts: list[str] = field(default_factory=list)
-    """One per seed: a 1 for every prompt of `test` that is all right, else a 0; empty in older files."""
-
-
-@dataclass(frozen=True)
-class SeedStudy:
-    """How far another training seed moves a figure."""
-
-    profile: str
-    seeds: list[int]
-    methods: dict[str, SeedFigures]
-
-
 @dataclass(frozen=True)
 class ReportData:
     """All that the page is made of."""
@@ -160,8 +140,8 @@ class ReportData:
     clip: dict[str, Any]
     ingested: dict[str, int]
     """Rows per split."""
-    seeds: SeedStudy | None
-    """`None` until somebody trained several seeds."""
+    others: OtherTrainings
+    """What is known of trainings with other seeds."""
 
     @property
     def splits(self) -> list[str]:

@@ -25,9 +25,8 @@ from salon.report.figures import (
     JudgedSource,
     MethodFigures,
     ReportData,
-    SeedFigures,
-    SeedStudy,
 )
+from salon.report.other_trainings import OtherTrainings
 
 LEDGER = "training.json"
 T = TypeVar("T")
@@ -62,7 +61,7 @@ def load_report_data(params: Params, paths: Paths) -> ReportData:
             "zero_shot": {split: in_reading_order(right) for split, right in named.items()},
         },
         ingested=_in_order_of_splits(_read(paths.ingest_report, "ingest", needs=("splits",))["splits"]),
-        seeds=_read_seeds(paths.seeds),
+        others=OtherTrainings.load(paths.seeds, params),
     )
 
 
@@ -116,14 +115,6 @@ def _read_codec(name: str, paths: Paths) -> CodecFigures:
         ),
         reconstructions=_read_picture(pictures / "reconstructions.png", stage),
     )
-
-
-def _read_seeds(path: Path) -> SeedStudy | None:
-    if not path.is_file():  # several trainings are no stage of the pipeline
-        return None
-    raw = _read(path, "", needs=("profile", "seeds", "methods"))
-    methods = {name: SeedFigures(**figures) for name, figures in raw["methods"].items()}
-    return SeedStudy(raw["profile"], raw["seeds"], methods)
 
 
 def _draw_real(paths: Paths, split: str, samples: JudgedSamples) -> InlineImage:

@@ -3,24 +3,28 @@
 Selection looks at `val`; the figures on `test`, which selected nothing, are what to expect. First come those
 that follow captions as well as the best, as far as can be told; of these, those whose pictures are the most
 like real ones, as far as two networks agree; of these, the fastest for one picture alone: a difference that
-may not exist is not worth waiting for. All of it is of one training each.
+may not exist is not worth waiting for. All of it is of one training each, unless several full trainings are
+kept (`salon.report.other_trainings`): then figures are their means, and differences hold over trainings.
 
 Seconds and gigabytes hold for the machine that they were measured on. Asked for another, nothing is scaled:
 with more cores of the same kind they are taken as they are, for anything else they are unknown.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from math import hypot, inf
+from dataclasses import dataclass, replace
+from math import hypot, inf, sqrt
+from typing import TypeVar
 
 import numpy as np
+from scipy.special import stdtrit
 
 from salon.errors import SalonError
-from salon.judging.comparison import Comparison, compare_all
+from salon.judging.comparison import SIGNIFICANCE, Comparison, compare_all
 from salon.judging.metrics import LIKENESS
 from salon.judging.record import Cost
 from salon.judging.statistics import Estimate, bootstrap_mean, probability_best
 from salon.report.figures import JudgedSource
+from salon.report.other_trainings import ONE_TRAINING, RIGHT, OtherTrainings
 from salon.report.wording import describe_machine, interval, percent
 
 MAX_DIGITS = 6  # after the point, of a figure that breaks a limit
@@ -80,7 +84,7 @@ class Contender(JudgedSource):
 
     @property
     def alignment(self) -> float:
-        return float(np.mean(list(self.scores.values())))
+        return self.judgement.splits["val"].all_right.value
 
     @property
     def likeness(self) -> Estimate:
@@ -101,8 +105,8 @@ class Place:
     contender: Contender
     alignment: Estimate
     """On `val`."""
-    probability_best: float
-    """Among those that qualify."""
+    probability_best: float | None
+    """Among those that qualify, over prompts; `None` where trainings count as well."""
     behind: Comparison | None
     """The method of the highest alignment against this one; `None` for that method itself."""
 
@@ -119,6 +123,8 @@ class Recommendation:
     ranking: list[Place]
     rejected: dict[str, list[str]]
     constraints: Constraints
+    others: OtherTrainings
+    """What the differences were held against."""
 
 
 def recommend(
@@ -128,6 +134,7 @@ def recommend(
     budget_tolerance: float,
     bootstrap_samples: int,
     seed: int,
+    others: OtherTrainings = ONE_TRAINING,
 ) -> Recommendation:
     """Rank those that keep the constraints.
 
@@ -138,28 +145,17 @@ def recommend(
         raise SalonError("no method was judged yet: run `dvc repro`")
     check_prompts({each.name: sorted(each.scores) for each in contenders}, split="val")
     check_budgets({each.name: each.cost for each in contenders}, tolerance=budget_tolerance)
+    if others.count([each.name for each in contenders]) > 1:
+        contenders = [replace(c, judgement=others.averaged(c.judgement, c.name)) for c in contenders]
     rejected = {each.name: why for each in contenders if (why := violations(each, constraints))}
     fit = [each for each in contenders if each.name not in rejected]
     if not fit:
         reasons = " ".join(f"{name}: {'; '.join(why)}." for name, why in rejected.items())
         trained = ", or train longer" if constraints.min_alignment is not None else ""
         raise SalonError(f"nothing qualifies. {reasons} Relax a constraint{trained}")
-    rng = np.random.default_rng(seed)
     fit.sort(key=lambda contender: (-contender.alignment, contender.latency_ms))
-    prompts = sorted(fit[0].scores)
-    tables = [np.array([contender.scores[prompt] for prompt in prompts]) for contender in fit]
-    chances = probability_best(tables, samples=bootstrap_samples, rng=rng)
-    compared = compare_all(tables)
-    places = [
-        Place(
-            contender=contender,
-            alignment=bootstrap_mean(table, samples=bootstrap_samples, rng=rng),
-            probability_best=float(chances[i]),
-            behind=compared[0, i] if i else None,
-        )
-        for i, (contender, table) in enumerate(zip(fit, tables, strict=True))
-    ]
-    nearest = nearest_to_real([place.contender for place in places if place.tied])
+    places = _place(fit, others, bootstrap_samples=bootstrap_samples, seed=seed)
+    nearest = nearest_to_real([place.contender for place in places if place.tied], others)
 
     def order(place: Place) -> tuple[int, float, str]:
         each = place.contender
@@ -167,23 +163,71 @@ def recommend(
             return 2, 0, ""  # by alignment, as they came
         return (0, each.latency_ms, each.name) if each in nearest else (1, each.likeness.value, each.name)
 
-    return Recommendation(sorted(places, key=order), rejected, constraints)
+    return Recommendation(sorted(places, key=order), rejected, constraints, others)
 
 
-def nearest_to_real(contenders: Sequence[Contender]) -> list[Contender]:
+def _place(
+    fit: Sequence[Contender], others: OtherTrainings, *, bootstrap_samples: int, seed: int
+) -> list[Place]:
+    """Those that qualify against the first of them, which is the most often right."""
+    names, rights = [each.name for each in fit], [each.judgement.splits["val"].all_right for each in fit]
+    if others.count(names) > 1:
+        pairs = others.compare(names, f"val/{RIGHT}")
+        behind = [pairs[names[0], name] for name in names[1:]]
+        return [Place(*each) for each in zip(fit, rights, [None] * len(fit), [None, *behind], strict=True)]
+    rng = np.random.default_rng(seed)
+    prompts = sorted(fit[0].scores)
+    tables = [np.array([contender.scores[prompt] for prompt in prompts]) for contender in fit]
+    chances = probability_best(tables, samples=bootstrap_samples, rng=rng)
+    spreads = others.spreads(names, f"val/{RIGHT}", rights)
+    compared = compare_all(tables, spreads=spreads)
+    return [
+        Place(
+            contender=contender,
+            alignment=bootstrap_mean(table, samples=bootstrap_samples, rng=rng),
+            probability_best=None if spreads else float(chances[i]),
+            behind=compared[0, i] if i else None,
+        )
+        for i, (contender, table) in enumerate(zip(fit, tables, strict=True))
+    ]
+
+
+S = TypeVar("S", bound=JudgedSource)
+
+
+def nearest_to_real(
+    sources: Sequence[S], others: OtherTrainings = ONE_TRAINING, *, split: str = "val"
+) -> list[S]:
     """The most like real ones, and those whose difference from it may be none.
 
-    It may be where the 95 % interval reaches zero in the eyes of one of the networks. The two errors count as
-    independent. On the same prompts and reference they are not, and the difference is known better than that:
-    some that could be told apart are kept.
+    It may be where the 95 % interval reaches zero in the eyes of one of the networks. Of one training each,
+    the errors over prompts count as independent, and so do the spreads of other trainings where they are
+    known. On the same prompts and reference they are not, and the difference is known better than that: some
+    that could be told apart are kept.
     """
-    first = min(contenders, key=lambda contender: contender.likeness.value)
+    first = min(sources, key=lambda source: source.judgement.splits[split].metrics[LIKENESS[0]].value)
+    names, count = [source.name for source in sources], others.count([source.name for source in sources])
 
-    def reaches(contender: Contender, metric: str) -> bool:
-        one, best = (each.judgement.splits["val"].metrics[metric] for each in (contender, first))
-        return one.value - best.value <= hypot(best.high - best.value, one.value - one.low)
+    def reaches(place: int, metric: str) -> bool:
+        figures = [source.judgement.splits[split].metrics[metric] for source in sources]
+        one, best = figures[place], figures[names.index(first.name)]
+        if count > 1:
+            found = others.compare(names, f"{split}/{metric}")[sources[place].name, first.name]
+            return not (found.distinguishable and found.difference.value > 0)
+        errors = [best.high - best.value, one.value - one.low]
+        if known := others.spreads(names, f"{split}/{metric}", figures):
+            parts = [known[place], known[names.index(first.name)]]
+            free = min(free for _, free in parts)
+            errors.append(
+                -float(stdtrit(free, SIGNIFICANCE / 2)) * sqrt(sum(variance for variance, _ in parts))
+            )
+        return one.value - best.value <= hypot(*errors)
 
-    return [each for each in contenders if any(reaches(each, metric) for metric in LIKENESS)]
+    return [
+        source
+        for place, source in enumerate(sources)
+        if source is first or any(reaches(place, metric) for metric in LIKENESS)
+    ]
 
 
 def violations(contender: Contender, constraints: Constraints) -> list[str]:

@@ -13,12 +13,13 @@ def describe_recommendation(found: Recommendation) -> list[str]:
     highest = next(place.contender.name for place in ranking if place.behind is None)
     tied_first = sorted(ranking, key=lambda place: not place.tied)
     tied = [place.contender for place in ranking if place.tied]
+    basis = found.others.basis([place.contender.name for place in ranking])
     return [
         *(f"{name} does not qualify: {'; '.join(why)}." for name, why in found.rejected.items()),
         _where_measured([place.contender for place in ranking], found.constraints),
         *(_describe(place) for place in ranking),
-        *(_behind(place, highest, place.behind) for place in tied_first if place.behind),
-        *_conclude(tied[0], tied, nearest_to_real(tied)),
+        *(_behind(place, highest, place.behind, basis) for place in tied_first if place.behind),
+        *_conclude(tied[0], tied, nearest_to_real(tied, found.others)),
     ]
 
 
@@ -32,7 +33,7 @@ def _where_measured(contenders: Sequence[Contender], constraints: Constraints) -
 
 
 def _describe(place: Place) -> str:
-    contender = place.contender
+    contender, best = place.contender, place.probability_best
     copies, cost, test = contender.copies.copy_rate, contender.cost, contender.test.all_right
     return (
         f"{contender.name}: everything right in {percent(place.alignment.value)} of val "
@@ -41,19 +42,21 @@ def _describe(place: Place) -> str:
         f"{cost.latency_ms_p50:.0f} ms a picture, "
         f"{cost.images_per_second_b16:.0f} a second in batches of 16; "
         f"{cost.train_minutes:.1f} minutes of training in {cost.peak_memory_gb:.2f} GB; "
-        f"copies {percent(copies.value)} ({interval(copies)}); "
-        f"best with probability {place.probability_best:.2f}."
+        f"copies {percent(copies.value)} ({interval(copies)})"
+        f"{'' if best is None else f'; best with probability {best:.2f}'}."
     )
 
 
-def _behind(place: Place, highest: str, behind: Comparison) -> str:
+def _behind(place: Place, highest: str, behind: Comparison, basis: str) -> str:
     name, difference = place.contender.name, behind.difference
     figures = (
         f"difference {100 * difference.value:.1f} points, 95\N{NO-BREAK SPACE}% interval "
         f"{100 * difference.low:.1f} to {100 * difference.high:.1f}"
     )
     if not place.tied:
-        return f"{name} is behind {highest} on these prompts, of one training each ({figures})."
+        return f"{name} is behind {highest} on these prompts, {basis} ({figures})."
+    if place.probability_best is None:
+        return f"{name} and {highest} cannot be told apart {basis} ({figures})."
     remedy = "they are equally often right, so that no number of prompts is known to"
     if more := behind.more_prompts:
         remedy = f"about {more:,} more prompts would, if the difference is as large as it looks"

@@ -1,20 +1,21 @@
 """The page's summary in plain words. Every number in it is read from the figures or computed from them here.
 
 Who is best, and who cannot be told apart from the best, is decided on the prompts of `test` and `novel`,
-which selected nothing, paired and over their drawings (`salon.judging.comparison`).
+which selected nothing, paired and over their drawings (`salon.judging.comparison`); and over trainings, where
+several of each method are kept (`salon.report.other_trainings`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from salon.judging.alignment import ALL, labels_of
 from salon.judging.comparison import Comparison, compare_all
-from salon.judging.metrics import LIKENESS
-from salon.judging.record import SplitFigures
 from salon.judging.statistics import probability_best
 from salon.report.figures import MethodFigures, ReportData
+from salon.report.other_trainings import ONE_TRAINING, RIGHT, OtherTrainings
+from salon.report.recommend import nearest_to_real
 from salon.report.wording import (
     enumerate_words,
     interval,
@@ -34,10 +35,13 @@ class Standing:
 
     split: str
     ranked: list[MethodFigures]
-    probability_best: float
-    """Of the first."""
+    probability_best: float | None
+    """Of the first, over prompts; `None` where trainings count as well."""
     behind: dict[str, Comparison]
     """Every method but the first -> the first against it."""
+    basis: str
+    """What the comparison is made of, as `of one training each`."""
+    trainings: int = 1
 
     @property
     def best(self) -> MethodFigures:
@@ -65,7 +69,12 @@ def summarize(data: ReportData, *, bootstrap_samples: int) -> list[list[str]]:
     """Paragraphs of sentences: who follows captions best, then speed, fidelity and copies."""
     if not data.gate.passed:
         return [[f"There is no verdict, for the jury itself is broken. {data.gate.broken}."]]
-    standings = [stand(data.methods, split, bootstrap_samples=bootstrap_samples) for split in data.splits]
+    if data.others.count([method.name for method in data.methods]) > 1:
+        data = replace(data, methods=[_averaged(method, data.others) for method in data.methods])
+    standings = [
+        stand(data.methods, split, bootstrap_samples=bootstrap_samples, others=data.others)
+        for split in data.splits
+    ]
     known, *novel = standings
     called = prompts_of_test(captions_alone=data.captions_alone)
     return [
@@ -75,16 +84,34 @@ def summarize(data: ReportData, *, bootstrap_samples: int) -> list[list[str]]:
     ]
 
 
-def stand(methods: Sequence[MethodFigures], split: str, *, bootstrap_samples: int) -> Standing:
+def _averaged(method: MethodFigures, others: OtherTrainings) -> MethodFigures:
+    return replace(method, judgement=others.averaged(method.judgement, method.name))
+
+
+def stand(
+    methods: Sequence[MethodFigures],
+    split: str,
+    *,
+    bootstrap_samples: int,
+    others: OtherTrainings = ONE_TRAINING,
+) -> Standing:
     """Rank the methods on one split, on the same prompts; equals by name."""
     ranked = sorted(methods, key=lambda method: (-method.splits[split].all_right.value, method.name))
+    names = [method.name for method in ranked]
+    basis = others.basis(names)
+    if others.count(names) > 1:
+        pairs = others.compare(names, f"{split}/{RIGHT}")
+        behind = {name: pairs[names[0], name] for name in names[1:]}
+        return Standing(split, ranked, None, behind, basis, others.count(names))
     tables = [np.array([bool(sample[ALL]) for sample in method.samples[split].rows]) for method in ranked]
     clusters = labels_of([row["wanted"] for row in ranked[0].samples[split].rows], split)
     rng = np.random.default_rng(0)
     chances = probability_best(tables, samples=bootstrap_samples, rng=rng, clusters=clusters)
-    compared = compare_all(tables, clusters=clusters)
-    behind = {method.name: compared[0, place] for place, method in enumerate(ranked) if place}
-    return Standing(split, ranked, float(chances[0]), behind)
+    own = [method.splits[split].all_right for method in ranked]
+    spreads = others.spreads(names, f"{split}/{RIGHT}", own)
+    compared = compare_all(tables, clusters=clusters, spreads=spreads)
+    behind = {name: compared[0, place] for place, name in enumerate(names) if place}
+    return Standing(split, ranked, None if spreads else float(chances[0]), behind, basis)
 
 
 def unbeaten(methods: Sequence[MethodFigures]) -> list[MethodFigures]:
@@ -97,31 +124,39 @@ def unbeaten(methods: Sequence[MethodFigures]) -> list[MethodFigures]:
 
 def _known(standing: Standing, data: ReportData) -> list[str]:
     best, level = standing.best, [standing.best, *standing.tied]
-    pictures = best.test.all_right.n
+    prompts = best.test.all_right.n
+    pictures = f"{prompts} pictures{' of each training' if standing.trainings > 1 else ''}"
     asked, drawn = "captions held out of training", "draws what finds its own caption among others"
     if not data.captions_alone:
         asked = "combinations known from training"
         drawn = f"draws {enumerate_words(data.attributes)} all as the caption says"
     around = f"95\N{NO-BREAK SPACE}% interval {standing.around(best)}"
-    share = f"{standing.right(best)} of {pictures} pictures ({around})"
+    share = f"{standing.right(best)} of {pictures} ({around})"
     if len(standing.ranked) == 1:
         return [f"Asked for {asked}, {best.name} {drawn} in {share}."]
     lead = [f"{m.name} by {points(standing.behind[m.name].difference)}" for m in standing.worse]
     leads = f"leads {enumerate_words(lead)}, on the same prompts."
+    budgets, chance = f"At equal budgets, {standing.basis},", ""
+    if standing.probability_best is not None:
+        chance = f", and is the best of all with probability {standing.probability_best:.2f}"
     if not standing.tied:
         return [
-            f"At equal budgets {best.name} follows captions best: asked for {asked}, it {drawn} in {share}, "
-            f"and is the best of all with probability {standing.probability_best:.2f}.",
+            f"{budgets} {best.name} follows captions best: asked for {asked}, it {drawn} in {share}{chance}.",
             f"It {leads}",
         ]
     figures = [f"{method.name} {standing.right(method)} ({standing.around(method)})" for method in level]
-    shares = f"of {pictures} pictures {enumerate_words(figures)}, with 95\N{NO-BREAK SPACE}% intervals"
+    shares = f"of {pictures} {enumerate_words(figures)}, with 95\N{NO-BREAK SPACE}% intervals"
     equally = f"asked for {asked}, each {drawn} about equally often ({shares})."
-    sentences = [f"At equal budgets no method follows captions measurably better than another: {equally}"]
+    sentences = [f"{budgets} no method follows captions measurably better than another: {equally}"]
     if standing.worse:
         names = enumerate_words([method.name for method in level])
-        apart = f"these {pictures} prompts cannot tell them apart: {equally}"
-        sentences = [f"At equal budgets {names} follow captions best, and {apart}", f"{best.name} {leads}"]
+        evidence = f"these {prompts} prompts cannot tell them apart"
+        if standing.probability_best is None:
+            evidence = "nothing tells them apart"
+        apart = f"{evidence}: {equally}"
+        sentences = [f"{budgets} {names} follow captions best, and {apart}", f"{best.name} {leads}"]
+    if standing.probability_best is None:  # more prompts would not do
+        return sentences
     missing = {method.name: standing.behind[method.name].more_prompts for method in standing.tied}
     if more := [f"{name} by about {count:,} more prompts" for name, count in missing.items() if count]:
         told = f"{best.name} could be told from {enumerate_words(more)}"
@@ -181,18 +216,14 @@ def _fidelity(data: ReportData) -> list[str]:
     scale = "of the way from real pictures to blends of two of them"
     if not others:
         return [f"Its pictures lie {figure} {scale}.", *_collapsed(data.methods)]
-    behind = [method.name for method in others if not may_be_alike(method.test, first.test)]
+    near = nearest_to_real(data.methods, data.others, split="test")
+    behind = [method.name for method in others if method not in near]
     found = f"The pictures of {first.name} lie nearest to real ones, {figure} {scale}"
     if len(behind) == len(others):
         return [f"{found}; two networks agree.", *_collapsed(data.methods)]
     reach = [method.name for method in others if method.name not in behind]
     found += f"; {enumerate_words(reach)} cannot be told from it by two networks that agree"
     return [f"{found}.", *_collapsed(data.methods)]
-
-
-def may_be_alike(one: SplitFigures, nearer: SplitFigures) -> bool:
-    """Whether the likeness of two, `nearer` the better, may be the same in the eyes of some network."""
-    return any(one.metrics[view].low <= nearer.metrics[view].high for view in LIKENESS)
 
 
 def _collapsed(methods: Sequence[MethodFigures]) -> list[str]:

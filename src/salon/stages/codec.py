@@ -28,7 +28,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
         SalonError: bad settings or missing inputs.
         GateError: too little of the held-out pictures survives the codec.
     """
-    seed = params.seed
+    seed = params.training_seed
     family, config = read_codec_config(name, params.codec(name))
     splits = Dataset(paths.interim)
     scorer = AttributeScorer.from_pretrained(paths.scorer) if splits.has_attributes else None

@@ -23,7 +23,7 @@ PAIRS = 6000  # images whose embeddings say which directions of the words can be
 
 def run(params: Params, paths: Paths) -> None:
     """Write `models/clip/`, `data/processed/text_states/` and `reports/metrics/clip_tower.json`."""
-    settings, seed = params.clip, params.seed
+    settings, seed = params.clip, params.training_seed
     splits = Dataset(paths.interim)
     images = splits["train"]
     tokenizer = train_tokenizer(
