@@ -145,9 +145,7 @@ def recommend(
         float | None, typer.Option(help="Drawn 16 at once, on the machine that measured it.")
     ] = None,
     max_train_minutes: Annotated[float | None, typer.Option(help="Shared stages included.")] = None,
-    max_copy_rate: Annotated[
-        float | None, typer.Option(help="Share of near-exact copies of training pictures.")
-    ] = None,
+    max_copy_rate: Annotated[float | None, typer.Option(help="Share of copies of training pictures.")] = None,
     min_alignment: Annotated[float | None, typer.Option(help="Share of prompts drawn all right.")] = None,
     max_memory_gb: Annotated[float | None, typer.Option(help="Peak of the training.")] = None,
     device: Annotated[str | None, typer.Option(help="Where it is to run: cpu, or cuda.")] = None,

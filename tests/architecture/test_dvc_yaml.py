@@ -31,6 +31,8 @@ EVERYWHERE = (
 )
 # Of the rows' form nothing changes but by ingesting them anew.
 ROWS = ("salon.data.schema", "salon.data.shards")
+# Scenes that are composed again are looked at, and no near-duplicate is searched for among them.
+HASHES = tuple(f"salon.data.ingest.{name}" for name in ("images", "near_pairs", "quarantine"))
 # Towers and codecs are read as models, and a model is made anew when their code changes.
 MODELS = ("salon.codecs", "salon.methods", "salon.nn", "salon.towers")
 LEFT_OUT = {
@@ -51,16 +53,10 @@ LEFT_OUT = {
     ),
     "train": (*ROWS, "salon.towers"),
     # how words are split, and what a world's captions look like: the judges and the rows hold both
-    "sentinels": (
-        *ROWS,
-        "salon.codecs",
-        "salon.data.ingest.worlds.scenes",
-        "salon.nn",
-        "salon.towers.tokenizer",
-    ),
+    "sentinels": (*ROWS, *HASHES, "salon.codecs", "salon.nn", "salon.towers.tokenizer"),
     "select": (*ROWS, *MODELS, "salon.data.ingest.worlds.scenes"),
     # what wraps a drawn picture into an answer costs nothing that is timed
-    "evaluate": (*ROWS, *MODELS, "salon.data.ingest.worlds.scenes", "salon.inference", "salon.registry"),
+    "evaluate": (*ROWS, *HASHES, *MODELS, "salon.inference", "salon.registry"),
     "compare": (*ROWS, "salon.data.ingest.worlds.scenes"),
     # the whole jury is imported for a contest with a champion: when it changes, so do the figures listed
     "register": (

@@ -9,16 +9,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch.nn import functional
 
 from own_metric import ROUGHNESS
+from salon.codecs.pixels import PixelCodec
 from salon.data.dataset import CaptionedImages, Dataset
+from salon.data.ingest.worlds.base import open_composer
 from salon.errors import GateError, SalonError
 from salon.evaluation.prompts import select_first
 from salon.files import write_json
 from salon.judging import jury as jury_module
+from salon.judging import memorisation as memorisation_module
 from salon.judging import reference as reference_module
+from salon.judging import shadows as shadows_module
 from salon.judging.classifier import AttributeScorer
 from salon.judging.jury import JudgedImages, Jury
+from salon.judging.memorisation import distinct_rows, thumbnails
 from salon.judging.metrics import METRICS
 from salon.judging.retriever import Retriever
 from salon.judging.sentinel_rules import SENTINELS, Rule
@@ -106,7 +112,9 @@ def test_every_sentinel_stands_where_it_must_in_every_metric(world) -> None:
         for metric in METRICS.values():
             if "test" in metric.splits and not metric.detailed and metric.name != "factor_diversity":
                 assert metrics["test"][metric.name].keys() == FIGURES
-        assert metrics["memorisation"]["copy_rate"].keys() == FIGURES
+        copies = {"copy_rate", "nearer", "drawing", "another_drawing"}
+        assert {"power", "detectable_rate", *copies} <= metrics["memorisation"].keys()
+        assert all(metrics["memorisation"][key].keys() >= FIGURES for key in copies)
         assert metrics["test"]["alignment"]["all"].keys() == FIGURES
         assert {"alignment_en", "alignment_ru"} <= metrics["test"].keys()
         phrasings = metrics["test"]["phrasing"]
@@ -209,6 +217,58 @@ def test_one_metric_broken_on_purpose_closes_the_gate(world, monkeypatch) -> Non
     assert "likeness" in read(paths.metrics("sentinel-noise"))["test"]  # the figures are there to see
 
 
+def test_a_copy_test_broken_on_purpose_closes_the_gate(world, monkeypatch) -> None:
+    params, paths = world
+    blind = torch.Generator().manual_seed(0)
+    monkeypatch.setattr(
+        memorisation_module,
+        "squared_distances",
+        lambda left, right: torch.rand(len(left), len(right), generator=blind),
+    )
+    with pytest.raises(GateError, match=r"memorisation/copy_rate: real .* must be below copycat") as closed:
+        sentinels.run(params, paths)
+    assert "memorisation/nearer: copycat" in str(closed.value)
+
+
+class Coarse(PixelCodec):
+    """A codec that keeps no more than cells of four pixels."""
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        cells = functional.avg_pool2d(latents, 4)
+        return functional.interpolate(cells, scale_factor=4, mode="bilinear")
+
+
+def test_a_perfect_memoriser_is_found_through_a_codec(world) -> None:
+    params, paths = world
+    composer = open_composer(params.ingest, archive=paths.root / params.ingest.path, seed=params.seed)
+    data = Dataset(paths.interim)
+    jury = Jury(data, paths, params.evaluate, composer=composer)
+    found = sentinels.judge_memoriser(jury, Coarse(), data["train"].images[:60])
+    assert found["memorisation", "copy_rate"].low > 0.9
+    assert found["memorisation", "nearer"].low > 0.9
+    honest = sentinels.judge_memoriser(jury, Coarse(), data["test"].images[:60])
+    assert honest["memorisation", "copy_rate"].low == 0
+    assert honest["memorisation", "nearer"].low < 0.5 < honest["memorisation", "nearer"].high
+
+
+def test_shadows_show_what_training_shows_and_strangers_drawings_that_it_lacks(world) -> None:
+    params, paths = world
+    composer = open_composer(params.ingest, archive=paths.root / params.ingest.path, seed=params.seed)
+    data = Dataset(paths.interim)
+    pools = Jury(data, paths, params.evaluate, composer=composer).pools
+    training = data["train"]
+    assert pools.others.shape == training.images.shape
+    assert len(distinct_rows(torch.cat([training.images, pools.others]))) == 2 * len(training)
+    # what is drawn is the same: a scene and its shadow are nearer than scenes of other drawings
+    own = (thumbnails(training.images) - thumbnails(pools.others)).norm(dim=1)
+    other = (thumbnails(training.images) - thumbnails(pools.others.roll(1, dims=0))).norm(dim=1)
+    assert (own < other).float().mean() > 0.9
+    assert len(pools.strangers) >= 100
+    drawings = {composer.drawing(row) for row in training.attributes}
+    strange, rows = composer.strangers(100)
+    assert not drawings & {strange.drawing(row) for row in rows}
+
+
 def test_too_few_pictures_beside_the_prompts_are_refused(world, monkeypatch) -> None:
     params, paths = world
     greedy = params.evaluate.model_copy(update={"pictures": 1000})
@@ -243,7 +303,8 @@ def test_a_picture_with_several_captions_is_reference_once_and_never_beside_its_
 def test_what_real_pictures_are_to_the_jury_is_worked_out_once(world, monkeypatch) -> None:
     params, paths = world
     data = Dataset(paths.interim)
-    first = Jury(data, paths, params.evaluate)
+    composer = open_composer(params.ingest, archive=paths.root / params.ingest.path, seed=params.seed)
+    first = Jury(data, paths, params.evaluate, composer=composer)
     prompts = select_first(data["test"], 60)
 
     def measure(jury: Jury) -> tuple[object, ...]:
@@ -256,8 +317,12 @@ def test_what_real_pictures_are_to_the_jury_is_worked_out_once(world, monkeypatc
         raise AssertionError("works it out again")
 
     monkeypatch.setattr(reference_module, "_work_out", refuse)
-    again = Jury(data, paths, params.evaluate)
+    monkeypatch.setattr(shadows_module, "_render", refuse)
+    monkeypatch.setattr(shadows_module, "_hold_out", refuse)
+    again = Jury(data, paths, params.evaluate, composer=composer)
     assert measure(again) == verdict
     other_seed = params.evaluate.model_copy(update={"seed": 1})
     with pytest.raises(AssertionError, match="again"):
         Jury(data, paths, other_seed)
+    with pytest.raises(AssertionError, match="again"):
+        assert Jury(data, paths, params.evaluate).pools  # without shadows

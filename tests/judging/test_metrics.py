@@ -45,7 +45,7 @@ def test_the_committed_records_are_there_and_hold_every_metric_of_the_table() ->
         for metric in METRICS.values():
             keys = {keys for keys in measured if metric.name in keys}
             splits = {keys[0] for keys in keys}
-            wanted = {"memorisation"} if metric.name == "copy_rate" else set(metric.splits)
+            wanted = {"memorisation"} if metric.on == "copies" else set(metric.splits)
             assert splits == wanted or (file.stem.startswith("sentinel") and splits == {"test"}), metric.name
 
 

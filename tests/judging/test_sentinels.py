@@ -13,7 +13,7 @@ from salon.judging.features import Extractors
 from salon.judging.fidelity import blends, kid, neighbours
 from salon.judging.metrics import better_than_real, sentinel_rules, withholdable
 from salon.judging.record import Gate, Judgement, SplitFigures
-from salon.judging.sentinel_rules import AnyRule, Bound, Near
+from salon.judging.sentinel_rules import AnyRule, Near, Rule
 from salon.judging.sentinel_rules import check_rules as check
 from salon.judging.sentinels import NAMES, CaptionIndex, Sentinels, derange
 from salon.judging.statistics import Estimate
@@ -151,6 +151,7 @@ def make_metrics() -> Figures:
         "shuffled": (0.01, 0.01, 0.00, 0.9, 3.0, 0.01),
         "noise": (0.00, 0.00, 4.90, 0.0, 0.0, 0.00),
         "codec-a": (0.99, 0.98, 0.40, 0.3, 1.0, 0.01),
+        "memoriser-a": (0.99, 0.40, 0.40, 0.3, 1.0, 0.99),
     }
     return {
         name: {
@@ -161,6 +162,9 @@ def make_metrics() -> Figures:
             **{f"test/{key}": estimate(diverse) for key in ("diversity", "factor_diversity")},
             "novel/a_x_b/alignment/all": estimate(novel),
             "memorisation/copy_rate": estimate(copies),
+            "memorisation/nearer": estimate(0.5 + copies / 2),
+            "memorisation/drawing": estimate(right),
+            "memorisation/another_drawing": estimate(0.9 - 0.9 * right),
         }
         for name, (right, novel, lost, inside, diverse, copies) in figures.items()
     }
@@ -173,9 +177,12 @@ def spoil(metrics: Figures, rule: AnyRule) -> list[str]:
         away = metrics[rule.other][path].value - 1.01 * rule.within
         metrics[rule.sentinel][path] = estimate(away)
         return [rule.sentinel, rule.other]
-    sentinels = [rule.sentinel] if isinstance(rule, Bound) else [rule.better, rule.worse]
+    if isinstance(rule, Rule):
+        sentinels, value = [rule.better, rule.worse], 0.5
+    else:
+        sentinels, value = [rule.sentinel], 0.7 if rule.at_least < 0.5 < rule.at_most else 0.5
     for sentinel in sentinels:
-        metrics[sentinel][path] = estimate(0.5)
+        metrics[sentinel][path] = estimate(value)
     return sentinels
 
 
@@ -218,6 +225,27 @@ def test_a_metric_that_may_be_withheld_does_not_close_the_gate_and_any_other_doe
     assert found.withheld[path].startswith(f"{path}: ")
     with pytest.raises(GateError, match=path):  # with attributes
         check_rules(metrics)
+
+
+def test_a_memoriser_that_the_copy_test_does_not_find_through_a_codec_closes_the_gate() -> None:
+    metrics = make_metrics()
+    metrics["memoriser-a"]["memorisation/copy_rate"] = Estimate(0.0, 0.0, 1.0, 500)  # as of what sees nothing
+    with pytest.raises(GateError, match=r"copy_rate: real .* must be below memoriser-a"):
+        check_rules(metrics)
+    metrics = make_metrics()
+    metrics["memoriser-a"]["memorisation/nearer"] = estimate(0.55)
+    with pytest.raises(GateError, match=r"nearer: memoriser-a .* must be at least 0\.9"):
+        check_rules(metrics)
+
+
+def test_without_shadows_less_is_asked_of_the_copy_test_and_of_one_that_sees_nothing_no_more() -> None:
+    def of_copies(**known: bool) -> list[AnyRule]:
+        rules = sentinel_rules(attributes=True, codecs=["a"], **known)
+        return [rule for rule in rules if rule.metric.startswith("memorisation/")]
+
+    assert {rule.metric for rule in of_copies(shadows=False)} == {"memorisation/copy_rate"}
+    assert of_copies(shadows=False, sees_copies=False) == []
+    assert of_copies(sees_copies=False) == of_copies()  # with shadows it must see
 
 
 def test_a_sentinel_that_was_not_measured_closes_the_gate() -> None:

@@ -103,6 +103,18 @@ def sample(method: Method, captions: TextStates, *, seed: int) -> torch.Tensor:
     return method.sample(captions, generator=seeded_generators(seed, len(captions)))
 
 
+def test_what_it_knows_by_heart_leaves_through_its_channel_recognisably(
+    overfitted: Method, pictures: torch.Tensor, captions: TextStates
+) -> None:
+    first, again = (
+        overfitted.channel(pictures, captions, generator=torch.Generator().manual_seed(4)) for _ in range(2)
+    )
+    assert torch.equal(first, again)
+    assert first.shape == pictures.shape
+    nearest = torch.cdist(first.flatten(1), pictures.flatten(1)).argmin(dim=1)
+    assert nearest.tolist() == list(range(PICTURES))
+
+
 def test_overfits_eight_pictures(overfitted: Method, pictures: torch.Tensor, captions: TextStates) -> None:
     drawn = sample(overfitted, captions, seed=3)
     nearest = torch.cdist(drawn.flatten(1), pictures.flatten(1)).argmin(dim=1)

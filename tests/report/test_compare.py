@@ -107,8 +107,9 @@ def test_every_figure_of_the_files_is_on_the_page(tmp_path: Path) -> None:
             value = source["test"][metric.name]["value"]
             assert metric.share == (metric.name != "density")
             assert (percent(value) if metric.share else decimal(value)) in text
-    for name in ("flagged", "false_alarms", "power"):
+    for name in ("power", "detectable_rate"):
         assert percent(metrics["memorisation"][name]) in text
+    assert percent(metrics["memorisation"]["nearer"]["value"]) in text
     selection = read_json(paths.selection("diffusion"))
     for trial in selection["trials"]:
         guidance, steps = trial["settings"].values()

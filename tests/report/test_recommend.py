@@ -13,7 +13,7 @@ from salon.commands import recommend as stage
 from salon.errors import SalonError
 from salon.files import read_json, write_json
 from salon.judging.metrics import LIKENESS
-from salon.judging.record import CopyFigures, Cost, Judgement, SplitFigures
+from salon.judging.record import CopyFigures, CopyShares, Cost, Judgement, SplitFigures
 from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import Paths
@@ -52,7 +52,14 @@ def make_contender(
                 "test": SplitFigures({"all": estimate}),
             },
             memorisation=CopyFigures(
-                Estimate(copies, max(0, copies - 0.01), copies + 0.01, PROMPTS), 0.01, 0.01, 0.99, 0.02
+                {
+                    "test": CopyShares(
+                        Estimate(copies, max(0, copies - 0.01), copies + 0.01, PROMPTS),
+                        Estimate(0.5, 0.48, 0.52, PROMPTS),
+                    )
+                },
+                power=0.99,
+                detectable_rate=0.02,
             ),
             cost=Cost(
                 train_flops=train_flops,
@@ -320,8 +327,7 @@ def write_workspace(root: Path, *, passed: bool = True) -> Params:
                 "test": {"alignment": {"all": share}},
                 "memorisation": {
                     "copy_rate": share | {"value": 0.0, "low": 0.0},
-                    "flagged": 0.0,
-                    "false_alarms": 0.01,
+                    "nearer": share | {"value": 0.5},
                     "power": 0.99,
                     "detectable_rate": 0.02,
                 },

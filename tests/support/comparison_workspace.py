@@ -77,8 +77,7 @@ def fidelity(lost: float) -> dict[str, Any]:
 def memorisation(rate: float = 0.0, *, low: float = 0.0) -> dict[str, Any]:
     return {
         "copy_rate": {"value": rate, "low": low, "high": rate + 0.0131, "n": 500},
-        "flagged": 0.0082,
-        "false_alarms": 0.01,
+        "nearer": {"value": 0.5123, "low": 0.4682, "high": 0.5561, "n": 500},
         "power": 0.9934,
         "detectable_rate": 0.0153,
     }

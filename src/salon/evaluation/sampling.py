@@ -7,8 +7,10 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from salon.codecs.pixels import PixelCodec
 from salon.data.dataset import CaptionedImages
-from salon.images import to_uint8
+from salon.images import to_float, to_uint8
+from salon.judging.memorisation import Channel
 from salon.methods.base import Method
 from salon.nn.products import batch_invariant
 from salon.params import EvaluateParams
@@ -56,3 +58,26 @@ class BatchSampler:
             self.draw(prompt, repeat=number)  # ends on the CPU, so that a GPU has finished
             seconds.append(time.perf_counter() - started)
         return round(1000 * statistics.median(seconds[WARMUP_CALLS:]), 2)
+
+    @property
+    def channel(self) -> Channel:
+        """What becomes of pictures that the method knows by heart."""
+        return Channel(self.recite, None if isinstance(self.method.codec, PixelCodec) else self.restore)
+
+    @torch.no_grad()
+    def restore(self, images: UInt8[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
+        """The pictures through the method's codec."""
+        codec = self.method.codec
+        parts = [to_float(part.to(self.device)) for part in images.split(self.settings.batch_size)]
+        return torch.cat([to_uint8(codec.decode(codec.encode(part))).cpu() for part in parts])
+
+    def recite(self, rows: CaptionedImages) -> UInt8[Tensor, "n 3 h w"]:
+        """The pictures as the method would draw them if it knew them by heart (`Method.channel`)."""
+        states = self.cache.states[self.cache.indices(rows.captions)]
+        generator, size = torch.Generator().manual_seed(self.settings.seed), self.settings.batch_size
+        parts = []
+        for start in range(0, len(rows), size):
+            images = to_float(rows.images[start : start + size].to(self.device))
+            text = states[start : start + size].to(self.device)
+            parts.append(to_uint8(self.method.channel(images, text, generator=generator)).cpu())
+        return torch.cat(parts)

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from salon.data.dataset import CaptionedImages, Dataset
+from salon.data.ingest.worlds.compose import SceneComposer
 from salon.judging.alignment import Judged
 from salon.judging.alike import Alike, wanted
 from salon.judging.diversity import (
@@ -23,14 +24,16 @@ from salon.judging.diversity import (
     thumbnail_distances,
     within_caption_variance,
 )
+from salon.judging.drawings import DrawingTest
 from salon.judging.features import Extractors
 from salon.judging.fidelity import Neighbours, kid, neighbours
-from salon.judging.memorisation import Memorisation
+from salon.judging.memorisation import Channel, CopyTest, Memorisation
 from salon.judging.metrics import METRICS
 from salon.judging.record import Cost, Judgement, SplitFigures
 from salon.judging.reference import Reference
 from salon.judging.regressor import FactorRegressor
 from salon.judging.scorers import Scorers
+from salon.judging.shadows import Pools
 from salon.judging.statistics import Clusters, Estimate, bootstrap_mean
 from salon.judging.views import SMOOTHED, View
 from salon.params import EvaluateParams
@@ -54,13 +57,20 @@ class Jury(Scorers):
         *,
         device: torch.device | str = "cpu",
         over_drawings: bool = True,
+        composer: SceneComposer | None = None,
+        channel: Channel | None = None,
     ) -> None:
         """Read the scorers and the real pictures of a workspace.
+
+        Args:
+            composer: Who renders the scenes, where pictures are scenes.
+            channel: The way out of the method that is judged; `None` of pictures as they are.
 
         Raises:
             SalonError: something is missing, or too few pictures are held out beside the prompts.
         """
         super().__init__(data, paths, settings, device=device, over_drawings=over_drawings)
+        self._paths, self.composer, self._channel = paths, composer, channel
         self.regressor = (
             FactorRegressor.from_pretrained(paths.regressor).to(device)
             if (paths.regressor / "config.json").is_file()
@@ -69,6 +79,31 @@ class Jury(Scorers):
         self.alike = Alike(data["train"])
         self.extractors = Extractors(device)
         self.reference = Reference.open(paths, settings, data=data, extractors=self.extractors)
+
+    @cached_property
+    def pools(self) -> Pools:
+        """Training pictures and what they are compared with; made when somebody asks for copies."""
+        prompts = self.settings.pictures
+        return Pools.open(self._paths, data=self.data, prompts=prompts, composer=self.composer)
+
+    def copy_test(self, channel: Channel | None) -> CopyTest:
+        """For pictures that left through `channel`."""
+        pools, seed = self.pools, self.settings.seed
+        training = lambda: self.data["train"]  # noqa: E731
+        return CopyTest(pools.thumbs, pools.rows, pools.others, training=training, seed=seed, channel=channel)
+
+    @cached_property
+    def copies(self) -> CopyTest:
+        """Of the method that is judged."""
+        return self.copy_test(self._channel)
+
+    @cached_property
+    def drawings(self) -> DrawingTest | None:
+        """Which drawing of training a picture shows, where each shows one."""
+        if self.composer is None or not len(self.pools.strangers):
+            return None
+        shown = [*map(self.composer.drawing, self.data["train"].attributes)]
+        return DrawingTest.against(self.pools.strangers, self.pools.thumbs, shown)
 
 
 @dataclass(frozen=True)
@@ -229,9 +264,18 @@ class JudgedImages:
 
     @cached_property
     def memorisation(self) -> Memorisation:
-        """The share of copies of training images, and the closest pairs."""
-        copies, settings = self.jury.reference.copies, self.jury.settings
-        return copies.judge(self.images, bootstrap_samples=settings.bootstrap_samples)
+        """The share of copies of training images and of their drawings, and the closest pairs."""
+        jury = self.jury
+        found = jury.copies.judge(self.images, bootstrap_samples=jury.settings.bootstrap_samples)
+        if jury.composer is None or jury.drawings is None:
+            return found
+        own, another = jury.drawings.judge(
+            self.images,
+            [*map(jury.composer.drawing, self.prompts.attributes)],
+            clusters=jury.clusters([each.wanted for each in self.judged], self.split),
+            **jury.bootstrap,
+        )
+        return replace(found, shares=replace(found.shares, drawing=own, another_drawing=another))
 
     @property
     def nearest_pairs(self) -> UInt8[Tensor, "n 3 h w"]:
@@ -271,6 +315,8 @@ def record(seen: Mapping[str, JudgedImages], *, cost: Cost | None = None) -> Jud
     """What was measured, to be kept."""
     return Judgement(
         splits={split: found.figures for split, found in seen.items()},
-        memorisation=seen["test"].memorisation,
+        memorisation=seen["test"].jury.copies.figures(
+            {split: found.memorisation for split, found in seen.items()}
+        ),
         cost=cost,
     )

@@ -16,6 +16,7 @@ from salon.judging.sentinel_rules import (
     FAINT,
     GAPS,
     JPEG,
+    MEMORISER,
     NOISE,
     REAL,
     RETRIEVAL,
@@ -211,14 +212,13 @@ _ROWS = (
     ),
     Metric(
         "copy_rate",
-        "near-exact copies of training pictures",
-        "share of pictures that are near-exact copies of training pictures",
-        lambda seen: seen.memorisation.copy_rate,
+        "copies of training pictures",
+        "share of pictures that are copies of training pictures, as the method's own codec would leave them",
+        lambda seen: seen.memorisation.shares.copy_rate,
         judge=None,
         better="lower",
         rules=(
-            *_apart("memorisation/copy_rate", (REAL,), (COPYCAT, RETRIEVAL), "lower"),
-            Rule("memorisation/copy_rate", NOISE, COPYCAT, "lower"),
+            *_apart("memorisation/copy_rate", (REAL, NOISE), (COPYCAT, RETRIEVAL), "lower"),
             Bound("memorisation/copy_rate", REAL, at_most=0.05),
             Bound("memorisation/copy_rate", COPYCAT, at_least=0.95),
         ),
@@ -226,21 +226,78 @@ _ROWS = (
         on="copies",
         detailed=True,
     ),
+    Metric(
+        "nearer",
+        "nearer to training",
+        "share of pictures nearer to training than to what training did not see: half without memory",
+        lambda seen: seen.memorisation.shares.nearer,
+        judge=None,
+        better="lower",
+        rules=(
+            *_apart("memorisation/nearer", (REAL,), (COPYCAT, RETRIEVAL), "lower"),
+            Bound("memorisation/nearer", REAL, at_least=0.45, at_most=0.55),
+            Bound("memorisation/nearer", COPYCAT, at_least=0.95),
+        ),
+        share=True,
+        on="copies",
+        detailed=True,
+    ),
+    Metric(
+        "drawing",
+        "the drawing asked for",
+        "share of pictures that reproduce the training drawing that was asked for, wherever it stands",
+        lambda seen: seen.memorisation.shares.drawing,
+        judge=None,
+        better="as real",
+        rules=_apart("memorisation/drawing", (REAL, COPYCAT), (SHUFFLED, NOISE)),
+        share=True,
+        on="copies",
+        optional=True,
+        detailed=True,
+    ),
+    Metric(
+        "another_drawing",
+        "another drawing",
+        "share of pictures that reproduce a training drawing that was not asked for",
+        lambda seen: seen.memorisation.shares.another_drawing,
+        judge=None,
+        better="lower",
+        rules=_apart("memorisation/another_drawing", (REAL,), (SHUFFLED,), "lower"),
+        share=True,
+        on="copies",
+        optional=True,
+        detailed=True,
+    ),
 )
 METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}
 """By name, in the order in which they are told."""
 
 
-def sentinel_rules(*, attributes: bool, codecs: Sequence[str] = ()) -> list[AnyRule]:
+def sentinel_rules(
+    *, attributes: bool, codecs: Sequence[str] = (), shadows: bool = True, sees_copies: bool = True
+) -> list[AnyRule]:
     """What holds for any captioned images, and beside that what holds where the rows carry attributes.
 
     Args:
-        codecs: What has been through one is worse than real pictures, and no noise.
+        codecs: What has been through one is worse than real pictures, and no noise; and a perfect memoriser
+            that draws through one is found, where there are shadows.
+        shadows: Whether each training picture has one; else the copy test has less power, and holds fewer.
+        sees_copies: Whether the copy test says that it would see copies at all; with shadows it must.
     """
-    rules = [rule for metric in METRICS.values() for rule in metric.rules]
-    for codec in (THROUGH_CODEC + name for name in codecs):
-        rules += _apart("test/likeness", (codec,), (NOISE,), "lower")
-        rules += _apart("test/texture", (REAL,), (codec,), "lower")
+    rows = [metric for metric in METRICS.values() if shadows or metric.on != "copies"]
+    if not shadows and sees_copies:
+        rows.append(METRICS["copy_rate"])
+    rules = [rule for metric in rows for rule in metric.rules]
+    for codec in codecs:
+        rules += _apart("test/likeness", (THROUGH_CODEC + codec,), (NOISE,), "lower")
+        rules += _apart("test/texture", (REAL,), (THROUGH_CODEC + codec,), "lower")
+        if shadows:
+            memoriser = MEMORISER + codec
+            rules += _apart("memorisation/copy_rate", (REAL,), (memoriser,), "lower")
+            rules += [
+                Bound("memorisation/copy_rate", memoriser, at_least=0.95),
+                Bound("memorisation/nearer", memoriser, at_least=0.9),
+            ]
     asked = (rule for rule in rules if attributes or not rule.needs_attributes)
     return sorted(asked, key=lambda rule: (rule.needs_attributes, isinstance(rule, Bound)))
 

@@ -63,29 +63,67 @@ class SplitFigures:
 
 
 @dataclass(frozen=True)
-class CopyFigures:
-    """What the copy test says of one source's images."""
+class CopyShares:
+    """What the copy test says of the pictures of one split."""
 
     copy_rate: Estimate
-    """Share of copies, false alarms taken off."""
-    flagged: float
-    """Share of images below the threshold, false alarms included."""
-    false_alarms: float
-    """Share of held-out real images that the threshold flags."""
+    """Share of pictures that are copies as the planted ones, false alarms taken off."""
+    nearer: Estimate
+    """Share that lies nearer to training than to what training did not see; 1/2 without memory."""
+    drawing: Estimate | None = None
+    """Share that shows the drawing of training that was asked for; where pictures show one drawing each."""
+    another_drawing: Estimate | None = None
+    """Share that shows another drawing of training."""
+
+    def estimates(self) -> dict[str, Estimate]:
+        return {key.name: value for key in fields(self) if (value := getattr(self, key.name))}
+
+
+@dataclass(frozen=True)
+class CopyFigures:
+    """What the copy test says of one source's pictures."""
+
+    splits: dict[str, CopyShares]
+    """As those of `Judgement`. In the file those of `test` stand above the others."""
     power: float
-    """Share of planted rough copies that the test finds."""
+    """Share of planted copies that the test finds: training pictures through the source's own channel."""
     detectable_rate: float
-    """Smallest share of copies, as rough as the planted ones, that this many images show in four of five
-    repetitions."""
+    """Smallest share of such copies that the pictures of `test` show in four of five repetitions."""
+
+    @property
+    def copy_rate(self) -> Estimate:
+        return self.splits["test"].copy_rate
+
+    @property
+    def nearer(self) -> Estimate:
+        return self.splits["test"].nearer
 
     @property
     def found(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.copy_rate.low > 0
+        """Whether the interval leaves zero out, on any split."""
+        return any(shares.copy_rate.low > 0 for shares in self.splits.values())
 
-    def to_json(self) -> dict[str, Any]:
-        shares = {key.name: round(getattr(self, key.name), 4) for key in fields(CopyFigures)[1:]}
-        return {"copy_rate": self.copy_rate.to_json(), **shares}
+    def estimates(self) -> dict[tuple[str, ...], Estimate]:
+        """By keys in the file below `memorisation`."""
+        return {
+            (*(() if split == "test" else split.split("/", 1)), name): value
+            for split, shares in self.splits.items()
+            for name, value in shares.estimates().items()
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "CopyFigures":
+        novel = {f"novel/{kind}": shares for kind, shares in sorted(raw.get("novel", {}).items())}
+        val = {"val": raw["val"]} if "val" in raw else {}
+        test = {key.name: raw[key.name] for key in fields(CopyShares) if key.name in raw}
+        return cls(
+            {
+                split: CopyShares(**{name: Estimate(**value) for name, value in shares.items()})
+                for split, shares in (val | {"test": test} | novel).items()
+            },
+            power=raw["power"],
+            detectable_rate=raw["detectable_rate"],
+        )
 
 
 @dataclass(frozen=True)
@@ -140,7 +178,8 @@ class Judgement:
             for keys, value in figures.estimates().items()
         }
         if self.memorisation:
-            found["memorisation", "copy_rate"] = self.memorisation.copy_rate
+            copies = self.memorisation.estimates()
+            found |= {("memorisation", *keys): value for keys, value in copies.items()}
         return found
 
     def require(self, needs: Sequence[str]) -> None:
@@ -168,7 +207,9 @@ class Judgement:
                 node = node.setdefault(key, {})
             node[keys[-1]] = value.to_json()
         if self.memorisation:
-            raw["memorisation"] = self.memorisation.to_json()
+            raw["memorisation"] |= {
+                name: round(getattr(self.memorisation, name), 4) for name in ("power", "detectable_rate")
+            }
         if self.cost:
             raw["cost"] = asdict(self.cost)
         return raw
@@ -181,7 +222,7 @@ class Judgement:
         copies = raw.get("memorisation")
         return cls(
             {split: SplitFigures.from_json(figures) for split, figures in splits.items()},
-            CopyFigures(**copies | {"copy_rate": Estimate(**copies["copy_rate"])}) if copies else None,
+            CopyFigures.from_json(copies) if copies else None,
             Cost(**raw["cost"]) if "cost" in raw else None,
         )
 

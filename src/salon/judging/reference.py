@@ -18,12 +18,13 @@ from salon.fingerprint import fingerprint
 from salon.judging.alike import wanted
 from salon.judging.features import Extractors
 from salon.judging.fidelity import blends, kid
-from salon.judging.memorisation import FALSE_ALARMS, CopyTest, distinct_rows
+from salon.judging.memorisation import distinct_rows
 from salon.judging.views import VIEWS, View
 from salon.params import EvaluateParams
 from salon.paths import Paths
 from salon.weights import load_tensors, save_tensors
 
+LEAST = 100  # held-out pictures beside the prompts
 REFERENCE = 1000  # real pictures that fidelity compares with; their features cost 5 ms each
 SMOOTHING_SEED = 1  # of the reference; the pictures that are judged have another
 SOURCES = (
@@ -42,7 +43,6 @@ class Reference:
     """KID of blends of two real pictures of `test`."""
     wanted: list[Mapping[str, str]]
     """What each picture of the reference shows."""
-    copies: CopyTest
 
     @classmethod
     def open(
@@ -66,7 +66,6 @@ class Reference:
             {view: tensors.pop(str(view)) for view in VIEWS},
             {view: float(tensors.pop(f"{view} damage")) for view in VIEWS},
             [shown[row] for row in tensors.pop("reference").tolist()],
-            CopyTest.from_tensors(tensors),
         )
 
 
@@ -75,10 +74,10 @@ def _work_out(settings: EvaluateParams, data: Dataset, extractors: Extractors) -
     # with several captions a picture stands in several rows, prompts and others
     prompts, others = test.images[: settings.pictures], torch.cat([test.images, val.images])
     rows = distinct_rows(others, without=prompts)
-    if len(rows) < 1 / FALSE_ALARMS:
+    if len(rows) < LEAST:
         raise SalonError(
-            f"{len(rows)} real pictures of val and test are no prompts, {1 / FALSE_ALARMS:.0f} are "
-            "needed to know what is no copy: lower evaluate.pictures or hold out more pictures"
+            f"{len(rows)} real pictures of val and test are no prompts, {LEAST} are needed to know what real "
+            "pictures are like: lower evaluate.pictures or hold out more pictures"
         )
     found = {"reference": rows[:REFERENCE]}
     for view in VIEWS:
@@ -86,4 +85,4 @@ def _work_out(settings: EvaluateParams, data: Dataset, extractors: Extractors) -
         damaged = extractors.extract(blends(prompts), view, seed=settings.seed)
         damage = kid(damaged, real, bootstrap_samples=1, rng=np.random.default_rng(settings.seed))
         found |= {str(view): real, f"{view} damage": torch.tensor(damage.value, dtype=torch.float64)}
-    return found | CopyTest(data["train"].images, others[rows], seed=settings.seed).to_tensors()
+    return found

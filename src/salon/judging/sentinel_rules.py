@@ -12,7 +12,7 @@ from salon.judging.statistics import Estimate
 
 REAL, FAINT, JPEG, BLEND, GAPS = "real", "faint", "jpeg", "blend", "gaps"
 COPYCAT, RETRIEVAL, SHUFFLED, NOISE = "copycat", "retrieval", "shuffled", "noise"
-THROUGH_CODEC = "codec-"  # and the codec's name
+THROUGH_CODEC, MEMORISER = "codec-", "memoriser-"  # and the codec's name
 SENTINELS = {
     REAL: "held-out real pictures of the very prompts, the ceiling",
     FAINT: "real pictures with noise that nobody sees",

@@ -10,6 +10,8 @@ must stand to one another is written in `salon.judging.metrics`.
 - `blend`: half of one real picture and half of another: the damage that likeness is measured by.
 - `gaps`: real pictures, a quarter of the concepts missing. Faithful, and not all there.
 - `codec-<name>`: real pictures through a codec: the floor of every method on it.
+- `memoriser-<name>`: `copycat` through a codec: what a method on it draws that knows training by heart. The
+  copy test alone judges it.
 - `copycat`: a training picture with what the caption asks for, another one for each seed. What only the
   memorisation test can find fault with (it beats every real model in FID: FLD, Jiralerspong 2023).
 - `retrieval`: the training picture with the nearest caption, always the same: the floor that a method which

@@ -169,6 +169,13 @@ class Method(Trainable, ABC):
         """What training needs of each picture beside its pixels, computed once for the whole training set."""
         return None
 
+    @torch.no_grad()
+    def channel(
+        self, images: Float[Tensor, "b 3 h w"], text: TextStates, *, generator: torch.Generator
+    ) -> Float[Tensor, "b 3 h w"]:
+        """What becomes of pictures that the method knows by heart; one that it copies comes out like this."""
+        return self.codec.decode(self.codec.encode(images))
+
     @abstractmethod
     def losses(self, batch: Batch, *, objective: str, generator: torch.Generator) -> Losses:
         """The loss of `objective` on one batch."""

@@ -75,6 +75,10 @@ class Clip(FlowMethod):
         # without attention the network reads no token
         return self.unet(x, condition, embedding[:, None], sigma.new_ones(len(x), 1, dtype=torch.bool))
 
+    def condition(self, text: TextStates) -> Float[Tensor, "b w"]:
+        """A caption's words, as if they were seen in a picture."""
+        return text.concept
+
     def precompute(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b w"]:
         """What the image tower sees in each picture, in the directions of words."""
         return self.towers.encode_concept(images)

@@ -1,7 +1,8 @@
 """What the methods that integrate a rectified flow have in common: settings and a U-Net."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -13,8 +14,12 @@ from salon.methods.base import DataShape, FrozenNets, Method, MethodConfig
 from salon.nn.flow import Predict, velocity_loss
 from salon.nn.guidance import MAX_GUIDANCE_SCALE, MAX_STEPS
 from salon.nn.layers import Pyramid
+from salon.nn.noise import batch_noise
 from salon.nn.trainable import Losses
 from salon.nn.unet import FourierEmbedding, UNet
+from salon.towers.states import TextStates
+
+CHANNEL_SIGMA = 0.1  # where shapes are decided and detail is not
 
 
 class FlowConfig(MethodConfig):
@@ -64,6 +69,27 @@ class FlowMethod(Method):
     @property
     def steps_range(self) -> tuple[int, int]:
         return 1, MAX_STEPS
+
+    @abstractmethod
+    def predict(
+        self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, "b"], condition: Any
+    ) -> Float[Tensor, "b c h w"]:
+        """The picture that is expected behind a noisy one."""
+
+    def condition(self, text: TextStates) -> Any:
+        """What `predict` reads of a caption."""
+        return text
+
+    @torch.no_grad()
+    def channel(
+        self, images: Float[Tensor, "b 3 h w"], text: TextStates, *, generator: torch.Generator
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Noised to `CHANNEL_SIGMA` and denoised in one step."""
+        x = self.codec.encode(images)
+        eps = batch_noise(*x.shape, generator=generator, device=x.device)
+        sigma = x.new_full((len(x),), CHANNEL_SIGMA)
+        noisy = (1 - CHANNEL_SIGMA) * x + CHANNEL_SIGMA * eps
+        return self.codec.decode(self.predict(noisy, sigma, self.condition(text))).clamp(-1, 1)
 
     def flow_losses(
         self, predict: Predict, images: Float[Tensor, "b 3 h w"], generator: torch.Generator

@@ -82,9 +82,16 @@ def _quality(judgement: Judgement) -> Iterator[str]:
             yield f"- {metric.card}: {figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
     if copies := judgement.memorisation:
         yield (
-            f"- near-exact copies of training pictures: {_per_cent(copies.copy_rate)}; copies through a "
-            "codec and copied parts of pictures are not seen"
+            f"- copies of training pictures: {_per_cent(copies.copy_rate)}; through its own codec or "
+            f"denoiser {100 * copies.power:.0f} % of planted copies are found, so that a share of "
+            f"{100 * copies.detectable_rate:.1f} % would stand out"
         )
+        yield (
+            "- nearer to a training picture than to one that training did not see: "
+            f"{_per_cent(copies.nearer)}; 50 % without memory"
+        )
+        if drawing := copies.splits["test"].drawing:
+            yield f"- pictures that reproduce the source drawing that was asked for: {_per_cent(drawing)}"
 
 
 def _splits(judgement: Judgement) -> Iterator[tuple[str, SplitFigures]]:

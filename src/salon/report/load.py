@@ -101,6 +101,7 @@ def _shown() -> list[str]:
     return [
         "test/alignment/all",
         "memorisation/copy_rate",
+        "memorisation/nearer",
         *(f"test/{m.name}" for m in of_images() if not m.optional),
     ]
 

@@ -53,7 +53,7 @@ class Constraints:
     max_train_minutes: float | None = None
     """Shared stages included."""
     max_copy_rate: float | None = None
-    """Share of pictures that are near-exact copies of a training picture."""
+    """Share of pictures that are copies of a training picture, by the copy test's estimate."""
     min_alignment: float | None = None
     """Share of validation prompts with everything right."""
     max_memory_gb: float | None = None

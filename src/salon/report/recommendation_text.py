@@ -42,7 +42,8 @@ def _describe(place: Place) -> str:
         f"{cost.latency_ms_p50:.0f} ms a picture, "
         f"{cost.images_per_second_b16:.0f} a second in batches of 16; "
         f"{cost.train_minutes:.1f} minutes of training in {cost.peak_memory_gb:.2f} GB; "
-        f"copies {percent(copies.value)} ({interval(copies)})"
+        f"copies {percent(copies.value)} ({interval(copies)}), found from "
+        f"{percent(contender.copies.detectable_rate)} on"
         f"{'' if best is None else f'; best with probability {best:.2f}'}."
     )
 

@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from salon.data.dataset import CaptionedImages, Dataset
+from salon.data.ingest.worlds.base import open_composer
 from salon.devices import inference_device
 from salon.evaluation.footprint import drawing_cost
 from salon.evaluation.latency import LatencyMeter, describe_machine
@@ -53,8 +54,9 @@ def run(params: Params, paths: Paths, name: str) -> None:
     ledger = read_json(paths.selected(name) / LEDGER)
     refuse_leaks(ledger, method=name)
     data = Dataset(paths.interim)
-    jury = Jury(data, paths, settings, device=device)
     sampler = BatchSampler(method, TextStateCache.load(paths.text_states), settings, device)
+    composer = open_composer(params.ingest, archive=paths.root / params.ingest.path, seed=params.seed)
+    jury = Jury(data, paths, settings, device=device, composer=composer, channel=sampler.channel)
     cache = _open_cache(params, paths, name, codec=config.codec)
     folder = empty_folder(paths.samples(name))
 

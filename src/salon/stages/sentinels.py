@@ -1,17 +1,24 @@
 """Judge the sentinels as if they were methods, and let nothing be judged by a metric that misplaces them."""
 
+from jaxtyping import UInt8
+from torch import Tensor
+
 from salon.codecs import load_codec
+from salon.codecs.base import Codec
 from salon.data.dataset import Dataset
+from salon.data.ingest.worlds.base import open_composer
 from salon.devices import inference_device
 from salon.errors import GateError
 from salon.evaluation.prompts import prompts_per_split
 from salon.evaluation.sheets import empty_folder, save_sheet
 from salon.files import write_json
 from salon.judging.jury import Draw, Jury, judge_source, record
+from salon.judging.memorisation import Channel
 from salon.judging.metrics import sentinel_rules, withholdable
 from salon.judging.record import Gate, Judgement
 from salon.judging.sentinel_rules import (
     COPYCAT,
+    MEMORISER,
     NOISE,
     REAL,
     RETRIEVAL,
@@ -20,7 +27,8 @@ from salon.judging.sentinel_rules import (
     THROUGH_CODEC,
     check_rules,
 )
-from salon.judging.sentinels import Sentinels
+from salon.judging.sentinels import Sentinels, through_codec
+from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import Paths
 
@@ -40,7 +48,9 @@ def run(params: Params, paths: Paths) -> None:
     """
     settings = params.evaluate
     data = Dataset(paths.interim)
-    jury = Jury(data, paths, settings, device=inference_device(), over_drawings=False)
+    composer = open_composer(params.ingest, archive=paths.root / params.ingest.path, seed=params.seed)
+    device = inference_device()
+    jury = Jury(data, paths, settings, device=device, over_drawings=False, composer=composer)
     codecs = {name: load_codec(paths.codec(name)) for name in params.codecs}
     sentinels = Sentinels(jury.alike, codecs)
     prompts = prompts_per_split(data, settings.pictures)
@@ -62,11 +72,19 @@ def run(params: Params, paths: Paths) -> None:
             floors[name.removeprefix(THROUGH_CODEC)] = judgement.to_json()
             figures[name] = judgement.estimates()
         print(f"sentinel {name}: judged", flush=True)
+    copies = sentinels.answer(COPYCAT, prompts["test"], seed=settings.seed)
+    for name, codec in codecs.items():
+        figures[MEMORISER + name] = judge_memoriser(jury, codec, copies)
     write_json(paths.codec_floors, floors)
     try:
         gate = check_rules(
             figures,
-            sentinel_rules(attributes=data.has_attributes, codecs=list(floors)),
+            sentinel_rules(
+                attributes=data.has_attributes,
+                codecs=list(floors),
+                shadows=composer is not None,
+                sees_copies=jury.copies.judge(copies, bootstrap_samples=1).detectable_rate < 1,
+            ),
             may_withhold=() if data.has_attributes else withholdable(),
         )
     except GateError as error:
@@ -76,6 +94,19 @@ def run(params: Params, paths: Paths) -> None:
     for reason in gate.withheld.values():
         print(f"sentinels: withheld, since it would mean nothing: {reason}")
     print(f"sentinels: {'the other' if gate.withheld else 'all'} {len(gate.rules)} rules hold")
+
+
+def judge_memoriser(
+    jury: Jury, codec: Codec, copies: UInt8[Tensor, "n 3 h w"]
+) -> dict[tuple[str, ...], Estimate]:
+    """What the copy test says of training pictures that a method on a codec draws from memory."""
+
+    def restore(images: UInt8[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
+        return through_codec(codec, images)
+
+    test = jury.copy_test(Channel(lambda rows: restore(rows.images), restore))
+    found = test.judge(restore(copies), bootstrap_samples=jury.settings.bootstrap_samples)
+    return {("memorisation", name): share for name, share in found.shares.estimates().items()}
 
 
 def _source(sentinels: Sentinels, name: str, *, seed: int) -> Draw:

@@ -18,7 +18,15 @@ from salon.tracking.runs import Store
 
 PIPELINE = "salon.pipeline"  # tag of the parent: the digest
 SOURCES = ("codecs", "data", "images.py", "judging", "methods", "nn", "seeding.py", "towers", "training")
-HEADLINES = ("alignment_all", "likeness", "diversity", "copy_rate", "latency_ms_p50", "train_minutes")
+HEADLINES = (
+    "alignment_all",
+    "likeness",
+    "diversity",
+    "copy_rate",
+    "nearer",
+    "latency_ms_p50",
+    "train_minutes",
+)
 """Terms of a method's judgement that its parent shows beside those of the other methods."""
 
 
@@ -50,7 +58,7 @@ def log_headlines(store: Store, run_id: str, method: str, figures: Mapping[str, 
     telling = {
         f"{method}/{name}": value
         for name, value in figures.items()
-        if name.rpartition("/")[2] in HEADLINES and not name.startswith("val/")
+        if name.rpartition("/")[2] in HEADLINES and "val" not in name.split("/")
     }
     runs.Run(store, parent).log_metrics(telling, step=step)
     runs.finish_run(store, parent)

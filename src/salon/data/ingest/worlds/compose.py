@@ -81,6 +81,18 @@ class SceneComposer(ABC):
         rng = np.random.default_rng([self.seed, 1 + len(SPLITS), index])
         return self.show(attributes, split="train", rng=rng)
 
+    def drawing(self, attributes: Mapping[str, str]) -> str:
+        """Name of the one drawing that a row with these attributes shows; empty where there are several."""
+        return ""
+
+    def strangers(self, count: int) -> tuple["SceneComposer", list[dict[str, str]]] | None:
+        """A composer of drawings that are none of this world's, and attributes of `count` of its scenes.
+
+        Each is of another drawing, in the same styles and before the same backgrounds; `None` where a row has
+        no one drawing.
+        """
+        return None
+
     @abstractmethod
     def complete(self, combination: Combination, rng: np.random.Generator) -> dict[str, str]:
         """The attributes of a row that shows this combination."""

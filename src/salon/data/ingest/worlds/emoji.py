@@ -3,7 +3,9 @@
 Deterministic by seed: scene `i` of a split draws from its own generator, whatever the number of processes.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -95,10 +97,34 @@ def read_rows(params: EmojiParams, *, archive: Path, seed: int) -> Iterator[Row]
 def open_composer(params: EmojiParams, *, archive: Path, seed: int) -> SceneComposer:
     # first: a misspelt name must not look like too few combinations
     artwork = read_artwork(archive, params, section=SECTION)
-    return _Scenes(params, plan_world(params, seed=seed), artwork, seed)
+    return _Scenes(params, plan_world(params, seed=seed), artwork, seed, archive)
 
 
+@dataclass(frozen=True)
 class _Scenes(SceneComposer):
+    archive: Path
+
+    def drawing(self, attributes: Mapping[str, str]) -> str:
+        return f"{attributes['concept']}, {attributes['style']}"
+
+    def strangers(self, count: int) -> tuple[SceneComposer, list[dict[str, str]]] | None:
+        params, rng = self.params, np.random.default_rng([self.seed, 2])
+        styles: dict[str, set[str]] = defaultdict(set)
+        for record in read_archive(self.archive, columns=["text", "style"]):
+            styles[record["text"]].add(record["style"])
+        others = styles.keys() - set(params.concepts)
+        whole = sorted(text for text in others if styles[text] >= set(params.styles))
+        if len(whole) < 2:
+            return None
+        concepts = rng.permutation(whole)[: -(-count // len(params.styles))].tolist()
+        strange = params.model_copy(update={"concepts": concepts})
+        attributes = [
+            dict(zip(ATTRIBUTES, (concept, style, str(rng.choice(params.backgrounds))), strict=True))
+            for concept, style in product(concepts, params.styles)
+        ]
+        artwork = read_artwork(self.archive, strange, section=SECTION)
+        return _Scenes(strange, {}, artwork, self.seed, self.archive), attributes
+
     def complete(self, combination: Combination, rng: np.random.Generator) -> dict[str, str]:
         return dict(zip(ATTRIBUTES, combination, strict=True))
 
