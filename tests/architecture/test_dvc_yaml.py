@@ -66,7 +66,6 @@ LEFT_OUT = {
         "salon.images",
         "salon.judging",
         "salon.seeding",
-        "salon.training",
     ),
 }
 # A family, or a source, is imported by its name.

@@ -55,7 +55,7 @@ class Stages:
         seed = load_params(clone.params).training_seed
         if stage == "train":
             write_json(clone.method(name) / "training.json", {"own": {"train_minutes": 0.5}})
-        else:
+        elif stage == "evaluate":
             made = make_replicate(seed, {5: 0.8, 6: 0.6, 7: 0.7}[seed], 0.3)
             raw = made.judgement.to_json() | {"cost": COST}
             write_json(clone.metrics(name), raw)
@@ -69,10 +69,21 @@ class Stages:
 
 
 COST = {
-    "train_flops": 1e12, "train_minutes": 1.0, "parameters": 1, "images_seen": 1, "latency_ms_p50": 1.0,
-    "latency_ms_p95": 1.0, "images_per_second_b16": 1.0, "peak_memory_gb": 1.0, "device": "cpu",
+    "train_flops": 1e12,
+    "train_minutes": 1.0,
+    "parameters": 1,
+    "training_parameters": 0,
+    "images_seen": 1,
+    "latency_ms_p50": 1.0,
+    "latency_ms_p95": 1.0,
+    "images_per_second_b16": 1.0,
+    "peak_memory_gb": 1.0,
+    "selection_flops": 1e9,
+    "selection_minutes": 0.1,
+    "picture_flops": 1e6,
+    "device": "cpu",
     "cpu_cores": 2,
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -110,9 +121,11 @@ def test_towers_codecs_and_methods_are_trained_anew_and_data_and_jury_once(
     study = run(paths, "gan", "vqvae", count=2)
     assert stages.done == [
         ("scorer", 5), ("train_clip", 5), ("codec@vqvae", 5), ("sentinels", 5),
-        ("train gan", 5), ("evaluate gan", 5), ("train vqvae", 5), ("evaluate vqvae", 5),
+        ("train gan", 5), ("select gan", 5), ("evaluate gan", 5),
+        ("train vqvae", 5), ("select vqvae", 5), ("evaluate vqvae", 5),
         ("scorer", 6), ("train_clip", 6), ("codec@vqvae", 6),
-        ("train gan", 6), ("evaluate gan", 6), ("train vqvae", 6), ("evaluate vqvae", 6),
+        ("train gan", 6), ("select gan", 6), ("evaluate gan", 6),
+        ("train vqvae", 6), ("select vqvae", 6), ("evaluate vqvae", 6),
     ]  # fmt: skip
     assert trained(study) == {"gan": [5, 6], "vqvae": [5, 6]}
     assert not (paths.scratch / "seeds").exists()
@@ -195,6 +208,17 @@ def test_trainings_of_something_else_are_not_mixed_in(stages: Stages, paths: Pat
     with pytest.raises(SalonError, match=f"trainings under other {change}.*move it away"):
         run(paths, "gan")
     assert paths.seeds.read_bytes() == before
+
+
+def test_trainings_of_earlier_code_are_shown_and_said_to_be(stages: Stages, paths: Paths, capsys) -> None:
+    study = run(paths, "gan")
+    assert "another state of the code" not in capsys.readouterr().out
+    study.made = replace(study.made, code="0" * 16)
+    study.save(paths.seeds)
+    stages.done = []
+    run(paths, "gan")
+    assert "These trainings are of another state of the code." in capsys.readouterr().out
+    assert stages.done == []
 
 
 def test_another_judge_is_not_mixed_in(stages: Stages, paths: Paths) -> None:

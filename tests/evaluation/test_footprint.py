@@ -57,3 +57,12 @@ def test_every_step_and_candidate_is_counted(loaded: Loaded) -> None:
     method.config = own.model_copy(update={"candidates": 4})
     assert drawing_cost(method, text)["picture_flops"] > 4 * cost["picture_flops"]
     method.config = own
+
+
+def test_guidance_by_the_towers_is_counted_with_its_gradient(loaded: Loaded) -> None:
+    method, text = loaded["clip"]
+    cost = drawing_cost(method, text)
+    own = method.config
+    method.config = own.model_copy(update={"refinement": 0.1, "refinement_interval": (0.0, 1.0)})
+    assert drawing_cost(method, text)["picture_flops"] > cost["picture_flops"]
+    method.config = own

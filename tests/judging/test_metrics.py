@@ -46,7 +46,10 @@ def test_the_committed_records_are_there_and_hold_every_metric_of_the_table() ->
             keys = {keys for keys in measured if metric.name in keys}
             splits = {keys[0] for keys in keys}
             wanted = {"memorisation"} if metric.on == "copies" else set(metric.splits)
-            assert splits == wanted or (file.stem.startswith("sentinel") and splits == {"test"}), metric.name
+            if file.stem.startswith("sentinel"):  # nothing is chosen among them; most are of `test` alone
+                assert splits in ({"test"}, wanted - {"val"}), metric.name
+            else:
+                assert splits == wanted, metric.name
 
 
 def test_sentinels_of_the_repository_still_say_what_they_said(tmp_path: Path) -> None:

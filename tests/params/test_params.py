@@ -163,7 +163,7 @@ def test_a_profile_is_laid_over_keys_of_the_last_release(tmp_path: Path, renamed
     paths.params.write_text(renamed.replace("latency_repeats:", "calls:"), encoding="utf-8")
     paths.profiles.mkdir()
     smoke = (REPOSITORY / "profiles" / "smoke.yaml").read_text(encoding="utf-8")
-    old = smoke.replace("latency_repeats:", "calls:") + "  tradeoff_pictures: 40\n"
+    old = smoke.replace("  latency_repeats:", "  tradeoff_pictures: 40\n  calls:")
     (paths.profiles / "new.yaml").write_text(smoke, encoding="utf-8")
     (paths.profiles / "old.yaml").write_text(old, encoding="utf-8")
     for name in ("new", "old"):

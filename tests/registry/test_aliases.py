@@ -310,7 +310,7 @@ def test_two_processes_at_once_leave_one_champion_and_both_versions(
         subprocess.Popen(command, cwd=each.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for each in (workspace, other)
     ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert workspace.versions() == ["1", "2"]
     # whoever came second was not shown to be better

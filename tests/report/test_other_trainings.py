@@ -10,7 +10,7 @@ from comparison_workspace import make_workspace, samples
 from salon.files import read_json, write_json
 from salon.judging.alignment import ALL
 from salon.judging.metrics import LIKENESS
-from salon.judging.record import CopyFigures, Cost
+from salon.judging.record import CopyFigures, CopyShares, Cost
 from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import Paths
@@ -100,8 +100,24 @@ def test_a_study_is_of_these_methods_only_while_their_settings_stand(params: Par
 
 def make_contender(name: str, right: float, lost: float, *, latency_ms: float = 50) -> Contender:
     made = make_replicate(9, right, lost)
-    copies = CopyFigures(Estimate(0.0, 0.0, 0.01, 400), 0.01, 0.01, 0.99, 0.02)
-    cost = Cost(1e12, 6.0, 1, 1, latency_ms, latency_ms, 80.0, 1.0, "cpu", 2)
+    shares = CopyShares(Estimate(0.0, 0.0, 0.01, 400), Estimate(0.5, 0.45, 0.55, 400))
+    copies = CopyFigures({"test": shares}, 0.99, 0.02)
+    cost = Cost(
+        train_flops=1e12,
+        train_minutes=6.0,
+        parameters=1,
+        training_parameters=0,
+        images_seen=1,
+        latency_ms_p50=latency_ms,
+        latency_ms_p95=latency_ms,
+        images_per_second_b16=80.0,
+        peak_memory_gb=1.0,
+        selection_flops=1e9,
+        selection_minutes=0.1,
+        picture_flops=1e6,
+        device="cpu",
+        cpu_cores=2,
+    )
     judgement = replace(made.judgement, memorisation=copies, cost=cost)
     return Contender(name, judgement, {f"{n:03}": mark == "1" for n, mark in enumerate(made.verdicts["val"])})
 

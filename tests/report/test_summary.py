@@ -15,7 +15,7 @@ from salon.params import Params
 from salon.paths import Paths
 from salon.report.load import load_report_data
 from salon.report.summary import stand, summarize, unbeaten
-from salon.report.wording import argument_title, decimal, enumerate_words, points, split_title
+from salon.report.wording import decimal, describe_settings, enumerate_words, points, split_title
 from salon.stages import compare as stage
 
 
@@ -255,7 +255,5 @@ def test_words() -> None:
         "374",
     ]
     assert points(Estimate(0.0324, -0.0104, 0.0544, 500)) == "3.2 points (−1.0 to 5.4)"
-    assert (argument_title("candidates", setting=1), argument_title("num_inference_steps")) == (
-        "candidate",
-        "steps",
-    )
+    settings = {"candidates": 1, "num_inference_steps": 8, "guidance_scale": 1.5, "tau": 2.0}
+    assert describe_settings(settings) == "best of 1, 8 steps, guidance 1.5, tau 2"

@@ -54,11 +54,13 @@ def run(
     params = lay_over(paths, profile)[1] if profile else load_params(paths.params)
     names = list(methods or params.methods)
     codecs = {name: _codecs_of(params, name) for name in names}
-    study = _open_study(paths, profile or "", Made.of(params))
+    made = Made.of(params)
+    study = _open_study(paths, profile or "", made)
     for name in names:
         study.methods.setdefault(name, Replicates())
     seeds = [params.training_seed + offset for offset in range(count)]
     if any(not study.methods[name].holds(seed) for name in names for seed in seeds):
+        _refuse(paths, study, made, "code")
         with _Ending():
             clone = _open_clone(paths, study, params)
             if profile:
@@ -75,6 +77,8 @@ def run(
                     _train_methods(clone, study, seed, missing, failed, paths.seeds)
         shutil.rmtree(paths.scratch / "seeds", ignore_errors=True)
     print("\n".join(table(study)))
+    if study.made.code != made.code:
+        print("These trainings are of another state of the code.")
     if page:
         write_text(page, replicates_page(study))
         print(f"page: {page}")
@@ -90,17 +94,20 @@ def _codecs_of(params: Params, name: str) -> list[str]:
 
 
 def _open_study(paths: Paths, profile: str, made: Made) -> SeedStudy:
-    """What was begun, if it is of the same settings and code."""
-    study = SeedStudy.load(paths.seeds)
-    if study is None:
-        return SeedStudy(profile, made)
-    if study.made != made:
-        changed = [key for key, value in vars(made).items() if getattr(study.made, key) != value]
-        raise SalonError(
-            f"{paths.seeds} holds trainings under other {changed[0]}, which cannot be set beside new ones: "
-            "move it away to begin anew"
-        )
+    """What was begun, if it is of the same settings."""
+    study = SeedStudy.load(paths.seeds) or SeedStudy(profile, made)
+    _refuse(paths, study, made, "conditions", "settings")
     return study
+
+
+def _refuse(paths: Paths, study: SeedStudy, made: Made, *parts: str) -> None:
+    """Let no trainings be set beside others that differ in one of these parts."""
+    for part in parts:
+        if getattr(study.made, part) != getattr(made, part):
+            raise SalonError(
+                f"{paths.seeds} holds trainings under other {part}, which cannot be set beside new ones: "
+                "move it away to begin anew"
+            )
 
 
 def _open_clone(paths: Paths, study: SeedStudy, params: Params) -> Paths:

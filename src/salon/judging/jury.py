@@ -64,13 +64,14 @@ class Jury(Scorers):
 
         Args:
             composer: Who renders the scenes, where pictures are scenes.
-            channel: The way out of the method that is judged; `None` of pictures as they are.
+            channel: Of the method that is judged; `None` of pictures as they are.
 
         Raises:
             SalonError: something is missing, or too few pictures are held out beside the prompts.
         """
         super().__init__(data, paths, settings, device=device, over_drawings=over_drawings)
-        self._paths, self.composer, self._channel = paths, composer, channel
+        self._paths, self._channel = paths, channel
+        self.composer = composer if data.has_attributes else None  # which say what a scene shows
         self.regressor = (
             FactorRegressor.from_pretrained(paths.regressor).to(device)
             if (paths.regressor / "config.json").is_file()
@@ -83,14 +84,11 @@ class Jury(Scorers):
     @cached_property
     def pools(self) -> Pools:
         """Training pictures and what they are compared with; made when somebody asks for copies."""
-        prompts = self.settings.pictures
-        return Pools.open(self._paths, data=self.data, prompts=prompts, composer=self.composer)
+        return Pools.open(self._paths, self.data, prompts=self.settings.pictures, composer=self.composer)
 
     def copy_test(self, channel: Channel | None) -> CopyTest:
         """For pictures that left through `channel`."""
-        pools, seed = self.pools, self.settings.seed
-        training = lambda: self.data["train"]  # noqa: E731
-        return CopyTest(pools.thumbs, pools.rows, pools.others, training=training, seed=seed, channel=channel)
+        return self.pools.copy_test(self.data, seed=self.settings.seed, channel=channel)
 
     @cached_property
     def copies(self) -> CopyTest:
@@ -100,10 +98,7 @@ class Jury(Scorers):
     @cached_property
     def drawings(self) -> DrawingTest | None:
         """Which drawing of training a picture shows, where each shows one."""
-        if self.composer is None or not len(self.pools.strangers):
-            return None
-        shown = [*map(self.composer.drawing, self.data["train"].attributes)]
-        return DrawingTest.against(self.pools.strangers, self.pools.thumbs, shown)
+        return self.pools.drawing_test(self.data, self.composer) if self.composer else None
 
 
 @dataclass(frozen=True)
@@ -131,9 +126,8 @@ class JudgedImages:
             images: One image per prompt.
             several: More images of some prompts, for the diversity within a caption.
         """
-        self.jury, self.split, self.prompts, self.images = jury, split, prompts, images
-        self.several = several
-        self._features: dict[View, Float[Tensor, "n d"]] = {}
+        self.jury, self.split, self.several = jury, split, several
+        self.prompts, self.images, self._features = prompts, images, dict[View, Tensor]()
         self.judged = jury.judge(prompts, images)
 
     @cached_property
@@ -164,8 +158,8 @@ class JudgedImages:
         """Share of images that find their own caption among others."""
         found = np.array([image.retrieved == image.caption for image in self.judged])
         settings = self.jury.settings
-        rng = np.random.default_rng(settings.seed)
         clusters = self.jury.clusters([image.wanted for image in self.judged], self.split)
+        rng = np.random.default_rng(settings.seed)
         return bootstrap_mean(found, samples=settings.bootstrap_samples, rng=rng, clusters=clusters)
 
     def features(self, view: View) -> Float[Tensor, "n d"]:
@@ -269,12 +263,9 @@ class JudgedImages:
         found = jury.copies.judge(self.images, bootstrap_samples=jury.settings.bootstrap_samples)
         if jury.composer is None or jury.drawings is None:
             return found
-        own, another = jury.drawings.judge(
-            self.images,
-            [*map(jury.composer.drawing, self.prompts.attributes)],
-            clusters=jury.clusters([each.wanted for each in self.judged], self.split),
-            **jury.bootstrap,
-        )
+        asked = [*map(jury.composer.drawing, self.prompts.attributes)]
+        clusters = jury.clusters([each.wanted for each in self.judged], self.split)
+        own, another = jury.drawings.judge(self.images, asked, clusters=clusters, **jury.bootstrap)
         return replace(found, shares=replace(found.shares, drawing=own, another_drawing=another))
 
     @property
@@ -307,16 +298,13 @@ def _several(
     few = asked.take(rows)
     drawn = [images[rows], *(draw(split, few, repeat) for repeat in repeats)]
     real = [few.images, *(jury.alike.further(few, repeat) for repeat in repeats)]
-    clusters = jury.clusters(wanted(few), split)
-    return Several(torch.stack(drawn, dim=1), torch.stack(real, dim=1), clusters)
+    return Several(torch.stack(drawn, dim=1), torch.stack(real, dim=1), jury.clusters(wanted(few), split))
 
 
 def record(seen: Mapping[str, JudgedImages], *, cost: Cost | None = None) -> Judgement:
     """What was measured, to be kept."""
     return Judgement(
         splits={split: found.figures for split, found in seen.items()},
-        memorisation=seen["test"].jury.copies.figures(
-            {split: found.memorisation for split, found in seen.items()}
-        ),
+        memorisation=seen["test"].jury.copies.figures({key: each.memorisation for key, each in seen.items()}),
         cost=cost,
     )

@@ -282,7 +282,7 @@ def sentinel_rules(
         codecs: What has been through one is worse than real pictures, and no noise; and a perfect memoriser
             that draws through one is found, where there are shadows.
         shadows: Whether each training picture has one; else the copy test has less power, and holds fewer.
-        sees_copies: Whether the copy test says that it would see copies at all; with shadows it must.
+        sees_copies: Whether the copy test would see a small share of copies; with shadows it must.
     """
     rows = [metric for metric in METRICS.values() if shadows or metric.on != "copies"]
     if not shadows and sees_copies:

@@ -4,8 +4,8 @@ A figure of method m in training r is mu_m + P + T_mr: what the prompts do, whic
 what the training does (crossed two-way layout). The trainings are few, so that
 
 - their spread is pooled over the families on a log scale (Smyth 2004, sec. 6.2): where the log variances of
-  the methods differ no more than chance makes them differ, one variance serves all, with the degrees of
-  freedom of all; where they differ more, each is drawn towards the others by as much as the data justify;
+  the methods differ no more than chance makes them differ, the pooled one counts beside a method's own for as
+  many degrees of freedom as the others have; where they differ more, for as many as the data justify;
 - the interval of a mean puts Student's t for the trainings and the interval over prompts together by the
   square root of their squares (Zou & Donner 2008), so that a share near 1 keeps its lopsided one;
 - a pair is told apart by Student's t with the degrees of freedom of the trainings, which are fewer than those

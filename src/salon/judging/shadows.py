@@ -19,7 +19,8 @@ from salon.data.dataset import Dataset
 from salon.data.ingest.worlds.compose import SceneComposer, in_parallel
 from salon.data.schema import Row
 from salon.fingerprint import fingerprint
-from salon.judging.memorisation import distinct_rows, thumbnails
+from salon.judging.drawings import DrawingTest
+from salon.judging.memorisation import Channel, CopyTest, distinct_rows, thumbnails
 from salon.paths import Paths
 from salon.weights import load_tensors, save_tensors
 
@@ -47,7 +48,7 @@ class Pools:
     """Scenes of drawings that training lacks; none where a picture shows no one drawing."""
 
     @classmethod
-    def open(cls, paths: Paths, *, data: Dataset, prompts: int, composer: SceneComposer | None) -> "Pools":
+    def open(cls, paths: Paths, data: Dataset, *, prompts: int, composer: SceneComposer | None) -> "Pools":
         """Read what an earlier process made, or make it.
 
         Args:
@@ -63,6 +64,19 @@ class Pools:
             for stale in set(file.parent.glob("*.safetensors")) - {file}:  # of other rows or other code
                 stale.unlink(missing_ok=True)
         return cls(**load_tensors(file))
+
+    def copy_test(self, data: Dataset, *, seed: int, channel: Channel | None) -> CopyTest:
+        """For pictures that left through `channel`."""
+        return CopyTest(
+            self.thumbs, self.rows, self.others, training=lambda: data["train"], seed=seed, channel=channel
+        )
+
+    def drawing_test(self, data: Dataset, composer: SceneComposer) -> DrawingTest | None:
+        """Where pictures show one drawing each."""
+        if not len(self.strangers):
+            return None
+        shown = [*map(composer.drawing, data["train"].attributes)]
+        return DrawingTest.against(self.strangers, self.thumbs, shown)
 
 
 def _render(data: Dataset, composer: SceneComposer) -> Pools:

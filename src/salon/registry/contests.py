@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from salon.errors import SalonError
@@ -77,7 +78,11 @@ def claim(
     name, who = challenger.name, json.dumps({"champion": champion, "challenger": str(challenger.version)})
     for _ in range(CLAIMS):
         number = 1 + max(_claimed(client, name), default=0)
-        client.set_registered_model_tag(name, f"{CONTEST}{number}", who)
+        try:
+            client.set_registered_model_tag(name, f"{CONTEST}{number}", who)
+        except MlflowException:  # a server turns away one of two that write one tag at once
+            if exclusive:
+                raise
         if not exclusive:
             time.sleep(SETTLE_SECONDS)
         claimed = _claimed(client, name)

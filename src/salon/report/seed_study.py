@@ -80,6 +80,7 @@ class Made:
             params.clip.model_dump(),
             params.codecs,
             params.methods,
+            params.select.model_dump(),
             params.training.precision,
         ]
         return cls(fingerprint(conditions), fingerprint(trained), fingerprint(None, sources=CODE))

@@ -27,7 +27,7 @@ from salon.report.wording import (
 )
 
 COLLAPSED = 0.3  # diversity within a caption below which a method is said to have none
-NEARLY_ALL = 0.95  # of pictures
+NEARLY_ALL = 0.9  # of pictures
 
 
 @dataclass(frozen=True)

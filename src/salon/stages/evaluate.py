@@ -83,7 +83,7 @@ def run(params: Params, paths: Paths, name: str) -> None:
         train_minutes=ledger["train_minutes"],
         images_seen=ledger["own"]["images_seen"],
         peak_memory_gb=round(ledger["own"]["peak_memory_gb"], 3),
-        **drawing_cost(method, sampler.states_of(prompts["val"])),
+        **cache.figures("drawing", lambda: drawing_cost(method, sampler.states_of(prompts["val"]))),
         selection_flops=ledger["selection"]["flops"],
         selection_minutes=ledger["selection"]["minutes"],
         **speed,

@@ -34,6 +34,7 @@ from salon.paths import Paths
 
 SHEET_IMAGES = 16
 EVERYWHERE = {REAL, COPYCAT, RETRIEVAL, SHUFFLED, NOISE}  # the others say something of known prompts alone
+SEES_COPIES = 0.2  # largest share that the copy test may miss and still be held to where it puts sentinels
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -82,8 +83,8 @@ def run(params: Params, paths: Paths) -> None:
             sentinel_rules(
                 attributes=data.has_attributes,
                 codecs=list(floors),
-                shadows=composer is not None,
-                sees_copies=jury.copies.judge(copies, bootstrap_samples=1).detectable_rate < 1,
+                shadows=jury.composer is not None,
+                sees_copies=jury.copies.judge(copies, bootstrap_samples=1).detectable_rate <= SEES_COPIES,
             ),
             may_withhold=() if data.has_attributes else withholdable(),
         )
