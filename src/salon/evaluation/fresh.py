@@ -1,16 +1,11 @@
 """Prompts for one contest alone: what a challenger is chosen by must not be what it was chosen on before."""
 
-import io
-
-import numpy as np
-import torch
-from PIL import Image
-
 from salon.data.dataset import CaptionedImages, Dataset
 from salon.data.ingest.worlds.base import open_composer
 from salon.data.ingest.worlds.compose import SceneComposer
 from salon.data.schema import row_id
 from salon.evaluation.prompts import select_first
+from salon.judging.shadows import decode_rows
 from salon.params import Params
 from salon.paths import Paths
 
@@ -40,10 +35,9 @@ def contest_prompts(
 def render_scenes(composer: SceneComposer, *, first: int, count: int) -> CaptionedImages:
     """Scenes like those of `val` that are in no split; a millisecond each."""
     rows = [composer.further(SPLIT, first + number) for number in range(count)]
-    pixels = [np.asarray(Image.open(io.BytesIO(row.image_bytes)).convert("RGB")) for row in rows]
     return CaptionedImages(
         ids=[row_id(row.image_bytes, row.caption, row.lang) for row in rows],
-        images=torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous(),
+        images=decode_rows(rows),
         captions=[row.caption for row in rows],
         langs=[row.lang for row in rows],
         attributes=[dict(row.attributes) for row in rows],

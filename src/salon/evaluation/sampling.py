@@ -2,6 +2,8 @@
 
 import statistics
 import time
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import UInt8
@@ -9,15 +11,40 @@ from torch import Tensor
 
 from salon.codecs.pixels import PixelCodec
 from salon.data.dataset import CaptionedImages
+from salon.files import read_json
 from salon.images import to_float, to_uint8
+from salon.judging.leakage import refuse_leaks
 from salon.judging.memorisation import Channel
-from salon.methods.base import Method
+from salon.judging.reconstruction import reconstruct
+from salon.methods.base import FrozenNets, Method, load_method, read_config
 from salon.nn.products import batch_invariant
-from salon.params import EvaluateParams
+from salon.params import EvaluateParams, Params
+from salon.paths import Paths
 from salon.seeding import seeded_generators
 from salon.towers.states import TextStateCache, TextStates
+from salon.training.cost import LEDGER
 
 WARMUP_CALLS = 1  # the first call allocates
+
+
+def load_trained(
+    params: Params, paths: Paths, name: str, folder: Path, device: torch.device
+) -> tuple[Method, dict[str, Any]]:
+    """A trained method with the networks that it draws with, and the ledger of its training.
+
+    Args:
+        folder: Where its weights and its ledger lie, as trained or with selected settings.
+
+    Raises:
+        SalonError: a stage before has not run, or it was trained with what would judge it.
+    """
+    _, config = read_config(name, params.method(name))
+    frozen = FrozenNets.load(codec=paths.codec(config.codec), clip=paths.clip)
+    frozen.to(device)
+    method = load_method(folder, frozen).to(device)
+    ledger = read_json(folder / LEDGER)
+    refuse_leaks(ledger, method=name)
+    return method, ledger
 
 
 class BatchSampler:
@@ -64,20 +91,17 @@ class BatchSampler:
         """What becomes of pictures that the method knows by heart."""
         return Channel(self.recite, None if isinstance(self.method.codec, PixelCodec) else self.restore)
 
-    @torch.no_grad()
     def restore(self, images: UInt8[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
         """The pictures through the method's codec."""
-        codec = self.method.codec
-        parts = [to_float(part.to(self.device)) for part in images.split(self.settings.batch_size)]
-        return torch.cat([to_uint8(codec.decode(codec.encode(part))).cpu() for part in parts])
+        return reconstruct(self.method.codec, images, batch=self.settings.batch_size, device=self.device)[0]
 
     def recite(self, rows: CaptionedImages) -> UInt8[Tensor, "n 3 h w"]:
         """The pictures as the method would draw them if it knew them by heart (`Method.channel`)."""
-        states = self.cache.states[self.cache.indices(rows.captions)]
+        states = self.states_of(rows)
         generator, size = torch.Generator().manual_seed(self.settings.seed), self.settings.batch_size
         parts = []
         for start in range(0, len(rows), size):
             images = to_float(rows.images[start : start + size].to(self.device))
-            text = states[start : start + size].to(self.device)
+            text = states[start : start + size]
             parts.append(to_uint8(self.method.channel(images, text, generator=generator)).cpu())
         return torch.cat(parts)

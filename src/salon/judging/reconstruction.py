@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from salon.codecs import CodecConfig, DiscreteCodec
+from salon.codecs.base import Codec
 from salon.data.dataset import CaptionedImages
 from salon.errors import GateError
 from salon.images import image_grid, to_float, to_uint8
@@ -44,12 +45,16 @@ def bits_per_pixel(codec: DiscreteCodec) -> float:
 
 @torch.no_grad()
 def reconstruct(
-    codec: DiscreteCodec, images: UInt8[Tensor, "b 3 h w"]
+    codec: Codec,
+    images: UInt8[Tensor, "b 3 h w"],
+    *,
+    batch: int = BATCH,
+    device: torch.device | str = "cpu",
 ) -> tuple[UInt8[Tensor, "b 3 h w"], Tensor]:
-    """Pictures through the codec and back, as a user would see them; and their codes."""
-    codes = torch.cat([codec.encode(to_float(part)) for part in images.split(BATCH)])
-    decoded = torch.cat([to_uint8(codec.decode(part)) for part in codes.split(BATCH)])
-    return decoded, codes
+    """Pictures through the codec and back, as a user would see them; and their latents, on its device."""
+    latents = torch.cat([codec.encode(to_float(part.to(device))) for part in images.split(batch)])
+    decoded = torch.cat([to_uint8(codec.decode(part)).cpu() for part in latents.split(batch)])
+    return decoded, latents
 
 
 def judge_codec(

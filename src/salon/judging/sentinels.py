@@ -34,9 +34,9 @@ from torch import Tensor
 
 from salon.codecs.base import Codec
 from salon.data.dataset import CaptionedImages
-from salon.images import to_float, to_uint8
 from salon.judging.alike import Alike
 from salon.judging.fidelity import blends
+from salon.judging.reconstruction import reconstruct
 from salon.judging.sentinel_rules import (
     BLEND,
     COPYCAT,
@@ -84,7 +84,7 @@ class Sentinels:
         rng = np.random.default_rng([seed, NAMES.index(name) if name in NAMES else 0, repeat])
         real = prompts.images if repeat == 0 else self._alike.further(prompts, repeat)
         if codec := self._codecs.get(name):
-            return through_codec(codec, real)
+            return reconstruct(codec, real, batch=CODED_AT_ONCE)[0]
         sources: dict[str, Callable[[], Tensor]] = {
             REAL: lambda: real,
             FAINT: lambda: add_noise(real, rng),
@@ -150,13 +150,6 @@ def as_jpeg(images: UInt8[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
     with ThreadPoolExecutor() as pool:
         coded = list(pool.map(code, images.permute(0, 2, 3, 1).numpy()))
     return torch.from_numpy(np.stack(coded)).permute(0, 3, 1, 2).contiguous()
-
-
-@torch.inference_mode()
-def through_codec(codec: Codec, images: UInt8[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
-    """Pictures encoded and decoded, on the CPU."""
-    parts = (codec.decode(codec.encode(to_float(part))) for part in images.split(CODED_AT_ONCE))
-    return torch.cat([to_uint8(part.clamp(-1, 1)) for part in parts])
 
 
 class CaptionIndex:

@@ -100,7 +100,7 @@ def _hold_out(data: Dataset, prompts: int) -> Pools:
 
 def render_shadows(composer: SceneComposer, attributes: Iterable[dict[str, str]]) -> UInt8[Tensor, "n 3 h w"]:
     """One more scene of each training row's attributes, all else drawn anew; a millisecond each."""
-    return _pixels(in_parallel(composer.again, ((each, row) for row, each in enumerate(attributes))))
+    return decode_rows(in_parallel(composer.again, ((each, row) for row, each in enumerate(attributes))))
 
 
 def render_strangers(composer: SceneComposer) -> UInt8[Tensor, "n 3 h w"] | None:
@@ -108,9 +108,10 @@ def render_strangers(composer: SceneComposer) -> UInt8[Tensor, "n 3 h w"] | None
     if (strangers := composer.strangers(STRANGERS)) is None:
         return None
     others, attributes = strangers
-    return _pixels(in_parallel(others.again, ((each, row) for row, each in enumerate(attributes))))
+    return decode_rows(in_parallel(others.again, ((each, row) for row, each in enumerate(attributes))))
 
 
-def _pixels(rows: Iterable[Row]) -> UInt8[Tensor, "n 3 h w"]:
+def decode_rows(rows: Iterable[Row]) -> UInt8[Tensor, "n 3 h w"]:
+    """The pictures of rows that were rendered, all of one size."""
     images = np.stack([np.asarray(Image.open(io.BytesIO(row.image_bytes))) for row in rows])
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

@@ -15,18 +15,14 @@ from salon.evaluation.footprint import drawing_cost
 from salon.evaluation.latency import LatencyMeter, describe_machine
 from salon.evaluation.prompts import prompts_per_split
 from salon.evaluation.results_cache import ResultsCache
-from salon.evaluation.sampling import BatchSampler
+from salon.evaluation.sampling import BatchSampler, load_trained
 from salon.evaluation.sheets import empty_folder, save_samples, save_sheet, save_worst
-from salon.files import read_json
 from salon.fingerprint import fingerprint
 from salon.judging.jury import JudgedImages, Jury, judge_source, record
-from salon.judging.leakage import refuse_leaks
 from salon.judging.record import Cost
-from salon.methods.base import FrozenNets, load_method, read_config
 from salon.params import Params
 from salon.paths import Paths
 from salon.towers.states import TextStateCache
-from salon.training.cost import LEDGER
 
 SOURCES = (
     "codecs",
@@ -47,17 +43,12 @@ def run(params: Params, paths: Paths, name: str) -> None:
     """Write the method's metrics and samples below `reports/`."""
     settings = params.evaluate
     device = inference_device()
-    _, config = read_config(name, params.method(name))
-    frozen = FrozenNets.load(codec=paths.codec(config.codec), clip=paths.clip)
-    frozen.to(device)
-    method = load_method(paths.selected(name), frozen).to(device)
-    ledger = read_json(paths.selected(name) / LEDGER)
-    refuse_leaks(ledger, method=name)
+    method, ledger = load_trained(params, paths, name, paths.selected(name), device)
     data = Dataset(paths.interim)
     sampler = BatchSampler(method, TextStateCache.load(paths.text_states), settings, device)
     composer = open_composer(params.ingest, archive=paths.root / params.ingest.path, seed=params.seed)
     jury = Jury(data, paths, settings, device=device, composer=composer, channel=sampler.channel)
-    cache = _open_cache(params, paths, name, codec=config.codec)
+    cache = _open_cache(params, paths, name, codec=method.config.codec)
     folder = empty_folder(paths.samples(name))
 
     def draw(split: str, asked: CaptionedImages, repeat: int) -> UInt8[Tensor, "n 3 h w"]:

@@ -8,14 +8,12 @@ from typing import Any
 from salon.data.dataset import Dataset
 from salon.devices import inference_device
 from salon.evaluation.results_cache import ResultsCache
-from salon.evaluation.sampling import BatchSampler
+from salon.evaluation.sampling import BatchSampler, load_trained
 from salon.evaluation.search import search
-from salon.files import read_json, whole_folder, write_json
+from salon.files import whole_folder, write_json
 from salon.fingerprint import fingerprint
-from salon.judging.leakage import refuse_leaks
 from salon.judging.selection import Selection
 from salon.judging.trials import SPLITS, TrialJury
-from salon.methods.base import FrozenNets, load_method, read_config
 from salon.params import Params
 from salon.paths import Paths
 from salon.towers.states import TextStateCache
@@ -45,19 +43,14 @@ def run(params: Params, paths: Paths, name: str) -> None:
     # as the jury judges, but on prompts and noise of its own
     drawing = params.evaluate.model_copy(update={"pictures": settings.pictures, "seed": settings.seed})
     device = inference_device()
-    _, config = read_config(name, params.method(name))
-    frozen = FrozenNets.load(codec=paths.codec(config.codec), clip=paths.clip)
-    frozen.to(device)
-    method = load_method(paths.method(name), frozen).to(device)
-    ledger = read_json(paths.method(name) / LEDGER)
-    refuse_leaks(ledger, method=name)
+    method, ledger = load_trained(params, paths, name, paths.method(name), device)
     data = Dataset(paths.interim).only(*SPLITS)
     sampler = BatchSampler(method, TextStateCache.load(paths.text_states), drawing, device)
     key = fingerprint(
         [settings.model_dump(), drawing.model_dump(), device.type],
         files=[
             *data.shards(),
-            *(paths.text_states, paths.clip, paths.codec(config.codec), paths.method(name)),
+            *(paths.text_states, paths.clip, paths.codec(method.config.codec), paths.method(name)),
             *(paths.scorer, paths.retriever),
         ],
         sources=SOURCES,

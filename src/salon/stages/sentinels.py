@@ -15,6 +15,7 @@ from salon.files import write_json
 from salon.judging.jury import Draw, Jury, judge_source, record
 from salon.judging.memorisation import Channel
 from salon.judging.metrics import sentinel_rules, withholdable
+from salon.judging.reconstruction import reconstruct
 from salon.judging.record import Gate, Judgement
 from salon.judging.sentinel_rules import (
     COPYCAT,
@@ -27,7 +28,7 @@ from salon.judging.sentinel_rules import (
     THROUGH_CODEC,
     check_rules,
 )
-from salon.judging.sentinels import Sentinels, through_codec
+from salon.judging.sentinels import CODED_AT_ONCE, Sentinels
 from salon.judging.statistics import Estimate
 from salon.params import Params
 from salon.paths import Paths
@@ -62,6 +63,8 @@ def run(params: Params, paths: Paths) -> None:
     for name in sentinels.names:
         asked = prompts if name in EVERYWHERE else {"test": prompts["test"]}
         seen = dict(judge_source(jury, asked, _source(sentinels, name, seed=settings.seed)))
+        if name == COPYCAT:
+            copycat = seen["test"]
         if name in SENTINELS:
             folder = empty_folder(paths.samples(f"sentinel-{name}"))
             save_sheet(folder / "test.png", seen["test"].images[:SHEET_IMAGES])
@@ -73,9 +76,8 @@ def run(params: Params, paths: Paths) -> None:
             floors[name.removeprefix(THROUGH_CODEC)] = judgement.to_json()
             figures[name] = judgement.estimates()
         print(f"sentinel {name}: judged", flush=True)
-    copies = sentinels.answer(COPYCAT, prompts["test"], seed=settings.seed)
     for name, codec in codecs.items():
-        figures[MEMORISER + name] = judge_memoriser(jury, codec, copies)
+        figures[MEMORISER + name] = judge_memoriser(jury, codec, copycat.images)
     write_json(paths.codec_floors, floors)
     try:
         gate = check_rules(
@@ -84,7 +86,7 @@ def run(params: Params, paths: Paths) -> None:
                 attributes=data.has_attributes,
                 codecs=list(floors),
                 shadows=jury.composer is not None,
-                sees_copies=jury.copies.judge(copies, bootstrap_samples=1).detectable_rate <= SEES_COPIES,
+                sees_copies=copycat.memorisation.detectable_rate <= SEES_COPIES,
             ),
             may_withhold=() if data.has_attributes else withholdable(),
         )
@@ -103,7 +105,7 @@ def judge_memoriser(
     """What the copy test says of training pictures that a method on a codec draws from memory."""
 
     def restore(images: UInt8[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
-        return through_codec(codec, images)
+        return reconstruct(codec, images, batch=CODED_AT_ONCE)[0]
 
     test = jury.copy_test(Channel(lambda rows: restore(rows.images), restore))
     found = test.judge(restore(copies), bootstrap_samples=jury.settings.bootstrap_samples)
